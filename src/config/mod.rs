@@ -1,0 +1,268 @@
+//! The configuration as the program uses it: only valid values.
+//!
+//! [`file`] is the TOML as written, `check` turns it into a [`Config`] or into every problem at once. Nothing after that checks a setting
+//! again.
+
+use crate::ldap::dn::Dn;
+use crate::ldap::filter::Filter;
+use crate::secret::Secret;
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that is configured.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where phones connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// What is answered; at least one. Their bases do not overlap.
+    pub directories: Vec<DirectoryConfig>,
+    /// Who may ask what; the first match decides.
+    pub accesses: Vec<Access>,
+    /// The search cache.
+    pub cache: Cache,
+    /// Bounds on what a client or a controller may send and hold.
+    pub limits: Limits,
+    /// Accounts of phones that no directory knows.
+    pub accounts: Vec<Account>,
+    /// Metrics and health, if anywhere.
+    pub admin: Option<SocketAddr>,
+}
+
+/// One address where phones connect.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// TLS, if any.
+    pub tls: Option<ListenerTls>,
+    /// Who may connect; empty: anybody.
+    pub networks: Vec<IpNet>,
+    /// A password may come without TLS.
+    pub plain_passwords: bool,
+}
+
+/// TLS on a listener.
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    /// PEM, the server's certificate first.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+    /// When TLS begins.
+    pub mode: TlsMode,
+    /// PEM: client certificates are asked for, and checked against this, only where it is set.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// When TLS begins on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// With the first octet.
+    Ldaps,
+    /// When the client asks for it.
+    StartTlsOptional,
+    /// When the client asks for it, and nothing else is done before.
+    StartTlsRequired,
+}
+
+/// One naming context and who answers it.
+#[derive(Debug, Clone)]
+pub struct DirectoryConfig {
+    /// The table's name in the file: for logs and metrics.
+    pub name: String,
+    /// The naming context as written.
+    pub base: String,
+    /// The same, normalised.
+    pub base_dn: Dn,
+    /// Who answers.
+    pub kind: DirectoryKind,
+}
+
+/// Who answers a naming context.
+#[derive(Debug, Clone)]
+pub enum DirectoryKind {
+    /// Controllers.
+    Upstream(Upstream),
+    /// A phonebook in memory, read from this LDIF file.
+    Embedded {
+        /// The file.
+        ldif: PathBuf,
+    },
+}
+
+/// Equal controllers of one naming context.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// At least one.
+    pub servers: Vec<Server>,
+    /// PEM file of the CAs that sign the controllers' certificates; the system's roots where not set.
+    pub ca: Option<PathBuf>,
+    /// Under whose name searches run.
+    pub search_as: SearchAs,
+    /// The service account; always there when `search_as` is [`SearchAs::Service`].
+    pub service: Option<ServiceAccount>,
+    /// Writes are forwarded.
+    pub forward_writes: bool,
+    /// The most connections to one server that run searches.
+    pub connections: u16,
+    /// For connecting, TLS and bind together.
+    pub connect_timeout: Duration,
+    /// For one operation.
+    pub operation_timeout: Duration,
+    /// An idle connection is renewed after this: below Active Directory's 900 s.
+    pub idle: Duration,
+    /// Between two probes of a server's rootDSE.
+    pub probe_interval: Duration,
+    /// The most entries in a page of a result that is collected.
+    pub page_size: u32,
+}
+
+/// One controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// As written: for logs and metrics.
+    pub url: String,
+    /// The name (or address) to connect to, and to verify in the certificate.
+    pub host: String,
+    /// The port, 636 or 389 where not written.
+    pub port: u16,
+    /// How TLS begins.
+    pub security: UpstreamSecurity,
+}
+
+/// How TLS begins towards a controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamSecurity {
+    /// `ldaps://`.
+    Ldaps,
+    /// `ldap://` with `start_tls = true` (the default for `ldap://`).
+    StartTls,
+    /// `ldap://` with `start_tls = false`: only to loopback, or where the file says `plain = "allow"`.
+    Plain,
+}
+
+/// Under whose name searches run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SearchAs {
+    /// The service account, narrowed by the access.
+    Service,
+    /// The client.
+    Client,
+}
+
+/// The account that Redial binds with.
+#[derive(Debug, Clone)]
+pub struct ServiceAccount {
+    /// DN, or UPN with Active Directory.
+    pub bind_dn: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// Who may ask what.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// For logs and `explain`.
+    pub name: String,
+    /// From where; empty: anywhere.
+    pub networks: Vec<IpNet>,
+    /// Who.
+    pub clients: Clients,
+    /// Below which names: as written, and normalised. At least one.
+    pub bases: Vec<(String, Dn)>,
+    /// Which attributes, lower case; `None` for `["*"]`, all.
+    pub attributes: Option<Arc<[String]>>,
+    /// ANDed to whatever is asked.
+    pub filter: Option<Filter>,
+    /// The most entries in one answer.
+    pub size_limit: Option<u32>,
+}
+
+/// Which clients an access is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Clients {
+    /// Everybody.
+    Any,
+    /// Those who did not bind.
+    Anonymous,
+    /// Those who did.
+    Bound,
+    /// These names (compared as DNs where they are DNs, else without case).
+    Names(Vec<String>),
+}
+
+/// The search cache.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// Bytes, keys and overhead counted.
+    pub capacity: u64,
+    /// What holds where no rule matches.
+    pub defaults: Lifetimes,
+    /// The first match decides.
+    pub rules: Vec<CacheRule>,
+}
+
+/// How long an answer is good for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lifetimes {
+    /// Fresh, an answer with entries. Zero: not cached.
+    pub ttl: Duration,
+    /// Fresh, an answer without.
+    pub empty_ttl: Duration,
+    /// How long past its TTL it may stand in for a directory that fails or dawdles.
+    pub stale: Duration,
+    /// A hit after this part of the TTL makes Redial ask again in the background; 1.0: never.
+    pub refresh: f64,
+}
+
+/// Lifetimes for the searches that a template fits.
+#[derive(Debug, Clone)]
+pub struct CacheRule {
+    /// For `explain` and the logs.
+    pub name: String,
+    /// The filter with `?` for any assertion value.
+    pub template: Filter,
+    /// What holds.
+    pub lifetimes: Lifetimes,
+}
+
+/// Bounds on what a client or a controller may send and hold.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Octets of one message from a client.
+    pub message: usize,
+    /// The same from a client that has bound, where a directory forwards writes.
+    pub bound_message: usize,
+    /// Octets of one message from a controller.
+    pub upstream_message: usize,
+    /// Operations in flight on one session; beyond it the socket is not read.
+    pub pending: usize,
+    /// Octets queued to one client before its answers are slowed.
+    pub queued: usize,
+    /// Connections of one listener.
+    pub connections: usize,
+    /// TLS handshakes under way at once.
+    pub handshakes: usize,
+    /// For the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Until the first message.
+    pub first_message: Duration,
+    /// Between messages.
+    pub idle: Duration,
+    /// Without progress while writing.
+    pub write_stall: Duration,
+    /// For operations in flight when the program stops.
+    pub drain: Duration,
+}
+
+/// A phone account that no directory knows.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The name in the Bind, compared as [`Clients::Names`].
+    pub name: String,
+    /// An Argon2id hash in PHC format, made by `redial hash-password`.
+    pub password_hash: String,
+}

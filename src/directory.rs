@@ -1,0 +1,200 @@
+//! The one trait of the house: a directory answers operations.
+//!
+//! Behind it stand controllers ([`crate::upstream`]) or a phonebook in memory ([`crate::book`]); tests put a scripted one there. What goes in
+//! is an [`Operation`] that an access has already allowed and narrowed. What comes out is a stream of [`Reply`]s that ends in one
+//! [`Reply::Done`]. Dropping the stream abandons the operation (RFC 4511 section 4.11). References never come out of it.
+
+use crate::identity::Credentials;
+use crate::ldap::message::{ResultCode, SearchRequest, WriteKind};
+use crate::secret::Secret;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Answers the operations below one naming context.
+pub trait Directory: std::fmt::Debug + Send + Sync + 'static {
+    /// Carries out one operation. The future resolves when the operation has been handed to whoever answers it; replies follow.
+    fn run(&self, operation: Operation) -> BoxFuture<'_, Result<Replies, DirectoryError>>;
+
+    /// Could an operation be answered now? For readiness, and for the metrics.
+    fn is_available(&self) -> bool;
+}
+
+/// One operation, allowed and narrowed.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Under whose name it runs.
+    pub run_as: RunAs,
+    /// What is asked.
+    pub request: Asked,
+    /// The contents of the controls element that travels along: only controls that the pipeline let through.
+    pub controls: Option<Bytes>,
+    /// No reply is wanted after this.
+    pub deadline: Instant,
+}
+
+/// Under whose name an operation runs.
+#[derive(Debug, Clone)]
+pub enum RunAs {
+    /// The configured service account.
+    Service,
+    /// A connection that is bound as this client.
+    Client(Arc<Credentials>),
+}
+
+/// What is asked of a directory.
+#[derive(Clone)]
+pub enum Asked {
+    /// Is this the password of that name? Leaves no identity behind on anything shared. One attempt, on one server.
+    Bind {
+        /// The name as the client sent it.
+        name: String,
+        /// The password; never empty.
+        password: Secret,
+    },
+    /// A search.
+    Search {
+        /// The protocolOp to send: as received, or rebuilt where an access narrowed it.
+        op: Bytes,
+        /// The same request, parsed. `request.size_limit` is the client's.
+        request: Arc<SearchRequest>,
+        /// The most entries wanted, the client's and the access's limits taken together; `None`: all there are. A directory may send
+        /// more; the pipeline cuts.
+        entries_wanted: Option<u32>,
+    },
+    /// A compare.
+    Compare {
+        /// The protocolOp as received.
+        op: Bytes,
+        /// The entry.
+        entry: String,
+        /// The attribute description.
+        attribute: String,
+        /// The assertion value.
+        value: Vec<u8>,
+    },
+    /// A write: sent once, never retried.
+    Write {
+        /// The protocolOp as received.
+        op: Bytes,
+        /// Which one.
+        kind: WriteKind,
+    },
+    /// An extended operation that is passed on (Password Modify): sent once, never retried.
+    Extended {
+        /// The protocolOp as received.
+        op: Bytes,
+    },
+}
+
+impl Asked {
+    /// Sending it twice changes nothing: a search or a compare may be tried on a second server.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Search { .. } | Self::Compare { .. })
+    }
+}
+
+impl std::fmt::Debug for Asked {
+    /// The kind alone: values may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Bind { .. } => "Bind",
+            Self::Search { .. } => "Search",
+            Self::Compare { .. } => "Compare",
+            Self::Write { .. } => "Write",
+            Self::Extended { .. } => "Extended",
+        })
+    }
+}
+
+/// One step of an answer.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// A SearchResultEntry protocolOp, tag and length included, as it came.
+    Entry(Bytes),
+    /// An IntermediateResponse protocolOp that belongs to this operation.
+    Intermediate(Bytes),
+    /// The end.
+    Done(Done),
+}
+
+/// The response that ends an operation.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// Its resultCode.
+    pub code: ResultCode,
+    /// The protocolOp (SearchResultDone, BindResponse, ModifyResponse ...), tag and length included, as it came.
+    pub op: Bytes,
+    /// The contents of the response's controls element that the client may see (pre-read, post-read, password policy).
+    pub controls: Option<Bytes>,
+}
+
+/// The replies to one operation, in order; the last is [`Reply::Done`] or an error.
+#[derive(Debug)]
+pub enum Replies {
+    /// They were all there at once.
+    Ready(std::vec::IntoIter<Reply>),
+    /// They arrive from a connection; bounded, so a slow reader slows the connection.
+    Arriving(mpsc::Receiver<Result<Reply, DirectoryError>>),
+}
+
+impl Replies {
+    /// The next reply. `None` only after [`Reply::Done`]; a stream that breaks off earlier yields an error first.
+    ///
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Reply, DirectoryError>> {
+        match self {
+            Self::Ready(replies) => replies.next().map(Ok),
+            Self::Arriving(replies) => replies.recv().await,
+        }
+    }
+}
+
+/// Why a directory gives no answer. What it answers, good or bad, is a [`Done`]; this is for when it does not.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DirectoryError {
+    /// No server can be reached, or all are out of rotation.
+    #[error("no server of the directory is available")]
+    Unavailable,
+    /// The connection was lost before an answer came. For a write the outcome is unknown.
+    #[error("the connection to the directory was lost before it answered")]
+    ConnectionLost {
+        /// The request's octets had left, so the server may have carried it out.
+        sent: bool,
+    },
+    /// The deadline passed. For a write the outcome is unknown.
+    #[error("the directory did not answer in time")]
+    TimedOut,
+    /// Too many operations wait already.
+    #[error("too many operations are waiting for the directory")]
+    Busy,
+    /// The server broke the protocol.
+    #[error("the directory answered nonsense: {0}")]
+    Misbehaved(&'static str),
+    /// The client's own credentials were refused when a connection was to be bound as the client.
+    #[error("the directory no longer accepts these credentials")]
+    CredentialsRefused,
+    /// This directory does not carry out that kind of operation.
+    #[error("this directory does not do that")]
+    NotSupported,
+}
+
+impl DirectoryError {
+    /// The same search may succeed on another server, now.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::ConnectionLost { .. } | Self::Misbehaved(_) | Self::Unavailable)
+    }
+
+    /// What the client is told: the only place where these errors become result codes.
+    pub const fn result_code(&self) -> ResultCode {
+        match self {
+            Self::Unavailable | Self::ConnectionLost { .. } | Self::Misbehaved(_) | Self::TimedOut => ResultCode::UNAVAILABLE,
+            Self::Busy => ResultCode::BUSY,
+            Self::CredentialsRefused => ResultCode::INVALID_CREDENTIALS,
+            Self::NotSupported => ResultCode::UNWILLING_TO_PERFORM,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Who a client is, and what proves it.
+//!
+//! [`Identity`] is what a session carries and an access asks. It is anonymous at connect and from the moment any Bind arrives (RFC 4513
+//! section 4); only a Bind that succeeded makes it [`Identity::Bound`].
+
+use crate::secret::Secret;
+use std::sync::Arc;
+
+/// Who a client is.
+#[derive(Debug, Clone, Default)]
+pub enum Identity {
+    /// Nobody in particular.
+    #[default]
+    Anonymous,
+    /// Somebody who proved it.
+    Bound(Arc<Principal>),
+}
+
+/// Somebody who proved who they are.
+#[derive(Debug)]
+pub struct Principal {
+    /// The name as the client sent it: a DN, a UPN, `DOMAIN\user`, or a local account's name.
+    pub name: String,
+    /// What the connection to the directory is bound with when it must be bound as this client; `None` for local accounts.
+    pub credentials: Option<Arc<Credentials>>,
+    /// The index in the configuration of the directory that accepted the password; `None` for local accounts.
+    pub directory: Option<usize>,
+}
+
+/// A name and a password that a directory accepted. Kept as long as a session needs it.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The name as the client sent it.
+    pub name: String,
+    /// The password.
+    pub password: Secret,
+}
+
+impl Identity {
+    /// The name to show in a log at debug level, and what WhoAmI answers: empty when anonymous.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Anonymous => "",
+            Self::Bound(principal) => &principal.name,
+        }
+    }
+
+    /// Nobody in particular.
+    pub const fn is_anonymous(&self) -> bool {
+        matches!(self, Self::Anonymous)
+    }
+}

@@ -1,0 +1,105 @@
+//! The LDAPMessage envelope (RFC 4511 section 4.1.1): messageID, protocolOp, controls.
+//!
+//! Parsing borrows; the protocolOp is kept as the octets that came, so that it can travel on under another messageID without
+//! being understood. An unknown trailing element of the envelope is ignored (section 4) and never passed on.
+
+use super::ber::BerError;
+
+/// A messageID: 0 to 2^31-1, where 0 is for unsolicited notifications only (RFC 4511 section 4.1.1.1).
+///
+/// A client's and a controller's are wrapped once more where they are kept, so that the compiler tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(u32);
+
+impl MessageId {
+    /// The messageID of unsolicited notifications.
+    pub const UNSOLICITED: Self = Self(0);
+    /// The largest messageID.
+    pub const MAX: u32 = i32::MAX as u32;
+
+    /// A messageID, unless the number is out of range.
+    pub const fn new(number: u32) -> Option<Self> {
+        if number <= Self::MAX { Some(Self(number)) } else { None }
+    }
+
+    /// The number on the wire.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// One LDAPMessage, borrowed from its frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// The messageID; 0 is let pass here and judged by who receives it.
+    pub message_id: MessageId,
+    /// The tag of the protocolOp.
+    pub op_tag: u8,
+    /// The contents of the protocolOp.
+    pub op_content: &'a [u8],
+    /// The protocolOp with its tag and length, as it came.
+    pub op: &'a [u8],
+    /// The contents of the controls element, if there is one.
+    pub controls: Option<&'a [u8]>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Takes one whole frame apart, after the tree of all its lengths and tags has been checked.
+    ///
+    /// # Errors
+    /// When the frame is no LDAPMessage; RFC 4511 section 4.1.1 then asks for a Notice of Disconnection.
+    pub fn parse(frame: &'a [u8]) -> Result<Self, BerError> {
+        todo!()
+    }
+}
+
+/// Appends an LDAPMessage of `op` (tag and length included) and, where given, the contents of a controls element.
+pub fn write_envelope(out: &mut Vec<u8>, message_id: MessageId, op: &[u8], controls: Option<&[u8]>) {
+    todo!()
+}
+
+/// The tags of the protocolOps (RFC 4511 section 4.2 and following).
+pub mod op {
+    /// BindRequest.
+    pub const BIND_REQUEST: u8 = 0x60;
+    /// BindResponse.
+    pub const BIND_RESPONSE: u8 = 0x61;
+    /// UnbindRequest.
+    pub const UNBIND_REQUEST: u8 = 0x42;
+    /// SearchRequest.
+    pub const SEARCH_REQUEST: u8 = 0x63;
+    /// SearchResultEntry.
+    pub const SEARCH_RESULT_ENTRY: u8 = 0x64;
+    /// SearchResultDone.
+    pub const SEARCH_RESULT_DONE: u8 = 0x65;
+    /// SearchResultReference.
+    pub const SEARCH_RESULT_REFERENCE: u8 = 0x73;
+    /// ModifyRequest.
+    pub const MODIFY_REQUEST: u8 = 0x66;
+    /// ModifyResponse.
+    pub const MODIFY_RESPONSE: u8 = 0x67;
+    /// AddRequest.
+    pub const ADD_REQUEST: u8 = 0x68;
+    /// AddResponse.
+    pub const ADD_RESPONSE: u8 = 0x69;
+    /// DelRequest, which is primitive.
+    pub const DELETE_REQUEST: u8 = 0x4a;
+    /// DelResponse.
+    pub const DELETE_RESPONSE: u8 = 0x6b;
+    /// ModifyDNRequest.
+    pub const MODIFY_DN_REQUEST: u8 = 0x6c;
+    /// ModifyDNResponse.
+    pub const MODIFY_DN_RESPONSE: u8 = 0x6d;
+    /// CompareRequest.
+    pub const COMPARE_REQUEST: u8 = 0x6e;
+    /// CompareResponse.
+    pub const COMPARE_RESPONSE: u8 = 0x6f;
+    /// AbandonRequest, which is primitive.
+    pub const ABANDON_REQUEST: u8 = 0x50;
+    /// ExtendedRequest.
+    pub const EXTENDED_REQUEST: u8 = 0x77;
+    /// ExtendedResponse.
+    pub const EXTENDED_RESPONSE: u8 = 0x78;
+    /// IntermediateResponse.
+    pub const INTERMEDIATE_RESPONSE: u8 = 0x79;
+}

@@ -1,0 +1,34 @@
+//! Whole LDAPMessages out of a stream of octets (RFC 4511 section 5.2), whatever the pieces they arrive in.
+//!
+//! A frame is refused by its declared length before one octet of it is buffered. Framing looks at the outer tag and length
+//! only; what is inside is [`super::envelope`]'s business.
+
+use thiserror::Error;
+
+/// Why a stream cannot be framed any further. The connection ends with a Notice of Disconnection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// The outer tag is not a SEQUENCE's, so this is not LDAP.
+    #[error("not an LDAPMessage: it begins with {0:#04x}")]
+    NotAMessage(u8),
+    /// Indefinite length, or more than four length octets.
+    #[error("an LDAPMessage with a length that LDAP forbids")]
+    BadLength,
+    /// Declared longer than this side may send.
+    #[error("an LDAPMessage of {length} octets, of which {limit} are allowed")]
+    TooLarge {
+        /// Octets declared, tag and length included.
+        length: usize,
+        /// Octets allowed.
+        limit: usize,
+    },
+}
+
+/// The length of the frame that `octets` begins with, tag and length included: `None` while the header is incomplete.
+/// `Some(n)` with `n > octets.len()` says that more must be read.
+///
+/// # Errors
+/// When the octets can never become a frame of at most `limit` octets.
+pub fn frame_length(octets: &[u8], limit: usize) -> Result<Option<usize>, FrameError> {
+    todo!()
+}

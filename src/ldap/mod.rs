@@ -1,0 +1,19 @@
+//! RFC 4511 on the wire: bytes to messages and back, without I/O.
+//!
+//! Everything here is pure. Bytes come in as slices; what goes out is appended to a `Vec<u8>`. Nothing in this floor knows a
+//! socket, a clock, a session or a cache. Read in this order: [`ber`] (elements), [`frame`] (whole LDAPMessages out of a
+//! stream), [`envelope`] (messageID, protocolOp, controls), [`message`] (typed requests and results), [`response`] (what Redial
+//! says itself), [`filter`], [`dn`], [`control`], [`oid`].
+
+pub mod ber;
+pub mod control;
+pub mod dn;
+pub mod envelope;
+pub mod filter;
+pub mod frame;
+pub mod message;
+pub mod oid;
+pub mod response;
+
+pub use envelope::{Envelope, MessageId};
+pub use message::ResultCode;
