@@ -1,5 +1,6 @@
 //! Redial (skeleton).
 
+pub mod cli;
 pub mod config;
 pub mod directory;
 pub mod identity;

@@ -3,6 +3,9 @@
 //! [`file`] is the TOML as written, `check` turns it into a [`Config`] or into every problem at once. Nothing after that checks a setting
 //! again.
 
+pub mod load;
+pub mod problem;
+
 use crate::ldap::dn::Dn;
 use crate::ldap::filter::Filter;
 use crate::secret::Secret;
