@@ -1,6 +1,8 @@
 //! Redial (skeleton).
 
 pub mod cli;
+pub mod access;
+pub mod cache;
 pub mod config;
 pub mod directory;
 pub mod identity;
@@ -9,5 +11,6 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod outcome;
 pub mod pipeline;
+pub mod rootdse;
 pub mod secret;
 pub mod session;

@@ -1,0 +1,80 @@
+//! Answers of searches, kept in memory and shared by everybody who may see them.
+//!
+//! [`key`] says which requests mean the same, [`rules`] how long an answer is good for, [`freshness`] whether it still is, [`answer`] is the
+//! answer as octets, [`store`] keeps it, [`fill`] brings a new one from the directories, [`flight`] makes identical fills in flight one.
+//! [`SearchCache`] joins them for the pipeline:
+//!
+//! 1. [`SearchCache::look_up`] with the key: a hit is written at once;
+//! 2. otherwise [`SearchCache::fetch`]: the answer comes from the directories, once for all who want it, and is stored where it may be.
+//!
+//! What holds always: only complete answers are stored; what an invalidation overtook is not; nobody gets an answer under another's key.
+
+pub mod answer;
+pub mod fill;
+pub mod flight;
+pub mod freshness;
+pub mod key;
+pub mod rules;
+pub mod store;
+
+pub use answer::Answer;
+pub use fill::Fill;
+pub use flight::{Fetched, Overflow};
+pub use store::Lookup;
+
+use crate::config::{self, Lifetimes};
+use crate::ldap::filter::Filter;
+use flight::Flights;
+use rules::Rules;
+use std::sync::Arc;
+use store::Store;
+use tokio::time::Instant;
+
+/// The search cache of the whole program.
+#[derive(Debug)]
+pub struct SearchCache {
+    store: Arc<Store>,
+    flights: Flights,
+    rules: Rules,
+}
+
+impl SearchCache {
+    /// An empty cache for that many directories.
+    pub fn new(config: &config::Cache, directories: usize) -> Self {
+        let store = Arc::new(Store::new(config.capacity, directories));
+        Self { flights: Flights::new(Arc::clone(&store)), store, rules: Rules::new(config) }
+    }
+
+    /// What is known under `key`. No allocation, no waiting.
+    pub fn look_up(&self, key: &[u8], now: Instant) -> Lookup {
+        self.store.look_up(key, now)
+    }
+
+    /// How long an answer to `filter` is good for.
+    pub fn lifetimes(&self, filter: &Filter) -> Lifetimes {
+        self.rules.lifetimes(filter)
+    }
+
+    /// The answer under `key` from the directories. Whoever asks first starts the fill, which goes on whatever becomes of them; everybody
+    /// else waits for the same one. `directory` is the one that answers, `None` for a fill that may meet several.
+    ///
+    /// Cancel safe: the fill goes on and is stored.
+    pub async fn fetch(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) -> Fetched {
+        self.flights.join(key, directory, lifetimes, start).await
+    }
+
+    /// Brings a new answer in the background, unless that is happening already.
+    pub fn refresh(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) {
+        self.flights.start(key, directory, lifetimes, start);
+    }
+
+    /// A write may have touched that directory: nothing learned before this is served again.
+    pub fn invalidate_directory(&self, directory: usize) {
+        self.store.invalidate_directory(directory);
+    }
+
+    /// Entries and octets held now, approximately.
+    pub fn holds(&self) -> (u64, u64) {
+        self.store.holds()
+    }
+}
