@@ -1,0 +1,97 @@
+//! The names and helps of all metrics, by Prometheus's conventions: base units, `_total` for what only grows.
+
+/// One family of series.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Metric {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// One sentence for the administrator.
+    pub(super) help: &'static str,
+}
+
+/// Every metric there is.
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = &'static Metric> {
+    COUNTERS.iter().chain(GAUGES).chain([&OPERATION_DURATION, &UPSTREAM_DURATION])
+}
+
+const fn metric(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, help }
+}
+
+pub(super) const OPERATIONS: Metric =
+    metric("redial_operations_total", "Operations finished, by kind, by where the answer came from, and by result code.");
+pub(super) const OPERATION_DURATION: Metric = metric(
+    "redial_operation_duration_seconds",
+    "From a request's last octet read to its answer's last octet handed to the connection, by kind and by where the answer came from.",
+);
+pub(super) const ENTRIES: Metric = metric("redial_search_entries_total", "Entries returned by searches, by where the answer came from.");
+
+pub(super) const CACHE_HITS: Metric = metric("redial_cache_hits_total", "Searches answered from the cache, fresh.");
+pub(super) const CACHE_MISSES: Metric = metric("redial_cache_misses_total", "Cacheable searches that a directory had to answer.");
+pub(super) const CACHE_STALE: Metric =
+    metric("redial_cache_stale_total", "Searches answered from the cache past their time, since the directory failed or dawdled.");
+pub(super) const CACHE_COALESCED: Metric =
+    metric("redial_cache_coalesced_total", "Searches answered by a request that was already under way for somebody else.");
+pub(super) const CACHE_REFRESHES: Metric =
+    metric("redial_cache_refreshes_total", "Cached answers asked for again in the background before their time was over.");
+pub(super) const CACHE_ENTRIES: Metric = metric("redial_cache_entries", "Answers in the cache.");
+pub(super) const CACHE_BYTES: Metric = metric("redial_cache_bytes", "Octets that the cache holds, keys and overhead counted.");
+
+pub(super) const CONNECTIONS_OPEN: Metric = metric("redial_downstream_connections", "Client connections open now, by listener.");
+pub(super) const CONNECTIONS: Metric = metric("redial_downstream_connections_total", "Client connections accepted, by listener.");
+pub(super) const HANDSHAKES: Metric =
+    metric("redial_downstream_tls_handshakes_total", "TLS handshakes with clients, by listener and result.");
+pub(super) const REJECTED: Metric =
+    metric("redial_downstream_rejected_total", "Client connections closed without being served, by listener and reason.");
+pub(super) const ACCEPT_ERRORS: Metric =
+    metric("redial_downstream_accept_errors_total", "Failures to accept a connection, such as a lack of file descriptors, by listener.");
+
+pub(super) const UPSTREAM_UP: Metric = metric("redial_upstream_up", "1 while a server is in rotation, else 0.");
+pub(super) const UPSTREAM_CONNECTIONS: Metric = metric("redial_upstream_connections", "Connections to a server that stand.");
+pub(super) const UPSTREAM_IN_FLIGHT: Metric = metric("redial_upstream_in_flight", "Operations sent to a server and not yet answered.");
+pub(super) const UPSTREAM_REQUESTS: Metric =
+    metric("redial_upstream_requests_total", "Operations sent to a server that have ended, with an answer or without.");
+pub(super) const UPSTREAM_DURATION: Metric =
+    metric("redial_upstream_request_duration_seconds", "From an operation's sending to its end, by server.");
+pub(super) const UPSTREAM_RETRIES: Metric = metric("redial_upstream_retries_total", "Operations tried a second time on another server.");
+
+pub(super) const PANICS: Metric = metric("redial_panics_total", "Tasks that a bug of Redial's ended. Please report them.");
+pub(super) const BUILD_INFO: Metric = metric("redial_build_info", "Always 1; the version is a label.");
+pub(super) const START_TIME: Metric = metric("process_start_time_seconds", "When the process started, in seconds since 1970 (UTC).");
+pub(super) const RESIDENT_MEMORY: Metric = metric("process_resident_memory_bytes", "Resident memory.");
+pub(super) const OPEN_FDS: Metric = metric("process_open_fds", "Open file descriptors.");
+pub(super) const MAX_FDS: Metric = metric("process_max_fds", "The most file descriptors that may be open.");
+
+/// What only grows.
+pub(super) const COUNTERS: &[Metric] = &[
+    OPERATIONS,
+    ENTRIES,
+    CACHE_HITS,
+    CACHE_MISSES,
+    CACHE_STALE,
+    CACHE_COALESCED,
+    CACHE_REFRESHES,
+    CONNECTIONS,
+    HANDSHAKES,
+    REJECTED,
+    ACCEPT_ERRORS,
+    UPSTREAM_REQUESTS,
+    UPSTREAM_RETRIES,
+    PANICS,
+];
+
+/// What goes up and down.
+pub(super) const GAUGES: &[Metric] = &[
+    CACHE_ENTRIES,
+    CACHE_BYTES,
+    CONNECTIONS_OPEN,
+    UPSTREAM_UP,
+    UPSTREAM_CONNECTIONS,
+    UPSTREAM_IN_FLIGHT,
+    BUILD_INFO,
+    START_TIME,
+    RESIDENT_MEMORY,
+    OPEN_FDS,
+    MAX_FDS,
+];
