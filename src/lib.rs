@@ -1,5 +1,6 @@
 //! Redial (skeleton).
 
+pub mod admin;
 pub mod cli;
 pub mod access;
 pub mod cache;
@@ -14,3 +15,4 @@ pub mod pipeline;
 pub mod rootdse;
 pub mod secret;
 pub mod session;
+pub mod telemetry;

@@ -25,6 +25,11 @@ impl Ending {
         self.0.send_replace(true);
     }
 
+    /// The drain has begun.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Resolves when every [`Lifecycle`] has been dropped: nothing runs any more.
     pub async fn all_gone(&self) {
         self.0.closed().await;
@@ -41,5 +46,40 @@ impl Lifecycle {
     pub async fn ending(&mut self) {
         // An error means that the other half is gone, which is an end as well.
         let _ = self.0.wait_for(|ending| *ending).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn everybody_learns_of_the_end_and_the_last_to_leave_is_noticed() {
+        let (ending, mut first) = lifecycle();
+        let mut second = first.clone();
+        assert!(!first.is_ending() && !ending.has_begun());
+        ending.begin();
+        first.ending().await;
+        second.ending().await;
+        assert!(first.is_ending() && ending.has_begun());
+        drop((first, second));
+        ending.all_gone().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_gone_while_one_still_runs() {
+        let (ending, still_here) = lifecycle();
+        ending.begin();
+        assert!(timeout(Duration::from_secs(60), ending.all_gone()).await.is_err());
+        drop(still_here);
+    }
+
+    #[tokio::test]
+    async fn losing_the_one_who_ends_is_an_end() {
+        let (ending, mut running) = lifecycle();
+        drop(ending);
+        running.ending().await;
     }
 }

@@ -1,0 +1,293 @@
+//! The admin address: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever starts, stops and balances Redial.
+//!
+//! It speaks HTTP/1.1 and never on a phone's network: there is no TLS and no password. It goes on answering while the proxy
+//! drains, and ends when its task is dropped. Bounded: [`MAX_CONNECTIONS`] at once, [`HEADER_TIMEOUT`] for a request,
+//! [`CONNECTION_LIFETIME`] for everything.
+//!
+//! `/healthz` is 200 while the process serves: restart it when it is not. `/readyz` is 503 while it must not get phones: before any
+//! directory has been available for the first time, and from SIGTERM on. Directories that were there and went away leave it ready, since the cache
+//! answers for them; the body names them.
+
+use crate::directory::Directory;
+use crate::lifecycle::Ending;
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+/// The admin address, bound.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    state: Arc<State>,
+}
+
+/// What the pages are made from.
+#[derive(Debug)]
+struct State {
+    metrics: Arc<Metrics>,
+    directories: Vec<(String, Arc<dyn Directory>)>,
+    ending: Arc<Ending>,
+    /// Some directory has been available since the start.
+    was_available: AtomicBool,
+}
+
+impl Admin {
+    /// Binds `address`. `directories` go by their names in the configuration.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+        directories: Vec<(String, Arc<dyn Directory>)>,
+        ending: Arc<Ending>,
+    ) -> io::Result<Self> {
+        let state = State { metrics, directories, ending, was_available: AtomicBool::new(false) };
+        Ok(Self { listener: TcpListener::bind(address).await?, state: Arc::new(state) })
+    }
+
+    /// The address with the port that was chosen, where the configuration says 0.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until it is dropped.
+    pub async fn run(self) {
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    let state = Arc::clone(&self.state);
+                    tokio::spawn(async move {
+                        serve_connection(stream, peer, state).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "the admin address cannot accept a connection");
+                    sleep(ACCEPT_BACK_OFF).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, state: Arc<State>) {
+    let service = service_fn(move |request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(state.answer(&request)) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_BUFFER)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_LIFETIME, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%peer, %error, "an admin connection ended badly"),
+        Err(_) => debug!(%peer, "an admin connection reached its lifetime"),
+    }
+}
+
+impl State {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let page = match request.uri().path() {
+            "/metrics" => Self::metrics_page,
+            "/healthz" => Self::health_page,
+            "/readyz" => Self::readiness_page,
+            _ => return text(StatusCode::NOT_FOUND, "not found; there are /metrics, /healthz and /readyz\n"),
+        };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        page(self)
+    }
+
+    fn metrics_page(&self) -> Response<Full<Bytes>> {
+        let mut response = text(StatusCode::OK, self.metrics.render());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+        response
+    }
+
+    fn health_page(&self) -> Response<Full<Bytes>> {
+        text(StatusCode::OK, "ok\n")
+    }
+
+    fn readiness_page(&self) -> Response<Full<Bytes>> {
+        if self.ending.has_begun() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: stopping\n");
+        }
+        let missing = self.directories.iter().filter(|(_, directory)| !directory.is_available()).map(|(name, _)| name.as_str());
+        let missing = missing.collect::<Vec<_>>();
+        if missing.len() < self.directories.len() {
+            self.was_available.store(true, Ordering::Relaxed);
+        }
+        let names = missing.join(", ");
+        if !self.was_available.load(Ordering::Relaxed) {
+            return text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: no server yet for {names}\n"));
+        }
+        if missing.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        text(StatusCode::OK, format!("ready, from the cache only for {names}: no server is available\n"))
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Prometheus, a load balancer, a container engine and a few curious people fit in.
+const MAX_CONNECTIONS: usize = 64;
+/// For the head of a request, and between two requests of one connection.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// After this a connection ends, so that nobody who reads slowly holds a place for ever.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
+/// The least that hyper allows; a request for these pages is smaller.
+const MAX_BUFFER: usize = 8 * 1024;
+/// Out of file descriptors: the next attempt may find one.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::{DirectoryError, Operation, Replies};
+    use crate::lifecycle::lifecycle;
+    use futures_util::future::BoxFuture;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[derive(Debug, Default)]
+    struct Switched(AtomicBool);
+
+    impl Directory for Switched {
+        fn run(&self, _: Operation) -> BoxFuture<'_, Result<Replies, DirectoryError>> {
+            Box::pin(async { Err(DirectoryError::NotSupported) })
+        }
+
+        fn is_available(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    struct Fixture {
+        address: SocketAddr,
+        ending: Arc<Ending>,
+        corp: Arc<Switched>,
+        contacts: Arc<Switched>,
+    }
+
+    async fn started() -> Fixture {
+        let ending = Arc::new(lifecycle().0);
+        let (corp, contacts) = (Arc::new(Switched::default()), Arc::new(Switched::default()));
+        let directories: Vec<(String, Arc<dyn Directory>)> =
+            vec![("corp".to_owned(), corp.clone()), ("contacts".to_owned(), contacts.clone())];
+        let metrics = Arc::new(Metrics::unrecorded());
+        let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), metrics, directories, Arc::clone(&ending)).await.unwrap();
+        let address = admin.local_addr().unwrap();
+        tokio::spawn(admin.run());
+        Fixture { address, ending, corp, contacts }
+    }
+
+    impl Fixture {
+        async fn ask(&self, method: &str, path: &str) -> (u16, String) {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            (answer[9..12].parse().unwrap(), answer)
+        }
+    }
+
+    #[tokio::test]
+    async fn metrics_are_shown_in_the_text_format() {
+        let (status, answer) = started().await.ask("GET", "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
+        assert!(answer.contains("\nredial_build_info{version="), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn it_is_not_ready_until_a_directory_was_there_for_the_first_time() {
+        let fixture = started().await;
+        let (status, answer) = fixture.ask("GET", "/readyz").await;
+        assert_eq!(status, 503);
+        assert!(answer.ends_with("not ready: no server yet for corp, contacts\n"), "{answer}");
+        assert_eq!(fixture.ask("GET", "/healthz").await.0, 200, "but it is alive");
+
+        fixture.corp.0.store(true, Ordering::Relaxed);
+        fixture.contacts.0.store(true, Ordering::Relaxed);
+        assert_eq!(fixture.ask("GET", "/readyz").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_went_away_is_named_and_leaves_it_ready() {
+        let fixture = started().await;
+        fixture.corp.0.store(true, Ordering::Relaxed);
+        let (status, answer) = fixture.ask("GET", "/readyz").await;
+        assert_eq!(status, 200);
+        assert!(answer.ends_with("ready, from the cache only for contacts: no server is available\n"), "{answer}");
+        fixture.corp.0.store(false, Ordering::Relaxed);
+        let (status, answer) = fixture.ask("GET", "/readyz").await;
+        assert_eq!(status, 200);
+        assert!(answer.contains("for corp, contacts:"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn from_the_beginning_of_the_drain_it_is_alive_but_not_ready() {
+        let fixture = started().await;
+        fixture.corp.0.store(true, Ordering::Relaxed);
+        fixture.ending.begin();
+        let (status, answer) = fixture.ask("GET", "/readyz").await;
+        assert_eq!(status, 503);
+        assert!(answer.ends_with("not ready: stopping\n"), "{answer}");
+        assert_eq!(fixture.ask("GET", "/healthz").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn other_paths_and_methods_are_refused() {
+        let fixture = started().await;
+        assert_eq!(fixture.ask("GET", "/").await.0, 404);
+        let (status, answer) = fixture.ask("POST", "/metrics").await;
+        assert_eq!(status, 405);
+        assert!(answer.contains("allow: GET, HEAD\r\n"), "{answer}");
+        let (status, answer) = fixture.ask("HEAD", "/healthz").await;
+        assert_eq!(status, 200);
+        assert!(answer.ends_with("\r\n\r\n"), "a HEAD has no body: {answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_no_request_is_let_go() {
+        let fixture = started().await;
+        let mut stream = TcpStream::connect(fixture.address).await.unwrap();
+        stream.write_all(b"GET /metr").await.unwrap();
+        let mut answer = Vec::new();
+        let closed = timeout(CONNECTION_LIFETIME * 2, stream.read_to_end(&mut answer)).await;
+        assert!(closed.is_ok(), "the connection is still open");
+    }
+}
