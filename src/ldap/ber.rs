@@ -24,12 +24,14 @@ pub mod tag {
 
 /// The deepest nesting of elements that [`check_tree`] lets pass.
 pub const MAX_DEPTH: usize = 128;
+/// maxInt of RFC 4511 section 4.1.1: the largest messageID, limit or result code.
+pub const MAX_INT: u32 = i32::MAX as u32;
 
 /// What is wrong with a run of octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BerError {
-    /// An element ends after the octets do.
-    #[error("an element is cut short")]
+    /// An element ends after the octets do, or is not there at all.
+    #[error("an element is cut short or missing")]
     Truncated,
     /// Tag numbers above 30 do not occur in LDAP.
     #[error("a tag of more than one octet")]
@@ -63,6 +65,9 @@ pub enum BerError {
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// More elements in a list than its bound allows.
+    #[error("more elements than allowed")]
+    TooMany,
 }
 
 /// One element, borrowed from the octets it was read from.
@@ -74,6 +79,36 @@ pub struct Element<'a> {
     pub content: &'a [u8],
     /// Identifier, length and contents as they came.
     pub raw: &'a [u8],
+}
+
+impl<'a> Element<'a> {
+    /// The contents as a non-negative integer of at most `max`, in one to four octets.
+    ///
+    /// Leading zero octets are let pass within those four: some encoders write every integer in four.
+    ///
+    /// # Errors
+    /// [`BerError::IntegerRange`].
+    #[inline]
+    pub fn integer(&self, max: u32) -> Result<u32, BerError> {
+        let value = match *self.content {
+            [a] => u32::from(a),
+            [a, b] => u32::from_be_bytes([0, 0, a, b]),
+            [a, b, c] => u32::from_be_bytes([0, a, b, c]),
+            [a, b, c, d] => u32::from_be_bytes([a, b, c, d]),
+            _ => return Err(BerError::IntegerRange),
+        };
+        let negative = self.content.first().is_some_and(|first| first & 0x80 != 0);
+        if negative || value > max { Err(BerError::IntegerRange) } else { Ok(value) }
+    }
+
+    /// The contents as UTF-8.
+    ///
+    /// # Errors
+    /// [`BerError::NotUtf8`].
+    #[inline]
+    pub fn text(&self) -> Result<&'a str, BerError> {
+        std::str::from_utf8(self.content).map_err(|_| BerError::NotUtf8)
+    }
 }
 
 /// Walks the elements of a slice from front to back.
@@ -107,48 +142,65 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When it is malformed or ends after the slice.
+    #[inline]
     pub fn element(&mut self) -> Result<Element<'a>, BerError> {
-        todo!()
+        let header = Header::read(self.rest)?;
+        let (raw, rest) = self.rest.split_at_checked(header.whole()).ok_or(BerError::Truncated)?;
+        let (_, content) = raw.split_at_checked(header.length).ok_or(BerError::Truncated)?;
+        self.rest = rest;
+        Ok(Element { tag: header.tag, content, raw })
     }
 
     /// The next element, which must carry `tag`.
     ///
     /// # Errors
     /// As [`Reader::element`], and when the tag differs.
+    #[inline]
     pub fn expect(&mut self, tag: u8) -> Result<Element<'a>, BerError> {
-        todo!()
+        match self.peek_tag() {
+            Some(found) if found == tag => self.element(),
+            Some(found) => Err(BerError::UnexpectedTag { expected: tag, found }),
+            None => Err(BerError::Truncated),
+        }
     }
 
     /// The next element if it carries `tag`, else nothing is read.
     ///
     /// # Errors
     /// As [`Reader::element`].
+    #[inline]
     pub fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, BerError> {
-        todo!()
+        if self.peek_tag() == Some(tag) { self.element().map(Some) } else { Ok(None) }
     }
 
     /// The next element as a non-negative INTEGER (or ENUMERATED: pass the tag) of at most `max`.
     ///
     /// # Errors
     /// As [`Reader::expect`], and [`BerError::IntegerRange`].
+    #[inline]
     pub fn integer(&mut self, tag: u8, max: u32) -> Result<u32, BerError> {
-        todo!()
+        self.expect(tag)?.integer(max)
     }
 
     /// The next element as a BOOLEAN under `tag`; any non-zero octet is TRUE on input.
     ///
     /// # Errors
     /// As [`Reader::expect`], and [`BerError::BooleanLength`].
+    #[inline]
     pub fn boolean(&mut self, tag: u8) -> Result<bool, BerError> {
-        todo!()
+        match self.expect(tag)?.content {
+            [octet] => Ok(*octet != 0),
+            _ => Err(BerError::BooleanLength),
+        }
     }
 
     /// The next element as UTF-8 text under `tag` (LDAPString, LDAPDN, AttributeDescription).
     ///
     /// # Errors
     /// As [`Reader::expect`], and [`BerError::NotUtf8`].
+    #[inline]
     pub fn text(&mut self, tag: u8) -> Result<&'a str, BerError> {
-        todo!()
+        self.expect(tag)?.text()
     }
 
     /// Nothing may follow.
@@ -166,27 +218,121 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// The first violation met, or [`BerError::TooDeep`].
 pub fn check_tree(octets: &[u8]) -> Result<(), BerError> {
-    todo!()
+    // The ends of the constructed elements that are open, outermost first. Four octets each: no frame is larger.
+    let mut ends = [0u32; MAX_DEPTH];
+    let mut depth = 0usize;
+    let mut at = 0;
+    let mut end = octets.len();
+    loop {
+        while at == end {
+            let Some(outer) = depth.checked_sub(1) else { return Ok(()) };
+            depth = outer;
+            end = ends.get(depth).map_or(0, |&end| end as usize);
+        }
+        let header = Header::read(octets.get(at..end).unwrap_or_default())?;
+        if header.content > end - at - header.length {
+            return Err(BerError::Truncated);
+        }
+        at += header.length;
+        if header.tag & CONSTRUCTED == 0 {
+            at += header.content;
+        } else {
+            *ends.get_mut(depth).ok_or(BerError::TooDeep)? = u32::try_from(end).map_err(|_| BerError::LengthTooLong)?;
+            depth += 1;
+            end = at + header.content;
+        }
+    }
+}
+
+/// The identifier and length octets of one element.
+#[derive(Clone, Copy)]
+struct Header {
+    tag: u8,
+    /// Octets that the header itself takes.
+    length: usize,
+    /// Octets of content that it declares.
+    content: usize,
+}
+
+impl Header {
+    #[inline]
+    fn read(octets: &[u8]) -> Result<Self, BerError> {
+        let [tag, first, rest @ ..] = octets else { return Err(BerError::Truncated) };
+        if tag & HIGH_TAG == HIGH_TAG {
+            return Err(BerError::HighTag);
+        }
+        if *first < 0x80 {
+            return Ok(Self { tag: *tag, length: 2, content: usize::from(*first) });
+        }
+        let count = usize::from(first & 0x7f);
+        if count == 0 {
+            return Err(BerError::IndefiniteLength);
+        }
+        if count > MAX_LENGTH_OCTETS {
+            return Err(BerError::LengthTooLong);
+        }
+        let length_octets = rest.get(..count).ok_or(BerError::Truncated)?;
+        let content = length_octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet));
+        Ok(Self { tag: *tag, length: 2 + count, content })
+    }
+
+    /// Octets of the whole element; more than any slice has where that would not fit the address space.
+    const fn whole(self) -> usize {
+        self.length.saturating_add(self.content)
+    }
+}
+
+/// Appends an identifier octet and a minimal length.
+pub fn write_header(out: &mut Vec<u8>, tag: u8, length: usize) {
+    out.push(tag);
+    out.extend(length_octets(length));
 }
 
 /// Appends an element with `content` under `tag`.
 pub fn write_element(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
-    todo!()
+    write_header(out, tag, content.len());
+    out.extend_from_slice(content);
 }
 
 /// Appends an element whose contents `fill` appends; the length is written in its minimal form afterwards.
 pub fn write_constructed(out: &mut Vec<u8>, tag: u8, fill: impl FnOnce(&mut Vec<u8>)) {
-    todo!()
+    let start = out.len();
+    out.extend_from_slice(&[tag, 0]);
+    fill(out);
+    let content = out.len() - start - 2;
+    // One length octet was foreseen. Where more are needed, the contents move up.
+    drop(out.splice(start + 1..start + 2, length_octets(content)));
 }
 
 /// Appends a minimal INTEGER or ENUMERATED under `tag`.
 pub fn write_integer(out: &mut Vec<u8>, tag: u8, value: u32) {
-    todo!()
+    let octets = u64::from(value).to_be_bytes();
+    let content = octets.get(octets.len() - length_of_integer(value)..).unwrap_or_default();
+    write_element(out, tag, content);
 }
 
 /// Appends a BOOLEAN under `tag`; TRUE is `FF` (RFC 4511 section 5.1).
 pub fn write_boolean(out: &mut Vec<u8>, tag: u8, value: bool) {
-    todo!()
+    out.extend_from_slice(&[tag, 1, if value { 0xff } else { 0 }]);
+}
+
+/// The length octets in their minimal form.
+#[expect(clippy::cast_possible_truncation, reason = "the first octet is below 0x80, or counts the few octets of a usize")]
+fn length_octets(length: usize) -> impl Iterator<Item = u8> {
+    let further = length_of_length(length) - 1;
+    let first = if further == 0 { length as u8 } else { 0x80 | further as u8 };
+    std::iter::once(first).chain(length.to_be_bytes().into_iter().skip(size_of::<usize>() - further))
+}
+
+/// How many content octets `value` takes as a minimal INTEGER: its bits and the sign.
+pub const fn length_of_integer(value: u32) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x7fff => 2,
+        0x8000..=0x7f_ffff => 3,
+        0x80_0000..=0x7fff_ffff => 4,
+        _ => 5,
+    }
 }
 
 /// How many octets the length `length` takes in its minimal form.
@@ -196,6 +342,14 @@ pub const fn length_of_length(length: usize) -> usize {
         0x80..=0xff => 2,
         0x100..=0xffff => 3,
         0x1_0000..=0xff_ffff => 4,
-        _ => 5,
+        0x100_0000..=0xffff_ffff => 5,
+        _ => 1 + size_of::<usize>(),
     }
 }
+
+/// The bit of an identifier octet that says that the contents are elements.
+pub const CONSTRUCTED: u8 = 0x20;
+/// All bits of the tag number set: further octets would follow.
+const HIGH_TAG: u8 = 0x1f;
+/// More could not be a length that any side of this program accepts.
+const MAX_LENGTH_OCTETS: usize = 4;

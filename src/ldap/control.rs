@@ -1,6 +1,6 @@
 //! Controls (RFC 4511 section 4.1.11): what a client attached, and the few that Redial writes itself.
 
-use super::ber::BerError;
+use super::ber::{self, BerError, MAX_INT, Reader, tag};
 
 /// The most controls on one request.
 pub const MAX_CONTROLS: usize = 16;
@@ -23,12 +23,35 @@ pub struct Control<'a> {
 /// # Errors
 /// When `controls` (the contents of the controls element) is malformed or holds more than [`MAX_CONTROLS`].
 pub fn parse_controls(controls: Option<&[u8]>) -> Result<Vec<Control<'_>>, BerError> {
-    todo!()
+    let mut rest = Reader::new(controls.unwrap_or_default());
+    let mut parsed = Vec::new();
+    while !rest.is_empty() {
+        if parsed.len() == MAX_CONTROLS {
+            return Err(BerError::TooMany);
+        }
+        let control = rest.expect(tag::SEQUENCE)?;
+        let mut fields = Reader::new(control.content);
+        let oid = fields.text(tag::OCTET_STRING)?;
+        let critical = if fields.peek_tag() == Some(tag::BOOLEAN) { fields.boolean(tag::BOOLEAN)? } else { false };
+        let value = fields.optional(tag::OCTET_STRING)?.map(|element| element.content);
+        fields.finish()?;
+        parsed.push(Control { oid, critical, value, raw: control.raw });
+    }
+    Ok(parsed)
 }
 
 /// Appends one control.
 pub fn write_control(out: &mut Vec<u8>, oid: &str, critical: bool, value: Option<&[u8]>) {
-    todo!()
+    ber::write_constructed(out, tag::SEQUENCE, |out| {
+        ber::write_element(out, tag::OCTET_STRING, oid.as_bytes());
+        // FALSE is the default, and a default is not written (RFC 4511 section 5.1).
+        if critical {
+            ber::write_boolean(out, tag::BOOLEAN, true);
+        }
+        if let Some(value) = value {
+            ber::write_element(out, tag::OCTET_STRING, value);
+        }
+    });
 }
 
 /// The value of the paged results control (RFC 2696): page size (or the server's estimate) and cookie.
@@ -46,11 +69,23 @@ impl<'a> PagedResults<'a> {
     /// # Errors
     /// When it is not the SEQUENCE of RFC 2696 section 2.
     pub fn parse(value: &'a [u8]) -> Result<Self, BerError> {
-        todo!()
+        let mut outer = Reader::new(value);
+        let sequence = outer.expect(tag::SEQUENCE)?;
+        outer.finish()?;
+        let mut fields = Reader::new(sequence.content);
+        let size = fields.integer(tag::INTEGER, MAX_INT)?;
+        let cookie = fields.expect(tag::OCTET_STRING)?.content;
+        fields.finish()?;
+        Ok(Self { size, cookie })
     }
 
     /// The controlValue.
     pub fn encode(&self) -> Vec<u8> {
-        todo!()
+        let mut value = Vec::new();
+        ber::write_constructed(&mut value, tag::SEQUENCE, |out| {
+            ber::write_integer(out, tag::INTEGER, self.size);
+            ber::write_element(out, tag::OCTET_STRING, self.cookie);
+        });
+        value
     }
 }

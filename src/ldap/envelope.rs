@@ -3,7 +3,7 @@
 //! Parsing borrows; the protocolOp is kept as the octets that came, so that it can travel on under another messageID without
 //! being understood. An unknown trailing element of the envelope is ignored (section 4) and never passed on.
 
-use super::ber::BerError;
+use super::ber::{self, BerError, Reader, tag};
 
 /// A messageID: 0 to 2^31-1, where 0 is for unsolicited notifications only (RFC 4511 section 4.1.1.1).
 ///
@@ -15,7 +15,7 @@ impl MessageId {
     /// The messageID of unsolicited notifications.
     pub const UNSOLICITED: Self = Self(0);
     /// The largest messageID.
-    pub const MAX: u32 = i32::MAX as u32;
+    pub const MAX: u32 = ber::MAX_INT;
 
     /// A messageID, unless the number is out of range.
     pub const fn new(number: u32) -> Option<Self> {
@@ -49,14 +49,41 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When the frame is no LDAPMessage; RFC 4511 section 4.1.1 then asks for a Notice of Disconnection.
     pub fn parse(frame: &'a [u8]) -> Result<Self, BerError> {
-        todo!()
+        let mut outer = Reader::new(frame);
+        let message = outer.expect(tag::SEQUENCE)?;
+        outer.finish()?;
+        ber::check_tree(message.content)?;
+
+        let mut fields = Reader::new(message.content);
+        let message_id = MessageId(fields.integer(tag::INTEGER, MessageId::MAX)?);
+        let op = fields.element()?;
+        let controls = fields.optional(CONTROLS)?.map(|element| element.content);
+        // What follows is ignored. Controls may not hide there, since a critical one would be lost.
+        while !fields.is_empty() {
+            let unknown = fields.element()?;
+            if unknown.tag == CONTROLS {
+                return Err(BerError::TrailingOctets);
+            }
+        }
+        Ok(Self { message_id, op_tag: op.tag, op_content: op.content, op: op.raw, controls })
     }
 }
 
 /// Appends an LDAPMessage of `op` (tag and length included) and, where given, the contents of a controls element.
 pub fn write_envelope(out: &mut Vec<u8>, message_id: MessageId, op: &[u8], controls: Option<&[u8]>) {
-    todo!()
+    let controls_length = controls.map_or(0, |controls| 1 + ber::length_of_length(controls.len()) + controls.len());
+    let length = 2 + ber::length_of_integer(message_id.number()) + op.len() + controls_length;
+    out.reserve(1 + ber::length_of_length(length) + length);
+    ber::write_header(out, tag::SEQUENCE, length);
+    ber::write_integer(out, tag::INTEGER, message_id.number());
+    out.extend_from_slice(op);
+    if let Some(controls) = controls {
+        ber::write_element(out, CONTROLS, controls);
+    }
 }
+
+/// The tag of the controls element.
+pub const CONTROLS: u8 = 0xa0;
 
 /// The tags of the protocolOps (RFC 4511 section 4.2 and following).
 pub mod op {

@@ -3,6 +3,7 @@
 //! A frame is refused by its declared length before one octet of it is buffered. Framing looks at the outer tag and length
 //! only; what is inside is [`super::envelope`]'s business.
 
+use super::ber::tag;
 use thiserror::Error;
 
 /// Why a stream cannot be framed any further. The connection ends with a Notice of Disconnection.
@@ -30,5 +31,20 @@ pub enum FrameError {
 /// # Errors
 /// When the octets can never become a frame of at most `limit` octets.
 pub fn frame_length(octets: &[u8], limit: usize) -> Result<Option<usize>, FrameError> {
-    todo!()
+    let Some(&identifier) = octets.first() else { return Ok(None) };
+    if identifier != tag::SEQUENCE {
+        return Err(FrameError::NotAMessage(identifier));
+    }
+    let Some(&first) = octets.get(1) else { return Ok(None) };
+    let count = usize::from(first & 0x7f);
+    let (header, content) = match first {
+        0..=0x7f => (2, usize::from(first)),
+        0x81..=0x84 => {
+            let Some(length_octets) = octets.get(2..2 + count) else { return Ok(None) };
+            (2 + count, length_octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet)))
+        }
+        _ => return Err(FrameError::BadLength),
+    };
+    let length = content.saturating_add(header);
+    if length > limit { Err(FrameError::TooLarge { length, limit }) } else { Ok(Some(length)) }
 }

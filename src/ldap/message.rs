@@ -3,9 +3,10 @@
 //! A view borrows from the frame. What outlives the frame is made owned with [`Search::to_owned`] and the like. Passwords never
 //! appear in `Debug`.
 
-use super::ber::BerError;
-use super::envelope::{Envelope, MessageId};
+use super::ber::{self, BerError, Element, MAX_INT, Reader, tag};
+use super::envelope::{Envelope, MessageId, op};
 use super::filter::{Filter, FilterError};
+pub use super::result_code::ResultCode;
 use thiserror::Error;
 
 /// The most attributes in one search.
@@ -63,19 +64,52 @@ impl<'a> Request<'a> {
     /// # Errors
     /// As [`RequestError`] says.
     pub fn parse(envelope: &Envelope<'a>) -> Result<Self, RequestError> {
-        todo!()
+        let op = envelope.op;
+        let content = envelope.op_content;
+        match envelope.op_tag {
+            op::SEARCH_REQUEST => Search::parse(op, content).map(Self::Search),
+            op::BIND_REQUEST => Ok(Self::Bind(Bind::parse(content)?)),
+            op::UNBIND_REQUEST => {
+                Reader::new(content).finish()?;
+                Ok(Self::Unbind)
+            }
+            op::ABANDON_REQUEST => {
+                let element = Element { tag: envelope.op_tag, content, raw: op };
+                let message_id = MessageId::new(element.integer(MessageId::MAX)?).ok_or(BerError::IntegerRange)?;
+                Ok(Self::Abandon(message_id))
+            }
+            op::MODIFY_REQUEST => Ok(Self::Write(Write::parse_modify(op, content)?)),
+            op::ADD_REQUEST => Ok(Self::Write(Write::parse_add(op, content)?)),
+            op::DELETE_REQUEST => Ok(Self::Write(Write::parse_delete(op, content)?)),
+            op::MODIFY_DN_REQUEST => Ok(Self::Write(Write::parse_modify_dn(op, content)?)),
+            op::COMPARE_REQUEST => Ok(Self::Compare(Compare::parse(op, content)?)),
+            op::EXTENDED_REQUEST => Ok(Self::Extended(Extended::parse(op, content)?)),
+            other => Err(RequestError::NotARequest(other)),
+        }
     }
 }
 
 /// A BindRequest.
 #[derive(Clone, Copy)]
 pub struct Bind<'a> {
-    /// 3, or what else the client believes to speak (0 to 127).
+    /// 3, or what else the client believes to speak (1 to 127).
     pub version: u8,
     /// A DN, or what Active Directory takes instead of one; UTF-8.
     pub name: &'a str,
     /// How the client proves itself.
     pub authentication: Authentication<'a>,
+}
+
+impl<'a> Bind<'a> {
+    fn parse(content: &'a [u8]) -> Result<Self, BerError> {
+        let mut fields = Reader::new(content);
+        let version = fields.integer(tag::INTEGER, MAX_VERSION)?;
+        let version = u8::try_from(version).ok().filter(|&version| version > 0).ok_or(BerError::IntegerRange)?;
+        let name = fields.text(tag::OCTET_STRING)?;
+        let authentication = Authentication::parse(fields.element()?)?;
+        fields.finish()?;
+        Ok(Self { version, name, authentication })
+    }
 }
 
 /// AuthenticationChoice.
@@ -94,6 +128,24 @@ pub enum Authentication<'a> {
     Unknown(u8),
 }
 
+impl<'a> Authentication<'a> {
+    fn parse(choice: Element<'a>) -> Result<Self, BerError> {
+        match choice.tag {
+            SIMPLE => Ok(Self::Simple(choice.content)),
+            SASL => {
+                let mut fields = Reader::new(choice.content);
+                let mechanism = fields.text(tag::OCTET_STRING)?;
+                let credentials = fields.optional(tag::OCTET_STRING)?.map(|element| element.content);
+                fields.finish()?;
+                Ok(Self::Sasl { mechanism, credentials })
+            }
+            // A context tag of another number is a choice of somebody else's. The same number in the other form is a mistake.
+            other if other & CLASS == CONTEXT && !matches!(other ^ ber::CONSTRUCTED, SIMPLE | SASL) => Ok(Self::Unknown(other)),
+            found => Err(BerError::UnexpectedTag { expected: SIMPLE, found }),
+        }
+    }
+}
+
 /// How much of the tree is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -103,6 +155,26 @@ pub enum Scope {
     SingleLevel,
     /// It and all below.
     WholeSubtree,
+}
+
+impl Scope {
+    /// The scope with this number, which is at most [`MAX_SCOPE`].
+    const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::BaseObject,
+            1 => Self::SingleLevel,
+            _ => Self::WholeSubtree,
+        }
+    }
+
+    /// Its number on the wire.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::BaseObject => 0,
+            Self::SingleLevel => 1,
+            Self::WholeSubtree => 2,
+        }
+    }
 }
 
 /// A SearchRequest, borrowed, with its filter checked and kept as octets.
@@ -129,9 +201,34 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
+    fn parse(op: &'a [u8], content: &'a [u8]) -> Result<Self, RequestError> {
+        let mut fields = Reader::new(content);
+        let base_object = fields.text(tag::OCTET_STRING)?;
+        let scope = Scope::from_number(fields.integer(tag::ENUMERATED, MAX_SCOPE)?);
+        let deref_aliases = u8::try_from(fields.integer(tag::ENUMERATED, MAX_DEREF_ALIASES)?).unwrap_or_default();
+        let size_limit = fields.integer(tag::INTEGER, MAX_INT)?;
+        let time_limit = fields.integer(tag::INTEGER, MAX_INT)?;
+        let types_only = fields.boolean(tag::BOOLEAN)?;
+        let filter = fields.element()?.raw;
+        Filter::check(filter)?;
+        let attributes = fields.expect(tag::SEQUENCE)?.content;
+        fields.finish()?;
+        let mut names = Reader::new(attributes);
+        let mut count = 0;
+        while !names.is_empty() {
+            names.text(tag::OCTET_STRING)?;
+            count += 1;
+        }
+        if count > MAX_ATTRIBUTES {
+            return Err(RequestError::TooManyAttributes);
+        }
+        Ok(Self { op, base_object, scope, deref_aliases, size_limit, time_limit, types_only, filter, attributes })
+    }
+
     /// The attribute selectors in their order.
     pub fn attribute_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        [].into_iter() // to be written
+        let mut names = Reader::new(self.attributes);
+        std::iter::from_fn(move || names.text(tag::OCTET_STRING).ok())
     }
 
     /// The same request, owned, with its filter as a tree.
@@ -139,7 +236,16 @@ impl<'a> Search<'a> {
     /// # Errors
     /// Never for a view that [`Request::parse`] made; the type says so because the filter is decoded here.
     pub fn to_owned(&self) -> Result<SearchRequest, FilterError> {
-        todo!()
+        Ok(SearchRequest {
+            base_object: self.base_object.to_owned(),
+            scope: self.scope,
+            deref_aliases: self.deref_aliases,
+            size_limit: self.size_limit,
+            time_limit: self.time_limit,
+            types_only: self.types_only,
+            filter: Filter::decode(self.filter)?,
+            attributes: self.attribute_names().map(str::to_owned).collect(),
+        })
     }
 }
 
@@ -167,7 +273,22 @@ pub struct SearchRequest {
 impl SearchRequest {
     /// The protocolOp, tag and length included.
     pub fn encode(&self) -> Vec<u8> {
-        todo!()
+        let mut op = Vec::new();
+        ber::write_constructed(&mut op, op::SEARCH_REQUEST, |out| {
+            ber::write_element(out, tag::OCTET_STRING, self.base_object.as_bytes());
+            ber::write_integer(out, tag::ENUMERATED, self.scope.number());
+            ber::write_integer(out, tag::ENUMERATED, u32::from(self.deref_aliases));
+            ber::write_integer(out, tag::INTEGER, self.size_limit);
+            ber::write_integer(out, tag::INTEGER, self.time_limit);
+            ber::write_boolean(out, tag::BOOLEAN, self.types_only);
+            self.filter.encode(out);
+            ber::write_constructed(out, tag::SEQUENCE, |out| {
+                for attribute in &self.attributes {
+                    ber::write_element(out, tag::OCTET_STRING, attribute.as_bytes());
+                }
+            });
+        });
+        op
     }
 }
 
@@ -197,6 +318,71 @@ pub struct Write<'a> {
     pub new_superior: Option<&'a str>,
 }
 
+impl<'a> Write<'a> {
+    fn parse_modify(op: &'a [u8], content: &'a [u8]) -> Result<Self, BerError> {
+        let mut fields = Reader::new(content);
+        let target = fields.text(tag::OCTET_STRING)?;
+        let mut changes = Reader::new(fields.expect(tag::SEQUENCE)?.content);
+        fields.finish()?;
+        while !changes.is_empty() {
+            let mut change = Reader::new(changes.expect(tag::SEQUENCE)?.content);
+            let operation = change.integer(tag::ENUMERATED, MAX_CHANGE)?;
+            let values = if matches!(operation, CHANGE_DELETE | CHANGE_REPLACE) { Values::Any } else { Values::AtLeastOne };
+            check_attribute(&mut change, values)?;
+            change.finish()?;
+        }
+        Ok(Self { kind: WriteKind::Modify, op, target, new_superior: None })
+    }
+
+    fn parse_add(op: &'a [u8], content: &'a [u8]) -> Result<Self, BerError> {
+        let mut fields = Reader::new(content);
+        let target = fields.text(tag::OCTET_STRING)?;
+        let mut attributes = Reader::new(fields.expect(tag::SEQUENCE)?.content);
+        fields.finish()?;
+        while !attributes.is_empty() {
+            check_attribute(&mut attributes, Values::AtLeastOne)?;
+        }
+        Ok(Self { kind: WriteKind::Add, op, target, new_superior: None })
+    }
+
+    fn parse_delete(op: &'a [u8], content: &'a [u8]) -> Result<Self, BerError> {
+        let target = std::str::from_utf8(content).map_err(|_| BerError::NotUtf8)?;
+        Ok(Self { kind: WriteKind::Delete, op, target, new_superior: None })
+    }
+
+    fn parse_modify_dn(op: &'a [u8], content: &'a [u8]) -> Result<Self, BerError> {
+        let mut fields = Reader::new(content);
+        let target = fields.text(tag::OCTET_STRING)?;
+        fields.text(tag::OCTET_STRING)?;
+        fields.boolean(tag::BOOLEAN)?;
+        let new_superior = fields.optional(NEW_SUPERIOR)?.map(|element| element.text()).transpose()?;
+        fields.finish()?;
+        Ok(Self { kind: WriteKind::ModifyDn, op, target, new_superior })
+    }
+}
+
+/// How many values a PartialAttribute must have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Values {
+    Any,
+    AtLeastOne,
+}
+
+/// Reads one PartialAttribute (RFC 4511 section 4.1.7).
+fn check_attribute(attributes: &mut Reader<'_>, wanted: Values) -> Result<(), BerError> {
+    let mut attribute = Reader::new(attributes.expect(tag::SEQUENCE)?.content);
+    attribute.text(tag::OCTET_STRING)?;
+    let mut values = Reader::new(attribute.expect(tag::SET)?.content);
+    attribute.finish()?;
+    if wanted == Values::AtLeastOne && values.is_empty() {
+        return Err(BerError::Truncated);
+    }
+    while !values.is_empty() {
+        values.expect(tag::OCTET_STRING)?;
+    }
+    Ok(())
+}
+
 /// A CompareRequest.
 #[derive(Debug, Clone, Copy)]
 pub struct Compare<'a> {
@@ -210,6 +396,19 @@ pub struct Compare<'a> {
     pub value: &'a [u8],
 }
 
+impl<'a> Compare<'a> {
+    fn parse(op: &'a [u8], content: &'a [u8]) -> Result<Self, BerError> {
+        let mut fields = Reader::new(content);
+        let entry = fields.text(tag::OCTET_STRING)?;
+        let mut assertion = Reader::new(fields.expect(tag::SEQUENCE)?.content);
+        fields.finish()?;
+        let attribute = assertion.text(tag::OCTET_STRING)?;
+        let value = assertion.expect(tag::OCTET_STRING)?.content;
+        assertion.finish()?;
+        Ok(Self { op, entry, attribute, value })
+    }
+}
+
 /// An ExtendedRequest. Its value may hold a password, so it is not printed.
 #[derive(Clone, Copy)]
 pub struct Extended<'a> {
@@ -219,6 +418,16 @@ pub struct Extended<'a> {
     pub name: &'a str,
     /// requestValue.
     pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Extended<'a> {
+    fn parse(op: &'a [u8], content: &'a [u8]) -> Result<Self, BerError> {
+        let mut fields = Reader::new(content);
+        let name = fields.text(REQUEST_NAME)?;
+        let value = fields.optional(REQUEST_VALUE)?.map(|element| element.content);
+        fields.finish()?;
+        Ok(Self { op, name, value })
+    }
 }
 
 impl std::fmt::Debug for Bind<'_> {
@@ -243,10 +452,6 @@ impl std::fmt::Debug for Extended<'_> {
     }
 }
 
-/// A resultCode (RFC 4511 section 4.1.9 and the registry): open, since servers send numbers that nobody foresaw.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ResultCode(pub u32);
-
 /// The parts that every result has (RFC 4511 section 4.1.9), borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LdapResult<'a> {
@@ -266,124 +471,40 @@ impl<'a> LdapResult<'a> {
     /// # Errors
     /// When the contents do not begin with an LDAPResult.
     pub fn parse(op_content: &'a [u8]) -> Result<Self, BerError> {
-        todo!()
+        let mut fields = Reader::new(op_content);
+        let code = ResultCode(fields.integer(tag::ENUMERATED, MAX_INT)?);
+        let matched_dn = fields.expect(tag::OCTET_STRING)?.content;
+        let diagnostic = fields.expect(tag::OCTET_STRING)?.content;
+        let referral = fields.optional(REFERRAL)?.map(|element| element.content);
+        Ok(Self { code, matched_dn, diagnostic, referral })
     }
 }
 
-macro_rules! result_codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
-        impl ResultCode {
-            $($(#[$doc])* pub const $name: Self = Self($number);)*
-
-            /// The name in RFC 4511, or `other` for a number that Redial has no name for. Finite, so fit for a metric's label.
-            pub const fn name(self) -> &'static str {
-                match self.0 { $($number => $text,)* _ => "other" }
-            }
-        }
-    };
-}
-
-result_codes! {
-    /// Done.
-    SUCCESS = 0, "success";
-    /// Not properly sequenced, or an internal failure.
-    OPERATIONS_ERROR = 1, "operationsError";
-    /// Malformed, or not understood.
-    PROTOCOL_ERROR = 2, "protocolError";
-    /// The time limit of the client or server was reached.
-    TIME_LIMIT_EXCEEDED = 3, "timeLimitExceeded";
-    /// More entries match than the limit lets through.
-    SIZE_LIMIT_EXCEEDED = 4, "sizeLimitExceeded";
-    /// Compare: no.
-    COMPARE_FALSE = 5, "compareFalse";
-    /// Compare: yes.
-    COMPARE_TRUE = 6, "compareTrue";
-    /// A mechanism that is not offered.
-    AUTH_METHOD_NOT_SUPPORTED = 7, "authMethodNotSupported";
-    /// TLS or signing first.
-    STRONGER_AUTH_REQUIRED = 8, "strongerAuthRequired";
-    /// Ask elsewhere.
-    REFERRAL = 10, "referral";
-    /// A limit of the administrator's was exceeded.
-    ADMIN_LIMIT_EXCEEDED = 11, "adminLimitExceeded";
-    /// A critical control that is not carried out.
-    UNAVAILABLE_CRITICAL_EXTENSION = 12, "unavailableCriticalExtension";
-    /// TLS first.
-    CONFIDENTIALITY_REQUIRED = 13, "confidentialityRequired";
-    /// The next step of a SASL bind.
-    SASL_BIND_IN_PROGRESS = 14, "saslBindInProgress";
-    /// No such attribute on that entry.
-    NO_SUCH_ATTRIBUTE = 16, "noSuchAttribute";
-    /// An attribute that the schema does not know.
-    UNDEFINED_ATTRIBUTE_TYPE = 17, "undefinedAttributeType";
-    /// A match that the attribute does not have.
-    INAPPROPRIATE_MATCHING = 18, "inappropriateMatching";
-    /// A value that breaks a rule.
-    CONSTRAINT_VIOLATION = 19, "constraintViolation";
-    /// Already there.
-    ATTRIBUTE_OR_VALUE_EXISTS = 20, "attributeOrValueExists";
-    /// A value that is not of the attribute's syntax.
-    INVALID_ATTRIBUTE_SYNTAX = 21, "invalidAttributeSyntax";
-    /// No such entry.
-    NO_SUCH_OBJECT = 32, "noSuchObject";
-    /// An alias that leads nowhere.
-    ALIAS_PROBLEM = 33, "aliasProblem";
-    /// Not a distinguished name.
-    INVALID_DN_SYNTAX = 34, "invalidDNSyntax";
-    /// An alias that may not be followed.
-    ALIAS_DEREFERENCING_PROBLEM = 36, "aliasDereferencingProblem";
-    /// This way of proving oneself does not fit.
-    INAPPROPRIATE_AUTHENTICATION = 48, "inappropriateAuthentication";
-    /// Wrong name or password.
-    INVALID_CREDENTIALS = 49, "invalidCredentials";
-    /// Not allowed.
-    INSUFFICIENT_ACCESS_RIGHTS = 50, "insufficientAccessRights";
-    /// Later.
-    BUSY = 51, "busy";
-    /// No server can answer now.
-    UNAVAILABLE = 52, "unavailable";
-    /// Could, but will not.
-    UNWILLING_TO_PERFORM = 53, "unwillingToPerform";
-    /// A loop of aliases or servers.
-    LOOP_DETECT = 54, "loopDetect";
-    /// The entry's name breaks a rule.
-    NAMING_VIOLATION = 64, "namingViolation";
-    /// The entry breaks its class.
-    OBJECT_CLASS_VIOLATION = 65, "objectClassViolation";
-    /// Only a leaf may be.
-    NOT_ALLOWED_ON_NON_LEAF = 66, "notAllowedOnNonLeaf";
-    /// Not on the name.
-    NOT_ALLOWED_ON_RDN = 67, "notAllowedOnRDN";
-    /// Already there.
-    ENTRY_ALREADY_EXISTS = 68, "entryAlreadyExists";
-    /// Classes may not change.
-    OBJECT_CLASS_MODS_PROHIBITED = 69, "objectClassModsProhibited";
-    /// Several servers would be needed.
-    AFFECTS_MULTIPLE_DSAS = 71, "affectsMultipleDSAs";
-    /// Something else.
-    OTHER = 80, "other";
-    /// Cancel (RFC 3909): done.
-    CANCELED = 118, "canceled";
-    /// Cancel: no such operation.
-    NO_SUCH_OPERATION = 119, "noSuchOperation";
-    /// Cancel: it has finished already.
-    TOO_LATE = 120, "tooLate";
-    /// Cancel: that operation cannot be.
-    CANNOT_CANCEL = 121, "cannotCancel";
-    /// Assertion (RFC 4528): it did not hold.
-    ASSERTION_FAILED = 122, "assertionFailed";
-    /// Proxied authorization (RFC 4370): no.
-    AUTHORIZATION_DENIED = 123, "authorizationDenied";
-}
-
-impl std::fmt::Debug for ResultCode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}({})", self.name(), self.0)
-    }
-}
-
-impl std::fmt::Display for ResultCode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}({})", self.name(), self.0)
-    }
-}
+/// The largest version of a Bind.
+const MAX_VERSION: u32 = 127;
+/// `simple` of AuthenticationChoice.
+const SIMPLE: u8 = 0x80;
+/// `sasl` of AuthenticationChoice.
+const SASL: u8 = 0xa3;
+/// The bits of an identifier octet that hold the class.
+const CLASS: u8 = 0xc0;
+/// The context-specific class.
+const CONTEXT: u8 = 0x80;
+/// `wholeSubtree`. RFC 4511 lets further scopes be defined; nobody here sends one.
+const MAX_SCOPE: u32 = 2;
+/// `derefAlways`.
+const MAX_DEREF_ALIASES: u32 = 3;
+/// `delete` of a Modify.
+const CHANGE_DELETE: u32 = 1;
+/// `replace` of a Modify.
+const CHANGE_REPLACE: u32 = 2;
+/// `increment` of a Modify (RFC 4525).
+const MAX_CHANGE: u32 = 3;
+/// `newSuperior` of a ModifyDN.
+const NEW_SUPERIOR: u8 = 0x80;
+/// `requestName` of an ExtendedRequest.
+const REQUEST_NAME: u8 = 0x80;
+/// `requestValue` of an ExtendedRequest.
+const REQUEST_VALUE: u8 = 0x81;
+/// `referral` of an LDAPResult.
+const REFERRAL: u8 = 0xa3;

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod message;
 pub mod oid;
 pub mod response;
+pub mod result_code;
 
 pub use envelope::{Envelope, MessageId};
-pub use message::ResultCode;
+pub use result_code::ResultCode;
