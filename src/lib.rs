@@ -1,9 +1,9 @@
 //! Redial (skeleton).
 
-pub mod admin;
-pub mod cli;
 pub mod access;
+pub mod admin;
 pub mod cache;
+pub mod cli;
 pub mod config;
 pub mod directory;
 pub mod identity;

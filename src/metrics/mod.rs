@@ -263,6 +263,11 @@ impl Metrics {
         page
     }
 
+    /// The names of all metrics, those without a series yet included.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        names::all().map(|metric| metric.name)
+    }
+
     fn server(&self, directory: usize, server: usize) -> Option<&ServerHandles> {
         self.directories.get(directory)?.servers.get(server)
     }

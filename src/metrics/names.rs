@@ -10,7 +10,6 @@ pub(super) struct Metric {
 }
 
 /// Every metric there is.
-#[cfg(test)]
 pub(super) fn all() -> impl Iterator<Item = &'static Metric> {
     COUNTERS.iter().chain(GAUGES).chain([&OPERATION_DURATION, &UPSTREAM_DURATION])
 }
