@@ -6,12 +6,19 @@
 //! What holds always: the session is anonymous from the moment a Bind arrives until that Bind has succeeded; while a Bind or StartTLS is under way no
 //! further frame is taken; no two operations in flight share a messageID; no response is let out for an abandoned operation.
 
-pub mod pending;
+mod bind;
+mod extended;
+mod pending;
 
+use self::bind::BindVerdict;
+use self::pending::{InFlight, Pending};
 use crate::identity::Identity;
-use crate::ldap::MessageId;
-use crate::ldap::control::Control;
-use crate::ldap::message::{Bind, Compare, Extended, ResultCode, Search, Write};
+use crate::ldap::ber::BerError;
+use crate::ldap::control::parse_controls;
+use crate::ldap::envelope::op;
+use crate::ldap::message::{Bind, Compare, Extended, Request, RequestError, Search, Write, WriteKind};
+use crate::ldap::response::{response_tag, write_notice_of_disconnection, write_result};
+use crate::ldap::{Envelope, MessageId, ResultCode, oid};
 
 /// A messageID that a client chose; never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,14 +47,6 @@ pub struct SessionRules {
     pub tls_required: bool,
     /// A password may come without TLS.
     pub plain_passwords: bool,
-}
-
-/// One client's session.
-#[derive(Debug)]
-pub struct Session {
-    rules: SessionRules,
-    identity: Identity,
-    // further fields: TLS up or not, state (Ready, Binding, StartingTls, Closing), pending::Pending
 }
 
 /// An operation for the pipeline.
@@ -82,26 +81,256 @@ pub enum AcceptedRequest<'a> {
 pub enum Step<'a> {
     /// Nothing: what there was to say is in `out`.
     Continue,
-    /// Start this operation, and call [`Session::finished`] (or [`Session::bind_finished`]) when it ends.
+    /// Start this operation, and call [`Session::finished`] when it ends.
     Run(Accepted<'a>),
-    /// Stop that operation; nothing more of it goes out. Responses, where there are any (Cancel), are in `out`.
+    /// Stop that operation; nothing more of it goes out. Responses, where there are any (Cancel), are in `out`. One that
+    /// [runs to its end](AcceptedRequest::runs_to_its_end) is not stopped but only silenced: call [`Session::silent_ended`] when it ends.
     Abandon(ClientMessageId),
-    /// A Bind arrived: stop all operations in flight (RFC 4511 section 4.2.1), then run it.
+    /// A Bind arrived: stop or silence all operations in flight (RFC 4511 section 4.2.1), then run it, and call
+    /// [`Session::bind_finished`] when it ends.
     AbandonAllThenRun(Accepted<'a>),
-    /// A Bind arrived that the session answered by itself (anonymous, refused): stop all operations in flight; the answer is in `out`.
+    /// A Bind arrived that the session answered by itself (anonymous, refused): stop or silence all operations in flight; the answer is in `out`.
     AbandonAll,
     /// The StartTLS response is in `out`: write it, and if no further octet had been received, start the handshake, else close.
     StartTls,
     /// Write `out`, then close. All operations in flight are stopped.
     Close,
 }
-// impl Session { new(rules, tls: bool), receive(&mut self, frame, out) -> Step, may_receive() -> bool, tls_started(), finished(id) -> bool,
-// bind_finished(id, Result<Identity, ()>), identity(), is_idle() ... } is written beside this.
 
-/// Used by the notice that the connection writes for errors below the session (framing).
-pub const FRAMING_ERROR: ResultCode = ResultCode::PROTOCOL_ERROR;
+impl AcceptedRequest<'_> {
+    /// Once begun it is not stopped by Abandon, Bind or the end of the connection: nobody could tell how far it got, and what it
+    /// changed must be known to the cache.
+    pub const fn runs_to_its_end(&self) -> bool {
+        matches!(self, Self::Write(_) | Self::Extended(_))
+    }
 
-/// Names a control for a log line.
-pub fn control_name<'a>(control: &Control<'a>) -> &'a str {
-    control.oid
+    const fn response_tag(&self) -> u8 {
+        match self {
+            Self::Bind(_) => op::BIND_RESPONSE,
+            Self::Search(_) => op::SEARCH_RESULT_DONE,
+            Self::Compare(_) => op::COMPARE_RESPONSE,
+            Self::Extended(_) => op::EXTENDED_RESPONSE,
+            Self::Write(write) => match write.kind {
+                WriteKind::Modify => op::MODIFY_RESPONSE,
+                WriteKind::Add => op::ADD_RESPONSE,
+                WriteKind::Delete => op::DELETE_RESPONSE,
+                WriteKind::ModifyDn => op::MODIFY_DN_RESPONSE,
+            },
+        }
+    }
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub struct Session {
+    rules: SessionRules,
+    identity: Identity,
+    tls: bool,
+    state: State,
+    pending: Pending,
+}
+
+/// What the session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The next request.
+    Ready,
+    /// The end of a Bind; no frame is taken.
+    Binding(ClientMessageId),
+    /// The end of the TLS handshake; no frame is taken.
+    StartingTls,
+    /// Nothing: the last word has been said.
+    Closed,
+}
+
+impl Session {
+    /// A session at connect: anonymous. `tls`: TLS is up already (LDAPS).
+    pub fn new(rules: SessionRules, tls: bool) -> Self {
+        Self { rules, identity: Identity::Anonymous, tls, state: State::Ready, pending: Pending::default() }
+    }
+
+    /// Takes one whole frame; to be called while [`Session::may_receive`] only.
+    pub fn receive<'a>(&mut self, frame: &'a [u8], out: &mut Vec<u8>) -> Step<'a> {
+        debug_assert!(self.may_receive(), "a frame for a session that takes none");
+        let Ok(envelope) = Envelope::parse(frame) else {
+            return self.disconnect(ResultCode::PROTOCOL_ERROR, "not an LDAPMessage", out);
+        };
+        if envelope.op_tag == op::UNBIND_REQUEST {
+            self.state = State::Closed;
+            return Step::Close;
+        }
+        let Some(message_id) = ClientMessageId::new(envelope.message_id) else {
+            return self.disconnect(ResultCode::PROTOCOL_ERROR, "messageID 0 is the server's", out);
+        };
+        if self.pending.contains(message_id) {
+            return self.disconnect(ResultCode::PROTOCOL_ERROR, "this messageID is in flight already", out);
+        }
+        if envelope.op_tag == op::BIND_REQUEST {
+            self.identity = Identity::Anonymous;
+            self.pending.abandon_all();
+        }
+        match Request::parse(&envelope) {
+            Ok(request) => self.request(message_id, request, &envelope, out),
+            Err(RequestError::NotARequest(_)) => self.disconnect(ResultCode::PROTOCOL_ERROR, "not a request", out),
+            Err(error) => self.refuse(message_id, envelope.op_tag, error.result_code(), &error.to_string(), out),
+        }
+    }
+
+    /// May a frame be taken now? If not, the socket is not read.
+    pub fn may_receive(&self) -> bool {
+        self.state == State::Ready && self.pending.len() < self.rules.max_pending
+    }
+
+    /// May a response of that operation, which is not its last, go out?
+    pub fn may_answer(&self, message_id: ClientMessageId) -> bool {
+        self.state == State::Binding(message_id) || self.pending.contains(message_id)
+    }
+
+    /// An operation that is no Bind has ended. May its last response go out?
+    pub fn finished(&mut self, message_id: ClientMessageId) -> bool {
+        self.pending.end(message_id).is_some()
+    }
+
+    /// A Bind has ended, and the client is `identity` now: anonymous if it failed. May its response go out?
+    pub fn bind_finished(&mut self, message_id: ClientMessageId, identity: Identity) -> bool {
+        if self.state != State::Binding(message_id) {
+            return false;
+        }
+        self.identity = identity;
+        self.state = State::Ready;
+        true
+    }
+
+    /// An operation came to its end without a last response, by a fault of ours: the session gives one.
+    pub fn broke_off(&mut self, message_id: ClientMessageId, out: &mut Vec<u8>) {
+        let response_tag = if self.bind_finished(message_id, Identity::Anonymous) {
+            op::BIND_RESPONSE
+        } else if let Some(operation) = self.pending.end(message_id) {
+            operation.response_tag
+        } else {
+            return;
+        };
+        write_result(
+            out,
+            message_id.wire(),
+            response_tag,
+            ResultCode::OTHER,
+            "the operation broke off here; whether it took effect is unknown",
+        );
+    }
+
+    /// An operation that was silenced has ended.
+    pub fn silent_ended(&mut self) {
+        self.pending.silent_ended();
+    }
+
+    /// The handshake that [`Step::StartTls`] asked for has succeeded.
+    pub fn tls_started(&mut self) {
+        debug_assert_eq!(self.state, State::StartingTls);
+        self.tls = true;
+        self.state = State::Ready;
+    }
+
+    /// Says why the session ends and ends it; nothing if it has ended already. Responses that are still wanted must have gone out before.
+    pub fn notice(&mut self, code: ResultCode, diagnostic: &str, out: &mut Vec<u8>) {
+        if self.state != State::Closed {
+            write_notice_of_disconnection(out, code, diagnostic);
+            self.state = State::Closed;
+        }
+    }
+
+    /// Who the client is.
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// TLS is up.
+    pub const fn has_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The client waits for nothing.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Ready && !self.pending.is_awaited()
+    }
+
+    fn request<'a>(&mut self, message_id: ClientMessageId, request: Request<'a>, envelope: &Envelope<'a>, out: &mut Vec<u8>) -> Step<'a> {
+        // Criticality means nothing on a request without a response (RFC 4511 section 4.1.11), so its controls are not even read.
+        match request {
+            Request::Unbind => return Step::Close,
+            Request::Abandon(target) => return self.abandon(target),
+            Request::Bind(_) | Request::Search(_) | Request::Write(_) | Request::Compare(_) | Request::Extended(_) => {}
+        }
+        let is_start_tls = matches!(request, Request::Extended(Extended { name: oid::START_TLS, .. }));
+        if self.rules.tls_required && !self.tls && !is_start_tls {
+            return self.refuse(message_id, envelope.op_tag, ResultCode::CONFIDENTIALITY_REQUIRED, "StartTLS first", out);
+        }
+        let critical = match parse_controls(envelope.controls) {
+            Ok(controls) => controls.iter().any(|control| control.critical),
+            Err(error) => {
+                let code = if error == BerError::TooMany { ResultCode::ADMIN_LIMIT_EXCEEDED } else { ResultCode::PROTOCOL_ERROR };
+                return self.refuse(message_id, envelope.op_tag, code, &format!("controls: {error}"), out);
+            }
+        };
+        let controls = envelope.controls;
+        match request {
+            Request::Bind(bind) => self.bind(Accepted { message_id, request: AcceptedRequest::Bind(bind), controls }, &bind, critical, out),
+            Request::Search(search) => self.run(Accepted { message_id, request: AcceptedRequest::Search(search), controls }),
+            Request::Compare(compare) => self.run(Accepted { message_id, request: AcceptedRequest::Compare(compare), controls }),
+            Request::Write(write) => self.run(Accepted { message_id, request: AcceptedRequest::Write(write), controls }),
+            Request::Extended(extended) => self.extended(message_id, extended, controls, critical, out),
+            Request::Unbind | Request::Abandon(_) => Step::Continue,
+        }
+    }
+
+    fn bind<'a>(&mut self, accepted: Accepted<'a>, bind: &Bind<'_>, critical: bool, out: &mut Vec<u8>) -> Step<'a> {
+        let id = accepted.message_id.wire();
+        match bind::judge(bind, &self.rules, self.tls) {
+            BindVerdict::Verify => {
+                self.state = State::Binding(accepted.message_id);
+                return Step::AbandonAllThenRun(accepted);
+            }
+            BindVerdict::Refused(code, diagnostic) => write_result(out, id, op::BIND_RESPONSE, code, diagnostic),
+            BindVerdict::Anonymous if critical => {
+                let code = ResultCode::UNAVAILABLE_CRITICAL_EXTENSION;
+                write_result(out, id, op::BIND_RESPONSE, code, "no control goes with an anonymous bind");
+            }
+            BindVerdict::Anonymous => write_result(out, id, op::BIND_RESPONSE, ResultCode::SUCCESS, ""),
+        }
+        Step::AbandonAll
+    }
+
+    /// Unknown and ended operations, and messageID 0, are passed over in silence (RFC 4511 section 4.11). A Bind or StartTLS is never
+    /// among the pending.
+    fn abandon<'a>(&mut self, target: MessageId) -> Step<'a> {
+        let abandoned = ClientMessageId::new(target).and_then(|target| self.pending.abandon(target));
+        abandoned.map_or(Step::Continue, |operation| Step::Abandon(operation.message_id))
+    }
+
+    fn run<'a>(&mut self, accepted: Accepted<'a>) -> Step<'a> {
+        let Accepted { message_id, request, .. } = accepted;
+        self.pending.begin(InFlight { message_id, response_tag: request.response_tag(), stoppable: !request.runs_to_its_end() });
+        Step::Run(accepted)
+    }
+
+    /// Refuses a request in its own response; one that has none, and cannot be understood, ends the session.
+    fn refuse<'a>(
+        &mut self,
+        message_id: ClientMessageId,
+        request_tag: u8,
+        code: ResultCode,
+        diagnostic: &str,
+        out: &mut Vec<u8>,
+    ) -> Step<'a> {
+        let Some(response_tag) = response_tag(request_tag) else {
+            return self.disconnect(code, diagnostic, out);
+        };
+        write_result(out, message_id.wire(), response_tag, code, diagnostic);
+        if request_tag == op::BIND_REQUEST { Step::AbandonAll } else { Step::Continue }
+    }
+
+    fn disconnect<'a>(&mut self, code: ResultCode, diagnostic: &str, out: &mut Vec<u8>) -> Step<'a> {
+        self.notice(code, diagnostic, out);
+        Step::Close
+    }
 }
