@@ -3,7 +3,8 @@
 //! Order of branches and octets of values are kept as they came. Depth and number of nodes are bounded before anything
 //! recurses, so dropping, printing and comparing a tree is safe as well.
 
-use super::ber::BerError;
+use super::ber::{self, BerError, Element, Reader, tag};
+use super::filter_text;
 use thiserror::Error;
 
 /// The deepest nesting of and, or and not.
@@ -15,11 +16,11 @@ pub const MAX_NODES: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// All are true; an empty one is absolutely true (RFC 4526).
-    And(Vec<Filter>),
+    And(Vec<Self>),
     /// Any is true; an empty one is absolutely false (RFC 4526).
-    Or(Vec<Filter>),
+    Or(Vec<Self>),
     /// The opposite, where it is defined.
-    Not(Box<Filter>),
+    Not(Box<Self>),
     /// `(attribute=value)`.
     Equality(Assertion),
     /// `(attribute=initial*any*final)`.
@@ -108,7 +109,39 @@ impl Filter {
     /// # Errors
     /// The first violation met.
     pub fn check(octets: &[u8]) -> Result<(), FilterError> {
-        todo!()
+        let mut level = Reader::new(octets);
+        level.element()?;
+        level.finish()?;
+
+        // What is left to read at each level above this one.
+        let mut above = [Reader::new(&[]); MAX_DEPTH];
+        let mut depth = 0usize;
+        let mut nodes = 0;
+        level = Reader::new(octets);
+        loop {
+            let element = level.element()?;
+            nodes += 1;
+            if nodes > MAX_NODES {
+                return Err(FilterError::TooManyNodes);
+            }
+            if matches!(element.tag, AND | OR | NOT) {
+                *above.get_mut(depth).ok_or(FilterError::TooDeep)? = level;
+                depth += 1;
+                level = Reader::new(element.content);
+                if element.tag == NOT {
+                    let mut only = level;
+                    only.element()?;
+                    only.finish()?;
+                }
+            } else {
+                check_item(&element)?;
+            }
+            while level.is_empty() {
+                let Some(outer) = depth.checked_sub(1) else { return Ok(()) };
+                depth = outer;
+                level = above.get(depth).copied().unwrap_or(level);
+            }
+        }
     }
 
     /// Builds the tree from the octets of one filter element.
@@ -116,26 +149,232 @@ impl Filter {
     /// # Errors
     /// As [`Filter::check`].
     pub fn decode(octets: &[u8]) -> Result<Self, FilterError> {
-        todo!()
+        Self::check(octets)?;
+        Self::build(&Reader::new(octets).element()?)
+    }
+
+    /// Builds the tree of an element that [`Filter::check`] has let pass: the recursion is as deep as the check allows.
+    fn build(element: &Element<'_>) -> Result<Self, FilterError> {
+        match element.tag {
+            AND => Ok(Self::And(Self::build_branches(element.content)?)),
+            OR => Ok(Self::Or(Self::build_branches(element.content)?)),
+            NOT => Ok(Self::Not(Box::new(Self::build(&Reader::new(element.content).element()?)?))),
+            _ => Self::build_item(element),
+        }
+    }
+
+    fn build_branches(content: &[u8]) -> Result<Vec<Self>, FilterError> {
+        let mut rest = Reader::new(content);
+        let mut branches = Vec::new();
+        while !rest.is_empty() {
+            branches.push(Self::build(&rest.element()?)?);
+        }
+        Ok(branches)
+    }
+
+    // Out of line, so that its variables do not take part in the recursion.
+    #[inline(never)]
+    fn build_item(element: &Element<'_>) -> Result<Self, FilterError> {
+        match element.tag {
+            EQUALITY => Ok(Self::Equality(Assertion::build(element)?)),
+            SUBSTRINGS => Ok(Self::Substrings(Substrings::build(element)?)),
+            GREATER_OR_EQUAL => Ok(Self::GreaterOrEqual(Assertion::build(element)?)),
+            LESS_OR_EQUAL => Ok(Self::LessOrEqual(Assertion::build(element)?)),
+            PRESENT => Ok(Self::Present(element.text()?.to_owned())),
+            APPROX => Ok(Self::Approx(Assertion::build(element)?)),
+            EXTENSIBLE => Ok(Self::Extensible(Extensible::build(element)?)),
+            other => Err(FilterError::UnknownChoice(other)),
+        }
     }
 
     /// Appends the filter's octets.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        todo!()
+        match self {
+            Self::And(branches) => encode_branches(out, AND, branches),
+            Self::Or(branches) => encode_branches(out, OR, branches),
+            Self::Not(branch) => ber::write_constructed(out, NOT, |out| branch.encode(out)),
+            Self::Equality(assertion) => assertion.encode(out, EQUALITY),
+            Self::Substrings(substrings) => substrings.encode(out),
+            Self::GreaterOrEqual(assertion) => assertion.encode(out, GREATER_OR_EQUAL),
+            Self::LessOrEqual(assertion) => assertion.encode(out, LESS_OR_EQUAL),
+            Self::Present(attribute) => ber::write_element(out, PRESENT, attribute.as_bytes()),
+            Self::Approx(assertion) => assertion.encode(out, APPROX),
+            Self::Extensible(extensible) => extensible.encode(out),
+        }
     }
 
-    /// Reads RFC 4515 text.
+    /// Reads RFC 4515 text. Blanks around parentheses are let pass.
     ///
     /// # Errors
     /// When the text is no filter, or too deep or large for one.
     pub fn parse(text: &str) -> Result<Self, FilterTextError> {
-        todo!()
+        filter_text::parse(text)
     }
 }
 
 impl std::fmt::Display for Filter {
     /// RFC 4515 text; octets that are not printable UTF-8, and `* ( ) \`, are escaped.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+        filter_text::write(self, f)
     }
 }
+
+impl Assertion {
+    fn build(element: &Element<'_>) -> Result<Self, FilterError> {
+        let mut fields = Reader::new(element.content);
+        let attribute = fields.text(tag::OCTET_STRING)?.to_owned();
+        let value = fields.expect(tag::OCTET_STRING)?.content.to_vec();
+        Ok(Self { attribute, value })
+    }
+
+    fn encode(&self, out: &mut Vec<u8>, tag: u8) {
+        ber::write_constructed(out, tag, |out| {
+            ber::write_element(out, tag::OCTET_STRING, self.attribute.as_bytes());
+            ber::write_element(out, tag::OCTET_STRING, &self.value);
+        });
+    }
+}
+
+impl Substrings {
+    fn build(element: &Element<'_>) -> Result<Self, FilterError> {
+        let mut fields = Reader::new(element.content);
+        let attribute = fields.text(tag::OCTET_STRING)?.to_owned();
+        let mut pieces = Reader::new(fields.expect(tag::SEQUENCE)?.content);
+        let mut built = Self { attribute, initial: None, any: Vec::new(), final_: None };
+        while !pieces.is_empty() {
+            let piece = pieces.element()?;
+            match piece.tag {
+                INITIAL => built.initial = Some(piece.content.to_vec()),
+                ANY => built.any.push(piece.content.to_vec()),
+                _ => built.final_ = Some(piece.content.to_vec()),
+            }
+        }
+        Ok(built)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        ber::write_constructed(out, SUBSTRINGS, |out| {
+            ber::write_element(out, tag::OCTET_STRING, self.attribute.as_bytes());
+            ber::write_constructed(out, tag::SEQUENCE, |out| {
+                if let Some(initial) = &self.initial {
+                    ber::write_element(out, INITIAL, initial);
+                }
+                for any in &self.any {
+                    ber::write_element(out, ANY, any);
+                }
+                if let Some(final_) = &self.final_ {
+                    ber::write_element(out, FINAL, final_);
+                }
+            });
+        });
+    }
+}
+
+impl Extensible {
+    fn build(element: &Element<'_>) -> Result<Self, FilterError> {
+        let mut fields = Reader::new(element.content);
+        let rule = optional_text(&mut fields, MATCHING_RULE)?.map(str::to_owned);
+        let attribute = optional_text(&mut fields, MATCH_TYPE)?.map(str::to_owned);
+        let value = fields.expect(MATCH_VALUE)?.content.to_vec();
+        let dn_attributes = !fields.is_empty() && fields.boolean(DN_ATTRIBUTES)?;
+        Ok(Self { rule, attribute, value, dn_attributes })
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        ber::write_constructed(out, EXTENSIBLE, |out| {
+            if let Some(rule) = &self.rule {
+                ber::write_element(out, MATCHING_RULE, rule.as_bytes());
+            }
+            if let Some(attribute) = &self.attribute {
+                ber::write_element(out, MATCH_TYPE, attribute.as_bytes());
+            }
+            ber::write_element(out, MATCH_VALUE, &self.value);
+            if self.dn_attributes {
+                ber::write_boolean(out, DN_ATTRIBUTES, true);
+            }
+        });
+    }
+}
+
+fn encode_branches(out: &mut Vec<u8>, tag: u8, branches: &[Filter]) {
+    ber::write_constructed(out, tag, |out| branches.iter().for_each(|branch| branch.encode(out)));
+}
+
+/// Proves that a leaf is one of RFC 4511's and well-formed.
+fn check_item(item: &Element<'_>) -> Result<(), FilterError> {
+    let mut fields = Reader::new(item.content);
+    match item.tag {
+        EQUALITY | GREATER_OR_EQUAL | LESS_OR_EQUAL | APPROX => {
+            fields.text(tag::OCTET_STRING)?;
+            fields.expect(tag::OCTET_STRING)?;
+            Ok(fields.finish()?)
+        }
+        SUBSTRINGS => {
+            fields.text(tag::OCTET_STRING)?;
+            let pieces = fields.expect(tag::SEQUENCE)?;
+            fields.finish()?;
+            check_pieces(pieces.content)
+        }
+        PRESENT => Ok(item.text().map(|_| ())?),
+        EXTENSIBLE => {
+            let rule = optional_text(&mut fields, MATCHING_RULE)?;
+            let attribute = optional_text(&mut fields, MATCH_TYPE)?;
+            fields.expect(MATCH_VALUE)?;
+            if !fields.is_empty() {
+                fields.boolean(DN_ATTRIBUTES)?;
+            }
+            fields.finish()?;
+            if rule.is_none() && attribute.is_none() { Err(FilterError::BadItem) } else { Ok(()) }
+        }
+        other => Err(FilterError::UnknownChoice(other)),
+    }
+}
+
+/// At least one piece, none empty, `initial` only as the first and `final` only as the last.
+fn check_pieces(content: &[u8]) -> Result<(), FilterError> {
+    let mut pieces = Reader::new(content);
+    let mut is_first = true;
+    loop {
+        let Some(next) = pieces.peek_tag() else { return Err(FilterError::BadItem) };
+        let piece = pieces.element()?;
+        let in_order = match next {
+            INITIAL => is_first,
+            ANY => true,
+            FINAL => pieces.is_empty(),
+            _ => false,
+        };
+        if !in_order || piece.content.is_empty() {
+            return Err(FilterError::BadItem);
+        }
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        is_first = false;
+    }
+}
+
+fn optional_text<'a>(fields: &mut Reader<'a>, tag: u8) -> Result<Option<&'a str>, BerError> {
+    fields.optional(tag)?.map(|element| element.text()).transpose()
+}
+
+const AND: u8 = 0xa0;
+const OR: u8 = 0xa1;
+const NOT: u8 = 0xa2;
+const EQUALITY: u8 = 0xa3;
+const SUBSTRINGS: u8 = 0xa4;
+const GREATER_OR_EQUAL: u8 = 0xa5;
+const LESS_OR_EQUAL: u8 = 0xa6;
+const PRESENT: u8 = 0x87;
+const APPROX: u8 = 0xa8;
+const EXTENSIBLE: u8 = 0xa9;
+
+// The pieces of a substrings item.
+const INITIAL: u8 = 0x80;
+const ANY: u8 = 0x81;
+const FINAL: u8 = 0x82;
+
+// The components of an extensible match.
+const MATCHING_RULE: u8 = 0x81;
+const MATCH_TYPE: u8 = 0x82;
+const MATCH_VALUE: u8 = 0x83;
+const DN_ATTRIBUTES: u8 = 0x84;

@@ -10,6 +10,7 @@ pub mod control;
 pub mod dn;
 pub mod envelope;
 pub mod filter;
+mod filter_text;
 pub mod frame;
 pub mod message;
 pub mod oid;
