@@ -1,34 +1,191 @@
 //! One fill: the searches that together answer one client's search, run one after another, their answers concatenated and cut.
 //!
 //! In: directories and operations. Out: a stream of replies as from one directory ([`Fill::next`]), with at most the wanted number of
-//! entries, one SearchResultDone at its end, and no reference. Used by the cache's flights, and directly for searches that are not cached.
+//! entries and one SearchResultDone at its end. Used by the cache's flights, and directly for searches that are not cached.
 
-use crate::directory::{Directory, DirectoryError, Operation, Replies, Reply};
+use crate::directory::{Directory, DirectoryError, Done, Operation, Replies, Reply};
+use crate::ldap::envelope::op;
+use crate::ldap::message::ResultCode;
+use crate::ldap::response::write_result_op;
 use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
 
 /// A list of searches under way.
 #[derive(Debug)]
 pub struct Fill {
     waiting: std::vec::IntoIter<(Arc<dyn Directory>, Operation)>,
-    running: Option<Replies>,
+    running: Option<Running>,
+    /// There was more than one to begin with, or none: the end is Redial's own.
+    is_joined: bool,
     entries_wanted: Option<u32>,
+    entries: u32,
+}
+
+/// The search whose replies are coming.
+#[derive(Debug)]
+struct Running {
+    replies: Replies,
+    deadline: Instant,
 }
 
 impl Fill {
-    /// The searches to run, in order; none: success without entries. All have the same deadline. `entries_wanted` is for all of them
-    /// together.
+    /// The searches to run, in order; none: success without entries. `entries_wanted` is for all of them together.
     pub fn new(searches: Vec<(Arc<dyn Directory>, Operation)>, entries_wanted: Option<u32>) -> Self {
-        Self { waiting: searches.into_iter(), running: None, entries_wanted }
+        Self { is_joined: searches.len() != 1, waiting: searches.into_iter(), running: None, entries_wanted, entries: 0 }
+    }
+
+    /// The most entries that come.
+    pub const fn entries_wanted(&self) -> Option<u32> {
+        self.entries_wanted
     }
 
     /// The next reply; after [`Reply::Done`] or an error it is not called again. When more entries come than wanted the answer is cut, and
-    /// its end says sizeLimitExceeded(4). noSuchObject(32) from one of several searches counts as no entries.
+    /// its end says sizeLimitExceeded(4). noSuchObject(32) from one of several searches counts as no entries; any other failure of one
+    /// ends the whole.
     ///
-    /// Not cancel safe: a reply may be lost. Dropping the fill abandons what runs.
+    /// Cancel safe, but for the start of a search: that one may be lost. Dropping the fill abandons what runs.
     ///
     /// # Errors
     /// When a directory gives no answer, or not before the operation's deadline.
     pub async fn next(&mut self) -> Result<Reply, DirectoryError> {
-        todo!()
+        loop {
+            let Some(running) = &mut self.running else {
+                match self.waiting.next() {
+                    Some((directory, operation)) => self.running = Some(Running::start(&*directory, operation).await?),
+                    None => return Ok(Reply::Done(own_end(ResultCode::SUCCESS))),
+                }
+                continue;
+            };
+            match running.next().await? {
+                Reply::Entry(_) if self.entries_wanted.is_some_and(|wanted| self.entries >= wanted) => {
+                    self.stop();
+                    return Ok(Reply::Done(own_end(ResultCode::SIZE_LIMIT_EXCEEDED)));
+                }
+                Reply::Entry(op) => {
+                    self.entries += 1;
+                    return Ok(Reply::Entry(op));
+                }
+                Reply::Done(done) if self.is_joined && matches!(done.code, ResultCode::SUCCESS | ResultCode::NO_SUCH_OBJECT) => {
+                    self.running = None;
+                }
+                Reply::Done(done) => {
+                    self.stop();
+                    return Ok(Reply::Done(done));
+                }
+                intermediate @ Reply::Intermediate(_) => return Ok(intermediate),
+            }
+        }
+    }
+
+    /// Nothing more is asked; what runs is abandoned.
+    fn stop(&mut self) {
+        self.running = None;
+        self.waiting = Vec::new().into_iter();
+    }
+}
+
+impl Running {
+    async fn start(directory: &dyn Directory, operation: Operation) -> Result<Self, DirectoryError> {
+        let deadline = operation.deadline;
+        let started = timeout_at(deadline, directory.run(operation)).await;
+        Ok(Self { replies: started.map_err(|_| DirectoryError::TimedOut)??, deadline })
+    }
+
+    async fn next(&mut self) -> Result<Reply, DirectoryError> {
+        match timeout_at(self.deadline, self.replies.next()).await {
+            Ok(Some(reply)) => reply,
+            Ok(None) => Err(DirectoryError::Misbehaved("the answer has no end")),
+            Err(_) => Err(DirectoryError::TimedOut),
+        }
+    }
+}
+
+fn own_end(code: ResultCode) -> Done {
+    let mut octets = Vec::new();
+    write_result_op(&mut octets, op::SEARCH_RESULT_DONE, code, "", "");
+    Done { code, op: octets.into(), controls: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::scripted::{Scripted, Step, entry_op};
+    use Step::{BreakOff, Done as End, Entry, Fail, Wait};
+
+    /// The names of the entries, and how it ended.
+    async fn outcome(mut fill: Fill) -> (Vec<bytes::Bytes>, Result<ResultCode, DirectoryError>) {
+        let mut entries = Vec::new();
+        loop {
+            match fill.next().await {
+                Ok(Reply::Entry(op)) => entries.push(op),
+                Ok(Reply::Intermediate(_)) => {}
+                Ok(Reply::Done(done)) => return (entries, Ok(done.code)),
+                Err(error) => return (entries, Err(error)),
+            }
+        }
+    }
+
+    fn names(names: &[&str]) -> Vec<bytes::Bytes> {
+        names.iter().map(|name| entry_op(name)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_search_is_passed_on_as_it_comes() {
+        let directory = Scripted::new([vec![Entry("a"), Entry("b"), End(ResultCode::SUCCESS)], vec![End(ResultCode::NO_SUCH_OBJECT)]]);
+        assert_eq!(outcome(directory.fill(1, None)).await, (names(&["a", "b"]), Ok(ResultCode::SUCCESS)));
+        assert_eq!(outcome(directory.fill(1, None)).await, (names(&[]), Ok(ResultCode::NO_SUCH_OBJECT)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_concatenated() {
+        let directory = Scripted::new([
+            vec![Entry("a"), End(ResultCode::SUCCESS)],
+            vec![End(ResultCode::NO_SUCH_OBJECT)],
+            vec![Entry("b"), End(ResultCode::SUCCESS)],
+        ]);
+        assert_eq!(outcome(directory.fill(3, None)).await, (names(&["a", "b"]), Ok(ResultCode::SUCCESS)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_size_limit_holds_for_all_and_the_rest_is_abandoned() {
+        let script = || vec![Entry("a"), Entry("b"), Entry("c"), End(ResultCode::SUCCESS)];
+        let directory = Scripted::new([script(), script(), script()]);
+        assert_eq!(outcome(directory.fill(3, Some(4))).await, (names(&["a", "b", "c", "a"]), Ok(ResultCode::SIZE_LIMIT_EXCEEDED)));
+        tokio::task::yield_now().await;
+        assert_eq!((directory.asked(), directory.abandoned()), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn exactly_the_wanted_number_is_no_excess() {
+        let directory = Scripted::new([vec![Entry("a"), Entry("b"), End(ResultCode::SUCCESS)]]);
+        assert_eq!(outcome(directory.fill(1, Some(2))).await, (names(&["a", "b"]), Ok(ResultCode::SUCCESS)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_other_code_ends_the_whole() {
+        let directory = Scripted::new([vec![Entry("a"), End(ResultCode::BUSY)], vec![Entry("b"), End(ResultCode::SUCCESS)]]);
+        assert_eq!(outcome(directory.fill(2, None)).await, (names(&["a"]), Ok(ResultCode::BUSY)));
+        assert_eq!(directory.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_to_ask_is_success_without_entries() {
+        assert_eq!(outcome(Fill::new(Vec::new(), None)).await, (names(&[]), Ok(ResultCode::SUCCESS)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_without_end_is_an_error() {
+        let directory = Scripted::new([vec![Entry("a"), BreakOff], vec![Fail(DirectoryError::Busy)]]);
+        let (entries, end) = outcome(directory.fill(1, None)).await;
+        assert_eq!((entries, end), (names(&["a"]), Err(DirectoryError::Misbehaved("the answer has no end"))));
+        assert_eq!(outcome(directory.fill(1, None)).await.1, Err(DirectoryError::Busy));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_directory_is_left_at_the_deadline() {
+        let directory = Scripted::new([vec![Entry("a"), Wait(11), End(ResultCode::SUCCESS)]]);
+        let began = Instant::now();
+        assert_eq!(outcome(directory.fill(1, None)).await, (names(&["a"]), Err(DirectoryError::TimedOut)));
+        assert_eq!(began.elapsed().as_secs(), 10);
     }
 }

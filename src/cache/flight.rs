@@ -1,14 +1,20 @@
 //! Single flight: identical searches in flight become one.
 //!
 //! A flight is a task of its own that runs a [`Fill`] to its end and stores the answer; it survives whoever asked first. A result that grows
-//! past what the cache would keep stops being shared: who asked first gets what was gathered and the rest of the stream.
+//! past what the cache would keep stops being shared: who asked first gets what was gathered and the rest of the stream. A search that
+//! begins after a write never joins a flight that left before it.
 
 use super::answer::{Answer, AnswerBuilder};
 use super::fill::Fill;
-use super::store::Store;
+use super::store::{Generation, Lookup, Store};
 use crate::config::Lifetimes;
-use crate::directory::DirectoryError;
+use crate::directory::{DirectoryError, Reply};
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::Instant;
 
 /// What a fetch brought.
 #[derive(Debug)]
@@ -38,21 +44,348 @@ pub struct Overflow {
 #[derive(Debug)]
 pub struct Flights {
     store: Arc<Store>,
+    table: Arc<Table>,
+    numbers: AtomicU64,
+    room: Arc<Semaphore>,
+}
+
+type Table = DashMap<Box<[u8]>, Flight, foldhash::quality::RandomState>;
+
+/// A fill in flight, as those see it who want the same.
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    generation: Generation,
+    landed: watch::Receiver<Option<Landed>>,
+}
+
+/// How a flight ended.
+#[derive(Debug, Clone)]
+enum Landed {
+    Answer(Arc<Answer>),
+    NotShared,
+    Failed(DirectoryError),
+}
+
+/// How a search gets its answer.
+enum Boarded {
+    /// It started the flight.
+    Started(oneshot::Receiver<Fetched>),
+    /// It waits for a flight that had started.
+    Joined(watch::Receiver<Option<Landed>>),
+    /// A flight had just landed.
+    Found(Arc<Answer>),
+    /// Too many flights are under way.
+    Full,
 }
 
 impl Flights {
     /// None yet; answers go into `store`.
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store }
+        let table = Arc::new(DashMap::with_hasher(foldhash::quality::RandomState::default()));
+        Self { store, table, numbers: AtomicU64::default(), room: Arc::new(Semaphore::new(MAX_FLIGHTS)) }
     }
 
     /// Joins the flight for `key`, or starts it. See [`super::SearchCache::fetch`].
+    ///
+    /// Cancel safe.
     pub async fn join(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) -> Fetched {
-        todo!()
+        match self.board(key, directory, lifetimes, start) {
+            Boarded::Started(own) => own.await.unwrap_or(Fetched::Failed(DirectoryError::Unavailable)),
+            Boarded::Joined(mut landed) => match landed.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(Landed::Answer(answer))) => Fetched::Coalesced(Arc::clone(answer)),
+                Ok(Some(Landed::NotShared)) => Fetched::NotShared,
+                Ok(Some(Landed::Failed(error))) => Fetched::Failed(error.clone()),
+                Ok(None) | Err(_) => Fetched::Failed(DirectoryError::Unavailable),
+            },
+            Boarded::Found(answer) => Fetched::Coalesced(answer),
+            Boarded::Full => Fetched::Failed(DirectoryError::Busy),
+        }
     }
 
     /// Starts the flight for `key` unless it is under way. See [`super::SearchCache::refresh`].
     pub fn start(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) {
-        todo!()
+        let generation = self.store.generation(directory);
+        if let Entry::Vacant(vacant) = self.table.entry(key.into())
+            && let Ok(permit) = Arc::clone(&self.room).try_acquire_owned()
+        {
+            let (flight, ticket) = self.announce(key, generation, permit);
+            drop(vacant.insert(flight));
+            tokio::spawn(ticket.fly(start(), lifetimes, None));
+        }
+    }
+
+    fn board(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) -> Boarded {
+        let generation = self.store.generation(directory);
+        let entry = self.table.entry(key.into());
+        match &entry {
+            Entry::Occupied(other) if other.get().generation == generation => return Boarded::Joined(other.get().landed.clone()),
+            Entry::Occupied(_) => {}
+            // A flight leaves the table after its answer is stored, so between the caller's look-up and now one may have landed.
+            Entry::Vacant(_) => {
+                if let Lookup::Fresh(answer) | Lookup::RefreshDue(answer) = self.store.look_up(key, Instant::now()) {
+                    return Boarded::Found(answer);
+                }
+            }
+        }
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else { return Boarded::Full };
+        let (flight, ticket) = self.announce(key, generation, permit);
+        drop(entry.insert(flight));
+        let (starter, own) = oneshot::channel();
+        tokio::spawn(ticket.fly(start(), lifetimes, Some(starter)));
+        Boarded::Started(own)
+    }
+
+    /// A flight for the table, and what its task needs.
+    fn announce(&self, key: &[u8], generation: Generation, permit: OwnedSemaphorePermit) -> (Flight, Ticket) {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (tell, landed) = watch::channel(None);
+        let place = Place { table: Arc::clone(&self.table), key: key.into(), number, _permit: permit };
+        (Flight { number, generation, landed }, Ticket { place, store: Arc::clone(&self.store), generation, tell })
+    }
+}
+
+/// What the task of one flight needs.
+struct Ticket {
+    place: Place,
+    store: Arc<Store>,
+    generation: Generation,
+    tell: watch::Sender<Option<Landed>>,
+}
+
+impl Ticket {
+    /// Runs the fill to its end. The answer is stored before the flight leaves the table, so whoever comes finds one or the other.
+    async fn fly(self, fill: Fill, lifetimes: Lifetimes, starter: Option<oneshot::Sender<Fetched>>) {
+        let entries_wanted = fill.entries_wanted();
+        let fetched = gather(fill, self.store.keep_limit()).await;
+        if let Fetched::Answer(answer) = &fetched
+            && answer.is_complete(entries_wanted)
+        {
+            self.store.insert(&self.place.key, answer, self.generation, &lifetimes, fastrand::f64(), Instant::now());
+        }
+        drop(self.place);
+        self.tell.send_replace(Some(match &fetched {
+            Fetched::Answer(answer) | Fetched::Coalesced(answer) => Landed::Answer(Arc::clone(answer)),
+            Fetched::Overflow(_) | Fetched::NotShared => Landed::NotShared,
+            Fetched::Failed(error) => Landed::Failed(error.clone()),
+        }));
+        if let Some(starter) = starter {
+            // Whoever started it may be gone; then an overflow is dropped here, which abandons it.
+            starter.send(fetched).ok();
+        }
+    }
+}
+
+/// A flight's place in the table; given up when dropped, whatever became of the task.
+struct Place {
+    table: Arc<Table>,
+    key: Box<[u8]>,
+    number: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.table.remove_if(&self.key, |_, flight| flight.number == self.number);
+    }
+}
+
+/// Gathers a whole answer, or as much of it as may be kept.
+async fn gather(mut fill: Fill, keep_limit: usize) -> Fetched {
+    let mut gathered = AnswerBuilder::default();
+    loop {
+        match fill.next().await {
+            Ok(Reply::Entry(op)) => gathered.push_entry(&op),
+            // Only controls that are not cached ask for these.
+            Ok(Reply::Intermediate(_)) => {}
+            Ok(Reply::Done(done)) => return Fetched::Answer(Arc::new(gathered.finish(done.code, &done.op))),
+            Err(error) => return Fetched::Failed(error),
+        }
+        if gathered.len() > keep_limit {
+            return Fetched::Overflow(Box::new(Overflow { gathered, rest: fill }));
+        }
+    }
+}
+
+/// Fills in flight at once: enough for every phone of a large site to look for something else, and a bound on what a flood of searches that
+/// nobody waits for can hold.
+const MAX_FLIGHTS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::scripted::{Scripted, Step};
+    use crate::ldap::message::ResultCode;
+    use Step::{Done, Entry, Fail, Wait};
+    use futures_util::future::join_all;
+    use std::time::Duration;
+    use tokio::time::{sleep, timeout};
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { ttl: Duration::from_secs(100), empty_ttl: Duration::from_secs(100), stale: Duration::from_secs(1000), refresh: 0.8 };
+
+    fn flights() -> Flights {
+        // The hundredth that is kept: 1,000 octets.
+        Flights::new(Arc::new(Store::new(100_000, 1)))
+    }
+
+    async fn join(flights: &Flights, directory: &Arc<Scripted>) -> Fetched {
+        flights.join(b"key", Some(0), LIFETIMES, || directory.fill(1, Some(2))).await
+    }
+
+    fn slow() -> Vec<Step> {
+        vec![Wait(1), Entry("a"), Done(ResultCode::SUCCESS)]
+    }
+
+    fn large() -> Vec<Step> {
+        vec![Wait(1), Entry(LONG), Entry(LONG), Done(ResultCode::SUCCESS)]
+    }
+
+    const LONG: &str = match std::str::from_utf8(&[b'x'; 300]) {
+        Ok(text) => text,
+        Err(_) => "",
+    };
+
+    fn is_stored(flights: &Flights) -> bool {
+        matches!(flights.store.look_up(b"key", Instant::now()), Lookup::Fresh(_))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_thousand_who_want_the_same_are_one_search() {
+        let (flights, directory) = (flights(), Scripted::new([slow()]));
+        let fetched = join_all((0..5_000).map(|_| join(&flights, &directory))).await;
+        assert_eq!(directory.asked(), 1);
+        assert_eq!(fetched.iter().filter(|fetched| matches!(fetched, Fetched::Answer(_))).count(), 1);
+        assert_eq!(fetched.iter().filter(|fetched| matches!(fetched, Fetched::Coalesced(_))).count(), 4_999);
+        assert!(is_stored(&flights) && flights.table.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fill_survives_whoever_asked_first() {
+        let (flights, directory) = (flights(), Scripted::new([slow()]));
+        let second = async {
+            sleep(Duration::from_millis(1)).await;
+            join(&flights, &directory).await
+        };
+        let (first, second) = tokio::join!(timeout(Duration::from_millis(100), join(&flights, &directory)), second);
+        assert!(first.is_err(), "who asked first gave up");
+        assert!(matches!(second, Fetched::Coalesced(_)));
+        assert_eq!((directory.asked(), directory.abandoned()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fill_that_nobody_waits_for_is_stored() {
+        let (flights, directory) = (flights(), Scripted::new([slow()]));
+        assert!(timeout(Duration::from_millis(100), join(&flights, &directory)).await.is_err());
+        sleep(Duration::from_secs(2)).await;
+        assert!(is_stored(&flights));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_miss_that_was_overtaken_by_a_landing_asks_nobody() {
+        let (flights, directory) = (flights(), Scripted::new([slow()]));
+        assert!(matches!(join(&flights, &directory).await, Fetched::Answer(_)));
+        assert!(matches!(join(&flights, &directory).await, Fetched::Coalesced(_)));
+        assert_eq!(directory.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_everybodys_and_is_not_kept() {
+        let (flights, directory) = (flights(), Scripted::new([vec![Wait(1), Fail(DirectoryError::Unavailable)], slow()]));
+        let (first, second) = tokio::join!(join(&flights, &directory), join(&flights, &directory));
+        assert!(matches!(first, Fetched::Failed(DirectoryError::Unavailable)));
+        assert!(matches!(second, Fetched::Failed(DirectoryError::Unavailable)));
+        assert!(matches!(join(&flights, &directory).await, Fetched::Answer(_)), "the next one asks again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_complete_is_shared_but_not_kept() {
+        let busy = || vec![Wait(1), Entry("a"), Done(ResultCode::BUSY)];
+        let own_limit = || vec![Wait(1), Entry("a"), Done(ResultCode::SIZE_LIMIT_EXCEEDED)];
+        let (flights, directory) = (flights(), Scripted::new([busy(), own_limit()]));
+        for expected in [ResultCode::BUSY, ResultCode::SIZE_LIMIT_EXCEEDED] {
+            let Fetched::Answer(answer) = join(&flights, &directory).await else { panic!("it is an answer") };
+            assert_eq!(answer.code(), expected);
+            assert!(!is_stored(&flights));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_clients_own_limit_cut_is_kept() {
+        let script = vec![Entry("a"), Entry("b"), Entry("c"), Done(ResultCode::SUCCESS)];
+        let (flights, directory) = (flights(), Scripted::new([script]));
+        let Fetched::Answer(answer) = join(&flights, &directory).await else { panic!("it is an answer") };
+        assert_eq!((answer.code(), answer.entry_count()), (ResultCode::SIZE_LIMIT_EXCEEDED, 2));
+        assert!(is_stored(&flights));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_result_goes_to_who_asked_first_and_the_others_ask_themselves() {
+        let (flights, directory) = (flights(), Scripted::new([large()]));
+        let (first, second) = tokio::join!(join(&flights, &directory), join(&flights, &directory));
+        let Fetched::Overflow(mut overflow) = first else { panic!("it is too large") };
+        assert_eq!(overflow.gathered.entry_count(), 2);
+        assert!(matches!(overflow.rest.next().await, Ok(Reply::Done(_))));
+        assert!(matches!(second, Fetched::NotShared));
+        assert!(!is_stored(&flights) && flights.table.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_result_that_nobody_waits_for_is_abandoned() {
+        let (flights, directory) = (flights(), Scripted::new([large()]));
+        assert!(timeout(Duration::from_millis(100), join(&flights, &directory)).await.is_err());
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(directory.abandoned(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_after_a_write_joins_no_flight_from_before() {
+        let (flights, directory) = (flights(), Scripted::new([slow(), slow()]));
+        let later = async {
+            sleep(Duration::from_millis(500)).await;
+            flights.store.invalidate_directory(0);
+            join(&flights, &directory).await
+        };
+        let (_, later) = tokio::join!(join(&flights, &directory), later);
+        assert!(matches!(later, Fetched::Answer(_)));
+        assert_eq!(directory.asked(), 2);
+        assert!(is_stored(&flights) && flights.table.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fill_that_a_write_overtook_is_not_stored() {
+        let (flights, directory) = (flights(), Scripted::new([slow()]));
+        let write = async {
+            sleep(Duration::from_millis(500)).await;
+            flights.store.invalidate_directory(0);
+        };
+        tokio::join!(join(&flights, &directory), write);
+        assert!(!is_stored(&flights));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refresh_runs_once_and_replaces_the_answer() {
+        let (flights, directory) = (flights(), Scripted::new([slow(), slow()]));
+        join(&flights, &directory).await;
+        sleep(Duration::from_secs(95)).await;
+        for _ in 0..3 {
+            flights.start(b"key", Some(0), LIFETIMES, || directory.fill(1, Some(2)));
+        }
+        sleep(Duration::from_secs(50)).await;
+        assert_eq!(directory.asked(), 2);
+        assert!(is_stored(&flights));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_different_searches_is_refused_and_not_queued() {
+        let (flights, directory) = (flights(), Scripted::new((0..MAX_FLIGHTS).map(|_| slow())));
+        let fetched = join_all((0..=MAX_FLIGHTS).map(|number| {
+            let (flights, directory) = (&flights, &directory);
+            async move { flights.join(&number.to_be_bytes(), Some(0), LIFETIMES, || directory.fill(1, None)).await }
+        }))
+        .await;
+        assert!(matches!(fetched.last(), Some(Fetched::Failed(DirectoryError::Busy))));
+        assert_eq!(fetched.iter().filter(|fetched| matches!(fetched, Fetched::Answer(_))).count(), MAX_FLIGHTS);
+        assert_eq!(flights.room.available_permits(), MAX_FLIGHTS);
     }
 }

@@ -1,4 +1,9 @@
 //! Is a stored answer still good? Times in, judgement out; the clock and the dice are the caller's.
+//!
+//! ```text
+//!  stored        refresh_at      fresh_until                     stale_until
+//!    |--- Fresh ----|-- RefreshDue --|------------ Stale ------------|--- Expired
+//! ```
 
 use crate::config::Lifetimes;
 use std::time::Duration;
@@ -29,16 +34,100 @@ impl Deadlines {
     /// For an answer that came at `now`. `jitter`, from 0 to 1, takes up to a tenth off the TTL, so that what was stored together does not
     /// expire together; no answer is fresh longer than configured. `None`: it is not to be stored.
     pub fn new(lifetimes: &Lifetimes, has_entries: bool, jitter: f64, now: Instant) -> Option<Self> {
-        todo!()
+        let configured = if has_entries { lifetimes.ttl } else { lifetimes.empty_ttl };
+        if configured.is_zero() {
+            return None;
+        }
+        let ttl = configured.min(LONGEST).mul_f64(1.0 - JITTER * jitter.clamp(0.0, 1.0));
+        let fresh_until = now + ttl;
+        let refresh_at = if lifetimes.refresh < 1.0 { now + ttl.mul_f64(lifetimes.refresh.max(0.0)) } else { fresh_until };
+        Some(Self { refresh_at, fresh_until, stale_until: fresh_until + lifetimes.stale.min(LONGEST) })
     }
 
     /// How good the answer is at `now`.
     pub fn judge(&self, now: Instant) -> Freshness {
-        todo!()
+        if now < self.refresh_at {
+            Freshness::Fresh
+        } else if now < self.fresh_until {
+            Freshness::RefreshDue
+        } else if now < self.stale_until {
+            Freshness::Stale
+        } else {
+            Freshness::Expired
+        }
     }
 
     /// From `now` until it may never be served again.
     pub fn remaining(&self, now: Instant) -> Duration {
         self.stale_until.saturating_duration_since(now)
+    }
+}
+
+/// The part of a TTL that jitter takes off at most.
+const JITTER: f64 = 0.1;
+/// Longer than any answer is kept, and short enough to be added to any clock.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { ttl: Duration::from_secs(300), empty_ttl: Duration::from_secs(30), stale: Duration::from_secs(86_400), refresh: 0.8 };
+
+    fn judged_after(lifetimes: &Lifetimes, has_entries: bool, jitter: f64, seconds: u64) -> Freshness {
+        let now = Instant::now();
+        Deadlines::new(lifetimes, has_entries, jitter, now).unwrap().judge(now + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn an_answer_is_fresh_then_due_then_stale_then_expired() {
+        assert_eq!(judged_after(&LIFETIMES, true, 0.0, 0), Freshness::Fresh);
+        assert_eq!(judged_after(&LIFETIMES, true, 0.0, 239), Freshness::Fresh);
+        assert_eq!(judged_after(&LIFETIMES, true, 0.0, 240), Freshness::RefreshDue);
+        assert_eq!(judged_after(&LIFETIMES, true, 0.0, 299), Freshness::RefreshDue);
+        assert_eq!(judged_after(&LIFETIMES, true, 0.0, 300), Freshness::Stale);
+        assert_eq!(judged_after(&LIFETIMES, true, 0.0, 86_699), Freshness::Stale);
+        assert_eq!(judged_after(&LIFETIMES, true, 0.0, 86_700), Freshness::Expired);
+    }
+
+    #[test]
+    fn an_answer_without_entries_has_its_own_ttl() {
+        assert_eq!(judged_after(&LIFETIMES, false, 0.0, 29), Freshness::RefreshDue);
+        assert_eq!(judged_after(&LIFETIMES, false, 0.0, 30), Freshness::Stale);
+    }
+
+    #[test]
+    fn jitter_takes_at_most_a_tenth_and_adds_nothing() {
+        assert_eq!(judged_after(&LIFETIMES, true, 1.0, 269), Freshness::RefreshDue);
+        assert_eq!(judged_after(&LIFETIMES, true, 1.0, 270), Freshness::Stale);
+        assert_eq!(judged_after(&LIFETIMES, true, 7.0, 269), Freshness::RefreshDue);
+        assert_eq!(judged_after(&LIFETIMES, true, -7.0, 300), Freshness::Stale);
+    }
+
+    #[test]
+    fn refresh_one_never_asks_in_the_background() {
+        let lifetimes = Lifetimes { refresh: 1.0, ..LIFETIMES };
+        assert_eq!(judged_after(&lifetimes, true, 0.0, 299), Freshness::Fresh);
+        assert_eq!(judged_after(&lifetimes, true, 0.0, 300), Freshness::Stale);
+    }
+
+    #[test]
+    fn a_stale_time_of_zero_means_never_stale() {
+        let lifetimes = Lifetimes { stale: Duration::ZERO, ..LIFETIMES };
+        assert_eq!(judged_after(&lifetimes, true, 0.0, 300), Freshness::Expired);
+    }
+
+    #[test]
+    fn a_ttl_of_zero_is_not_stored() {
+        let now = Instant::now();
+        assert_eq!(Deadlines::new(&Lifetimes { ttl: Duration::ZERO, ..LIFETIMES }, true, 0.5, now), None);
+        assert_eq!(Deadlines::new(&Lifetimes { empty_ttl: Duration::ZERO, ..LIFETIMES }, false, 0.5, now), None);
+    }
+
+    #[test]
+    fn absurd_lifetimes_overflow_nothing() {
+        let lifetimes = Lifetimes { ttl: Duration::MAX, stale: Duration::MAX, ..LIFETIMES };
+        assert_eq!(judged_after(&lifetimes, true, 0.0, 1_000_000), Freshness::Fresh);
     }
 }

@@ -15,6 +15,8 @@ pub mod flight;
 pub mod freshness;
 pub mod key;
 pub mod rules;
+#[cfg(test)]
+mod scripted;
 pub mod store;
 
 pub use answer::Answer;

@@ -1,8 +1,17 @@
 //! Where answers are kept: weighed by octets, found by their whole key, outdated by generation.
+//!
+//! An invalidation does not look for entries: it moves the directory's generation, and what was asked for before is not found any more. That
+//! takes the same short time however much is kept, and no fill in flight can bring an outdated answer back. The deadlines stored with an
+//! answer decide how good it is; the expiry of the map underneath only frees memory.
 
 use super::answer::Answer;
+use super::freshness::{Deadlines, Freshness};
 use crate::config::Lifetimes;
+use moka::Expiry;
+use moka::sync::Cache;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What the cache knows under a key.
@@ -18,57 +27,270 @@ pub enum Lookup {
     Miss,
 }
 
-/// A point in a directory's history of writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation(u64);
-
 /// The answers that are kept.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    kept: Cache<Box<[u8]>, Arc<Kept>, foldhash::quality::RandomState>,
+    histories: Box<[AtomicU64]>,
+    /// Of all directories together: for answers that come from several.
+    history: AtomicU64,
+    capacity: u64,
+}
+
+/// A point in the history of writes of one directory, or of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation {
+    directory: Option<usize>,
+    number: u64,
+}
+
+/// An answer and what decides whether it is served.
+#[derive(Debug)]
+struct Kept {
+    answer: Arc<Answer>,
+    generation: Generation,
+    deadlines: Deadlines,
+    stored_at: Instant,
+    /// From when on the next asker is told to refresh, in milliseconds after `stored_at`.
+    refresh_from: AtomicU64,
+    /// From storing to the last moment when it may be served.
+    lifetime: Duration,
+}
 
 impl Store {
     /// Holds up to `capacity` octets of answers from that many directories.
     pub fn new(capacity: u64, directories: usize) -> Self {
-        Self {}
+        let kept = Cache::<Box<[u8]>, Arc<Kept>>::builder()
+            .max_capacity(capacity)
+            .weigher(|key, kept| weight(key, kept))
+            .expire_after(EndOfLifetime)
+            .build_with_hasher(foldhash::quality::RandomState::default());
+        let histories = std::iter::repeat_with(AtomicU64::default).take(directories).collect();
+        Self { kept, histories, history: AtomicU64::default(), capacity }
     }
 
     /// What is known under `key`.
     pub fn look_up(&self, key: &[u8], now: Instant) -> Lookup {
-        todo!()
+        let Some(kept) = self.kept.get(key) else { return Lookup::Miss };
+        if kept.generation != self.generation(kept.generation.directory) {
+            return Lookup::Miss;
+        }
+        let answer = Arc::clone(&kept.answer);
+        match kept.deadlines.judge(now) {
+            Freshness::Fresh => Lookup::Fresh(answer),
+            Freshness::RefreshDue if kept.claims_refresh(now) => Lookup::RefreshDue(answer),
+            Freshness::RefreshDue => Lookup::Fresh(answer),
+            Freshness::Stale => Lookup::Stale(answer),
+            Freshness::Expired => Lookup::Miss,
+        }
     }
 
     /// Where the history of a directory (`None`: of all) stands; taken before a request leaves.
     pub fn generation(&self, directory: Option<usize>) -> Generation {
-        todo!()
+        let history = directory.and_then(|directory| self.histories.get(directory)).unwrap_or(&self.history);
+        Generation { directory, number: history.load(Ordering::SeqCst) }
     }
 
-    /// Keeps an answer that was asked for at `generation`, unless a write overtook it, it is too large, or its lifetime is zero.
+    /// Keeps a complete answer that was asked for at `generation`, unless a write overtook it, it is too large, or its lifetime is zero.
     /// `jitter` is from 0 to 1. Says whether it was kept.
     pub fn insert(
         &self,
         key: &[u8],
         answer: &Arc<Answer>,
-        directory: Option<usize>,
         generation: Generation,
         lifetimes: &Lifetimes,
         jitter: f64,
         now: Instant,
     ) -> bool {
-        todo!()
+        if answer.weight() > self.keep_limit() || generation != self.generation(generation.directory) {
+            return false;
+        }
+        let Some(deadlines) = Deadlines::new(lifetimes, answer.entry_count() > 0, jitter, now) else { return false };
+        let kept = Kept {
+            answer: Arc::clone(answer),
+            generation,
+            deadlines,
+            stored_at: now,
+            refresh_from: AtomicU64::default(),
+            lifetime: deadlines.remaining(now),
+        };
+        // A write between the question above and this line does no harm: the generation is asked again at each look-up.
+        self.kept.insert(key.into(), Arc::new(kept));
+        true
     }
 
     /// Nothing that was asked of that directory before now is served again.
     pub fn invalidate_directory(&self, directory: usize) {
-        todo!()
+        if let Some(history) = self.histories.get(directory) {
+            history.fetch_add(1, Ordering::SeqCst);
+        }
+        self.history.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The most octets of one answer that is kept: a hundredth of the capacity.
     pub fn keep_limit(&self) -> usize {
-        todo!()
+        usize::try_from(self.capacity / 100).unwrap_or(usize::MAX)
     }
 
     /// Answers and octets held, approximately: what expired or was outdated counts until it is swept.
     pub fn holds(&self) -> (u64, u64) {
-        todo!()
+        (self.kept.entry_count(), self.kept.weighted_size())
+    }
+}
+
+impl Kept {
+    /// True for one asker every [`REFRESH_AGAIN`]: a refresh that failed is tried again, but not by each hit.
+    fn claims_refresh(&self, now: Instant) -> bool {
+        let now = milliseconds(now.saturating_duration_since(self.stored_at));
+        let from = self.refresh_from.load(Ordering::Relaxed);
+        let next = now.saturating_add(milliseconds(REFRESH_AGAIN));
+        now >= from && self.refresh_from.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// Frees an entry's memory when it may not be served any more, by a clock of its own.
+struct EndOfLifetime;
+
+impl Expiry<Box<[u8]>, Arc<Kept>> for EndOfLifetime {
+    fn expire_after_create(&self, _: &Box<[u8]>, kept: &Arc<Kept>, _: std::time::Instant) -> Option<Duration> {
+        Some(kept.lifetime)
+    }
+
+    fn expire_after_update(&self, _: &Box<[u8]>, kept: &Arc<Kept>, _: std::time::Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(kept.lifetime)
+    }
+}
+
+fn weight(key: &[u8], kept: &Kept) -> u32 {
+    u32::try_from(key.len() + kept.answer.weight() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Octets that an entry takes beyond its key and answer: the map's nodes, its timer and policy, [`Kept`], and the allocator's rounding.
+const ENTRY_OVERHEAD: usize = 640;
+/// Between two attempts to refresh one answer.
+const REFRESH_AGAIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::answer::AnswerBuilder;
+    use crate::ldap::message::ResultCode;
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { ttl: Duration::from_secs(100), empty_ttl: Duration::from_secs(10), stale: Duration::from_secs(1000), refresh: 0.8 };
+
+    fn answer(octets: usize) -> Arc<Answer> {
+        let mut builder = AnswerBuilder::default();
+        builder.push_entry(&vec![0x64; octets]);
+        Arc::new(builder.finish(ResultCode::SUCCESS, &[0x65, 0]))
+    }
+
+    fn store() -> Store {
+        Store::new(1 << 20, 2)
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn is_found(store: &Store, key: &[u8], now: Instant) -> bool {
+        matches!(store.look_up(key, now), Lookup::Fresh(_))
+    }
+
+    #[test]
+    fn an_answer_is_found_by_its_whole_key() {
+        let (store, now) = (store(), Instant::now());
+        let kept = answer(10);
+        assert!(store.insert(b"key", &kept, store.generation(Some(0)), &LIFETIMES, 0.0, now));
+        let Lookup::Fresh(found) = store.look_up(b"key", now) else { panic!("it was just stored") };
+        assert!(Arc::ptr_eq(&found, &kept));
+        assert!(!is_found(&store, b"ke", now) && !is_found(&store, b"keys", now) && !is_found(&store, b"", now));
+    }
+
+    #[test]
+    fn time_decides_how_good_it_is() {
+        let (store, now) = (store(), Instant::now());
+        assert!(store.insert(b"key", &answer(10), store.generation(Some(0)), &LIFETIMES, 0.0, now));
+        assert!(matches!(store.look_up(b"key", now + seconds(79)), Lookup::Fresh(_)));
+        assert!(matches!(store.look_up(b"key", now + seconds(80)), Lookup::RefreshDue(_)));
+        assert!(matches!(store.look_up(b"key", now + seconds(100)), Lookup::Stale(_)));
+        assert!(matches!(store.look_up(b"key", now + seconds(1100)), Lookup::Miss));
+    }
+
+    #[test]
+    fn one_asker_every_few_seconds_is_told_to_refresh() {
+        let (store, now) = (store(), Instant::now());
+        assert!(store.insert(b"key", &answer(10), store.generation(Some(0)), &LIFETIMES, 0.0, now));
+        let due = |after: u64| matches!(store.look_up(b"key", now + seconds(after)), Lookup::RefreshDue(_));
+        assert_eq!([due(80), due(80), due(84), due(85), due(86), due(95)], [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn an_invalidation_hides_what_was_asked_before() {
+        let (store, now) = (store(), Instant::now());
+        for directory in [0, 1] {
+            assert!(store.insert(&[directory], &answer(10), store.generation(Some(directory.into())), &LIFETIMES, 0.0, now));
+        }
+        assert!(store.insert(b"both", &answer(10), store.generation(None), &LIFETIMES, 0.0, now));
+        store.invalidate_directory(1);
+        assert!(is_found(&store, &[0], now));
+        assert!(!is_found(&store, &[1], now));
+        assert!(!is_found(&store, b"both", now));
+        assert!(matches!(store.look_up(&[1], now + seconds(200)), Lookup::Miss), "nor as a stale one");
+    }
+
+    #[test]
+    fn a_fill_that_a_write_overtook_is_not_kept() {
+        let (store, now) = (store(), Instant::now());
+        let (one, all) = (store.generation(Some(0)), store.generation(None));
+        store.invalidate_directory(0);
+        assert!(!store.insert(b"key", &answer(10), one, &LIFETIMES, 0.0, now));
+        assert!(!store.insert(b"key", &answer(10), all, &LIFETIMES, 0.0, now));
+        assert!(store.insert(b"key", &answer(10), store.generation(Some(0)), &LIFETIMES, 0.0, now));
+        assert!(is_found(&store, b"key", now));
+    }
+
+    #[test]
+    fn an_overtaken_fill_does_not_replace_a_newer_answer() {
+        let (store, now) = (store(), Instant::now());
+        let before = store.generation(Some(0));
+        store.invalidate_directory(0);
+        let newer = answer(10);
+        assert!(store.insert(b"key", &newer, store.generation(Some(0)), &LIFETIMES, 0.0, now));
+        assert!(!store.insert(b"key", &answer(10), before, &LIFETIMES, 0.0, now));
+        let Lookup::Fresh(found) = store.look_up(b"key", now) else { panic!("the newer one stays") };
+        assert!(Arc::ptr_eq(&found, &newer));
+    }
+
+    #[test]
+    fn more_than_a_hundredth_of_the_capacity_is_not_kept() {
+        let (store, now) = (Store::new(1_000_000, 1), Instant::now());
+        assert!(!store.insert(b"large", &answer(10_000), store.generation(Some(0)), &LIFETIMES, 0.0, now));
+        assert!(store.insert(b"small", &answer(9_000), store.generation(Some(0)), &LIFETIMES, 0.0, now));
+    }
+
+    #[test]
+    fn a_lifetime_of_zero_is_not_kept() {
+        let (store, now) = (store(), Instant::now());
+        let lifetimes = Lifetimes { ttl: Duration::ZERO, ..LIFETIMES };
+        assert!(!store.insert(b"key", &answer(10), store.generation(Some(0)), &lifetimes, 0.0, now));
+        let empty = Arc::new(AnswerBuilder::default().finish(ResultCode::SUCCESS, &[0x65, 0]));
+        assert!(store.insert(b"empty", &empty, store.generation(Some(0)), &lifetimes, 0.0, now), "the other lifetime is not zero");
+    }
+
+    #[test]
+    fn the_capacity_counts_octets_and_holds() {
+        let (store, now) = (Store::new(200_000, 1), Instant::now());
+        for number in 0u32..2_000 {
+            store.insert(&number.to_be_bytes(), &answer(1_000), store.generation(Some(0)), &LIFETIMES, 0.0, now);
+        }
+        store.kept.run_pending_tasks();
+        let (entries, octets) = store.holds();
+        assert!(octets <= 200_000, "{octets} octets");
+        assert!((50..200).contains(&entries), "{entries} entries");
     }
 }
