@@ -12,6 +12,7 @@ pub mod serve;
 
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
+use std::io::{ErrorKind, Write, stdout};
 use thiserror::Error;
 
 /// What was asked on the command line.
@@ -95,6 +96,19 @@ impl Failure {
             Self::Configuration(_) => Self::CONFIGURATION,
             Self::Fault(_) => Self::FAULT,
         }
+    }
+}
+
+/// Writes a report to standard output.
+///
+/// # Errors
+/// When it cannot be written.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut output = stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        // Whoever reads has seen enough: `redial check | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(Failure::fault),
     }
 }
 

@@ -1,10 +1,16 @@
 //! The configuration as the program uses it: only valid values.
 //!
-//! [`file`] is the TOML as written, `check` turns it into a [`Config`] or into every problem at once. Nothing after that checks a setting
-//! again.
+//! `file` reads the TOML as written, `check` looks at how its parts fit together, and [`load`] adds what is read from the disk. What comes out
+//! is a [`Config`] or every problem at once. Nothing after that checks a setting again.
+//!
+//! The defaults stand here, beside the types; `config/redial.toml` explains each key and is held to them by a test.
 
+mod check;
+mod file;
 pub mod load;
 pub mod problem;
+mod table;
+mod words;
 
 use crate::ldap::dn::Dn;
 use crate::ldap::filter::Filter;
@@ -221,6 +227,23 @@ pub struct Lifetimes {
     pub refresh: f64,
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self { capacity: 256 << 20, defaults: Lifetimes::default(), rules: Vec::new() }
+    }
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(5 * 60),
+            empty_ttl: Duration::from_secs(30),
+            stale: Duration::from_secs(24 * 60 * 60),
+            refresh: 0.8,
+        }
+    }
+}
+
 /// Lifetimes for the searches that a template fits.
 #[derive(Debug, Clone)]
 pub struct CacheRule {
@@ -261,11 +284,37 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: 256_000,
+            bound_message: 1 << 20,
+            upstream_message: 16 << 20,
+            pending: 64,
+            queued: 256 << 10,
+            connections: 10_000,
+            handshakes: 512,
+            handshake_timeout: Duration::from_secs(10),
+            first_message: Duration::from_secs(30),
+            idle: Duration::from_secs(900),
+            write_stall: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
 /// A phone account that no directory knows.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Account {
     /// The name in the Bind, compared as [`Clients::Names`].
     pub name: String,
     /// An Argon2id hash in PHC format, made by `redial hash-password`.
     pub password_hash: String,
+}
+
+impl std::fmt::Debug for Account {
+    /// The name alone: a hash is something to guess at.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("name", &self.name).finish_non_exhaustive()
+    }
 }

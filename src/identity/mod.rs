@@ -3,6 +3,8 @@
 //! [`Identity`] is what a session carries and an access asks. It is anonymous at connect and from the moment any Bind arrives (RFC 4513
 //! section 4); only a Bind that succeeded makes it [`Identity::Bound`].
 
+pub mod accounts;
+
 use crate::secret::Secret;
 use std::sync::Arc;
 

@@ -1,0 +1,56 @@
+//! `[[listener]]`.
+
+use super::{Context, Mention, Mentioned, Placed, address, networks, path};
+use crate::config::table::Table;
+use crate::config::{Listener, ListenerTls, TlsMode};
+
+/// Reads one listener; `None` where its address is not known.
+pub(super) fn read(mut table: Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention>) -> Option<Placed<Listener>> {
+    let address = address(&mut table, "where phones connect, such as \"0.0.0.0:636\"");
+    let tls_place = table.value("tls").map(|value| value.place);
+    let tls = table.table("tls").and_then(|tls| tls_of(tls, context, mentions));
+    let networks = networks(&mut table);
+    let plain_passwords = table.choice("plain_passwords", &[("refuse", false), ("allow", true)]).unwrap_or(false);
+    table.later("proxy_protocol", "not supported yet: the PROXY protocol comes with a later release; remove this key");
+    for key in ["start_tls", "certificate", "key", "client_ca"] {
+        if let Some(value) = table.secret(key) {
+            value.problem(format!("belongs into tls: tls = {{ certificate = \"...\", key = \"...\"{} }}", example(key)));
+        }
+    }
+    table.finish(&["proxy_protocol"]);
+    let Placed { value: address, place } = address?;
+    if tls_place.is_some() && tls.is_none() {
+        return None;
+    }
+    Some(Placed { value: Listener { address, tls, networks, plain_passwords }, place })
+}
+
+/// How a key of `tls` is written, where it is not one that is always there.
+fn example(key: &str) -> &'static str {
+    match key {
+        "start_tls" => ", start_tls = \"required\"",
+        "client_ca" => ", client_ca = \"...\"",
+        _ => "",
+    }
+}
+
+fn tls_of(mut table: Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention>) -> Option<ListenerTls> {
+    for (key, what) in
+        [("certificate", "a PEM file, the server's certificate first"), ("key", "the PEM file of the certificate's private key")]
+    {
+        table.required(key, what);
+    }
+    let certificate = path(&mut table, "certificate", context);
+    let key = path(&mut table, "key", context);
+    let start_tls = [("required", TlsMode::StartTlsRequired), ("optional", TlsMode::StartTlsOptional)];
+    let mode = table.choice("start_tls", &start_tls).unwrap_or(TlsMode::Ldaps);
+    let client_ca = path(&mut table, "client_ca", context);
+    table.finish(&[]);
+    if let Some(ca) = &client_ca {
+        mentions.push(Mention { place: ca.place.clone(), what: Mentioned::Ca(ca.value.clone()) });
+    }
+    let (certificate, key) = (certificate?, key?);
+    let what = Mentioned::Certificate { certificate: certificate.value.clone(), key: key.value.clone(), key_place: key.place };
+    mentions.push(Mention { place: certificate.place, what });
+    Some(ListenerTls { certificate: certificate.value, key: key.value, mode, client_ca: client_ca.map(|ca| ca.value) })
+}
