@@ -2,8 +2,8 @@
 //!
 //! Everything here is pure. Bytes come in as slices; what goes out is appended to a `Vec<u8>`. Nothing in this floor knows a
 //! socket, a clock, a session or a cache. Read in this order: [`ber`] (elements), [`frame`] (whole LDAPMessages out of a
-//! stream), [`envelope`] (messageID, protocolOp, controls), [`message`] (typed requests and results), [`response`] (what Redial
-//! says itself), [`filter`], [`dn`], [`control`], [`oid`].
+//! stream), [`envelope`] (messageID, protocolOp, controls), [`message`] (typed requests and results; [`search`], [`write`] and [`result_code`]
+//! are parts of it), [`response`] (what Redial says itself), [`filter`], [`dn`], [`control`], [`oid`].
 
 pub mod ber;
 pub mod control;
@@ -16,6 +16,8 @@ pub mod message;
 pub mod oid;
 pub mod response;
 pub mod result_code;
+pub mod search;
+pub mod write;
 
 pub use envelope::{Envelope, MessageId};
 pub use result_code::ResultCode;
