@@ -1,7 +1,7 @@
 //! Search filters: the tree (RFC 4511 section 4.5.1.7), its octets, and its text (RFC 4515), both ways.
 //!
-//! Order of branches and octets of values are kept as they came. Depth and number of nodes are bounded before anything
-//! recurses, so dropping, printing and comparing a tree is safe as well.
+//! Order of branches and octets of values are kept as they came. Reading, from octets and from text, does not recurse, and bounds
+//! the depth and the number of nodes; so printing, comparing and dropping a tree, which do, need little stack as well.
 
 use super::ber::{self, BerError, Element, Reader, tag};
 use super::filter_text;
@@ -150,30 +150,31 @@ impl Filter {
     /// As [`Filter::check`].
     pub fn decode(octets: &[u8]) -> Result<Self, FilterError> {
         Self::check(octets)?;
-        Self::build(&Reader::new(octets).element()?)
-    }
-
-    /// Builds the tree of an element that [`Filter::check`] has let pass: the recursion is as deep as the check allows.
-    fn build(element: &Element<'_>) -> Result<Self, FilterError> {
-        match element.tag {
-            AND => Ok(Self::And(Self::build_branches(element.content)?)),
-            OR => Ok(Self::Or(Self::build_branches(element.content)?)),
-            NOT => Ok(Self::Not(Box::new(Self::build(&Reader::new(element.content).element()?)?))),
-            _ => Self::build_item(element),
+        let mut tree = Builder::default();
+        let mut level = Reader::new(octets);
+        let mut above = Vec::new();
+        loop {
+            let complete = if level.is_empty() {
+                level = above.pop().ok_or(FilterError::BadItem)?;
+                tree.close().ok_or(FilterError::BadItem)?
+            } else {
+                let element = level.element()?;
+                match Operator::from_tag(element.tag) {
+                    Some(operator) => {
+                        tree.open(operator);
+                        above.push(level);
+                        level = Reader::new(element.content);
+                        continue;
+                    }
+                    None => tree.add(Self::build_item(&element)?),
+                }
+            };
+            if let Complete::Yes(filter) = complete {
+                return Ok(filter);
+            }
         }
     }
 
-    fn build_branches(content: &[u8]) -> Result<Vec<Self>, FilterError> {
-        let mut rest = Reader::new(content);
-        let mut branches = Vec::new();
-        while !rest.is_empty() {
-            branches.push(Self::build(&rest.element()?)?);
-        }
-        Ok(branches)
-    }
-
-    // Out of line, so that its variables do not take part in the recursion.
-    #[inline(never)]
     fn build_item(element: &Element<'_>) -> Result<Self, FilterError> {
         match element.tag {
             EQUALITY => Ok(Self::Equality(Assertion::build(element)?)),
@@ -216,6 +217,76 @@ impl std::fmt::Display for Filter {
     /// RFC 4515 text; octets that are not printable UTF-8, and `* ( ) \`, are escaped.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         filter_text::write(self, f)
+    }
+}
+
+/// What joins branches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    And,
+    Or,
+    Not,
+}
+
+impl Operator {
+    const fn from_tag(tag: u8) -> Option<Self> {
+        match tag {
+            AND => Some(Self::And),
+            OR => Some(Self::Or),
+            NOT => Some(Self::Not),
+            _ => None,
+        }
+    }
+}
+
+/// Puts a tree together front to back, from octets or from text, without recursion.
+#[derive(Default)]
+pub(super) struct Builder {
+    /// The operators that are not closed yet, outermost first, with their branches so far.
+    open: Vec<(Operator, Vec<Filter>)>,
+}
+
+/// Whether the outermost node is there.
+pub(super) enum Complete {
+    Yes(Filter),
+    No,
+}
+
+impl Builder {
+    /// How many operators are open.
+    pub(super) const fn depth(&self) -> usize {
+        self.open.len()
+    }
+
+    /// A not has its branch, and nothing but its end may come.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.last().is_some_and(|(operator, branches)| *operator == Operator::Not && !branches.is_empty())
+    }
+
+    pub(super) fn open(&mut self, operator: Operator) {
+        self.open.push((operator, Vec::new()));
+    }
+
+    /// Adds a finished node to the innermost operator.
+    pub(super) fn add(&mut self, node: Filter) -> Complete {
+        match self.open.last_mut() {
+            Some((_, branches)) => {
+                branches.push(node);
+                Complete::No
+            }
+            None => Complete::Yes(node),
+        }
+    }
+
+    /// Ends the innermost operator; `None` where nothing is open, or a not has no branch.
+    pub(super) fn close(&mut self) -> Option<Complete> {
+        let (operator, mut branches) = self.open.pop()?;
+        let node = match operator {
+            Operator::And => Filter::And(branches),
+            Operator::Or => Filter::Or(branches),
+            Operator::Not => Filter::Not(Box::new(branches.pop()?)),
+        };
+        Some(self.add(node))
     }
 }
 

@@ -1,17 +1,17 @@
 //! The text of filters (RFC 4515), both ways; [`Filter::parse`] and its `Display` lead here.
 //!
 //! What is written reads back as the same tree, as long as attribute descriptions hold only the characters that RFC 4512
-//! allows in them; others (a peer may send any UTF-8) are escaped, which no reader takes. The nesting of the text is counted, so
-//! the stack is bounded.
+//! allows in them; others (a peer may send any UTF-8) are escaped, which no reader takes. A rule
+//! that is itself called `dn` cannot be told from the flag.
 
-use super::filter::{Assertion, Extensible, Filter, FilterTextError, MAX_DEPTH, MAX_NODES, Substrings};
+use super::filter::{Assertion, Builder, Complete, Extensible, Filter, FilterTextError, MAX_DEPTH, MAX_NODES, Operator, Substrings};
 use std::fmt::{Formatter, Result as FmtResult, Write};
 
 /// Reads a whole text as one filter.
 pub(super) fn parse(text: &str) -> Result<Filter, FilterTextError> {
-    let mut parser = Parser { text: text.as_bytes(), at: 0, nodes: 0 };
+    let mut parser = Parser { text: text.as_bytes(), at: 0 };
     parser.skip_blanks();
-    let filter = parser.filter(0)?;
+    let filter = parser.filter()?;
     parser.skip_blanks();
     if parser.at == text.len() { Ok(filter) } else { Err(parser.error("nothing may follow the filter")) }
 }
@@ -19,49 +19,54 @@ pub(super) fn parse(text: &str) -> Result<Filter, FilterTextError> {
 struct Parser<'a> {
     text: &'a [u8],
     at: usize,
-    nodes: usize,
 }
 
 impl Parser<'_> {
-    /// `( ... )`, at a depth of `depth` ands, ors and nots.
-    fn filter(&mut self, depth: usize) -> Result<Filter, FilterTextError> {
-        self.take(b'(', "a filter begins with (")?;
-        self.skip_blanks();
-        self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            return Err(self.error("too many nodes"));
-        }
-        let filter = match self.peek() {
-            Some(operator @ (b'&' | b'|' | b'!')) => {
-                if depth == MAX_DEPTH {
-                    return Err(self.error("nested too deep"));
-                }
-                self.at += 1;
+    /// `( ... )`, with all that is nested in it.
+    fn filter(&mut self) -> Result<Filter, FilterTextError> {
+        let mut tree = Builder::default();
+        let mut nodes = 0;
+        loop {
+            self.skip_blanks();
+            let complete = if tree.is_full() || (tree.depth() > 0 && self.peek() == Some(b')')) {
+                let closed = tree.close().ok_or_else(|| self.error("a filter is expected behind !"))?;
+                self.take(b')', "a filter ends with )")?;
+                closed
+            } else {
+                self.take(b'(', "a filter begins with (")?;
                 self.skip_blanks();
-                self.branches(operator, depth + 1)?
+                nodes += 1;
+                if nodes > MAX_NODES {
+                    return Err(self.error("too many nodes"));
+                }
+                if let Some(operator) = self.operator() {
+                    if tree.depth() == MAX_DEPTH {
+                        return Err(self.error("nested too deep"));
+                    }
+                    tree.open(operator);
+                    continue;
+                }
+                let item = self.item()?;
+                self.take(b')', "a filter ends with )")?;
+                tree.add(item)
+            };
+            if let Complete::Yes(filter) = complete {
+                return Ok(filter);
             }
-            _ => self.item()?,
+        }
+    }
+
+    fn operator(&mut self) -> Option<Operator> {
+        let operator = match self.peek()? {
+            b'&' => Operator::And,
+            b'|' => Operator::Or,
+            b'!' => Operator::Not,
+            _ => return None,
         };
-        self.take(b')', "a filter ends with )")?;
-        Ok(filter)
+        self.at += 1;
+        Some(operator)
     }
 
-    fn branches(&mut self, operator: u8, depth: usize) -> Result<Filter, FilterTextError> {
-        if operator == b'!' {
-            let branch = self.filter(depth)?;
-            self.skip_blanks();
-            return Ok(Filter::Not(Box::new(branch)));
-        }
-        let mut branches = Vec::new();
-        while self.peek() == Some(b'(') {
-            branches.push(self.filter(depth)?);
-            self.skip_blanks();
-        }
-        Ok(if operator == b'&' { Filter::And(branches) } else { Filter::Or(branches) })
-    }
-
-    // Out of line, so that its variables do not take part in the recursion.
-    #[inline(never)]
     fn item(&mut self) -> Result<Filter, FilterTextError> {
         let attribute = self.description();
         if self.peek() == Some(b':') {
