@@ -188,6 +188,11 @@ impl DirectoryError {
         matches!(self, Self::ConnectionLost { .. } | Self::Misbehaved(_) | Self::Unavailable)
     }
 
+    /// An answer that was good some time ago is better than this one.
+    pub const fn allows_stale(&self) -> bool {
+        !matches!(self, Self::CredentialsRefused | Self::NotSupported)
+    }
+
     /// What the client is told: the only place where these errors become result codes.
     pub const fn result_code(&self) -> ResultCode {
         match self {

@@ -1,6 +1,6 @@
 //! The one record of an operation: what was asked, how it was served, what came of it. Metrics and logs are made from it and nothing else.
 
-use crate::ldap::message::ResultCode;
+use crate::ldap::message::{ResultCode, WriteKind};
 use std::time::Duration;
 
 /// The operations that are told apart in metrics.
@@ -40,6 +40,17 @@ impl OperationKind {
             Self::Delete => "delete",
             Self::ModifyDn => "modify_dn",
             Self::Extended => "extended",
+        }
+    }
+}
+
+impl From<WriteKind> for OperationKind {
+    fn from(kind: WriteKind) -> Self {
+        match kind {
+            WriteKind::Modify => Self::Modify,
+            WriteKind::Add => Self::Add,
+            WriteKind::Delete => Self::Delete,
+            WriteKind::ModifyDn => Self::ModifyDn,
         }
     }
 }

@@ -1,13 +1,73 @@
-//! One operation from accepted to answered. (Interface; the bodies follow.)
+//! The way of one operation, from accepted to answered. Read this file after `lib.rs`; every room that it calls is one noun, one file.
+//!
+//! ```text
+//!  begin   controls    which travel, which are carried out here          ▶ refused
+//!          access      who may ask what, and how it is narrowed          ▶ refused
+//!          cache       fresh: written at once, and that is all           ▶ hit
+//!  finish  cache       the same search in flight: wait for it            ▶ coalesced
+//!          directory   controllers, or a phonebook in memory             ▶ miss; stale, where it fails or dawdles
+//!          delivery    under the client's messageID, no faster than it reads
+//!          outcome     one record: metrics, and a line for the log
+//! ```
+//!
+//! [`Pipeline::begin`] never waits: what memory can answer is written there and then. What needs time becomes a [`Running`] for
+//! [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind`, compares and writes in `forward`, pages in
+//! `paging`.
 
-use crate::directory::Directory;
+mod bind;
+pub mod controls;
+mod delivery;
+mod forward;
+mod paging;
+
+use crate::access::narrow::Part;
+use crate::access::{Accesses, Asker, Grant, Refusal, Verdict};
+use crate::cache::answer::AnswerBuilder;
+use crate::cache::key::{Keyed, Owner, write_key};
+use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache};
+use crate::config::{Config, DirectoryConfig, DirectoryKind, Lifetimes, SearchAs};
+use crate::directory::{Asked, Directory, Operation, RunAs};
 use crate::identity::Identity;
-use crate::session::{Accepted, ClientMessageId};
+use crate::identity::accounts::Accounts;
+use crate::ldap::ResultCode;
+use crate::ldap::filter::Filter;
+use crate::ldap::message::{Scope, Search};
+use crate::metrics::Metrics;
+use crate::outcome::{OperationKind, Outcome, Served};
+use crate::rootdse::RootDse;
+use crate::session::{Accepted, AcceptedRequest, ClientMessageId};
 use bytes::Bytes;
+use controls::Refused;
+use delivery::Delivery;
+use paging::{PageWanted, Pages};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+
+/// All that an operation meets on its way.
+#[derive(Debug)]
+pub struct Pipeline {
+    accesses: Accesses,
+    cache: SearchCache,
+    stations: Vec<Station>,
+    root_dse: RootDse,
+    accounts: Accounts,
+    pages: Pages,
+    metrics: Arc<Metrics>,
+}
+
+/// One directory, and what the configuration says of it.
+#[derive(Debug)]
+struct Station {
+    directory: Arc<dyn Directory>,
+    config: DirectoryConfig,
+    search_as: SearchAs,
+    forwards_writes: bool,
+    patience: Duration,
+}
 
 /// Whoever asks: what an access looks at.
 #[derive(Debug, Clone)]
@@ -18,6 +78,22 @@ pub struct Client {
     pub listener: usize,
     /// Who.
     pub identity: Identity,
+}
+
+/// What became of an operation that was begun.
+#[derive(Debug)]
+pub enum Begun {
+    /// Its whole answer was appended.
+    Answered,
+    /// It needs time: spawn [`Pipeline::finish`].
+    Running(Box<Running>),
+}
+
+/// An operation under way; owned, so it outlives its frame.
+#[derive(Debug)]
+pub struct Running {
+    asked: AskedAt,
+    work: Work,
 }
 
 /// What the running operations of one connection have to say to it.
@@ -31,39 +107,427 @@ pub enum Said {
     BindFinished(ClientMessageId, Identity, Bytes),
 }
 
-/// Where the running operations of one connection speak; bounded in octets, so a slow phone slows its answers.
+/// Where the running operations of one connection speak; bounded, so a slow phone slows its answers.
 pub type Outbox = mpsc::Sender<Said>;
 
-/// What became of an operation that was begun.
-#[derive(Debug)]
-pub enum Begun {
-    /// Its whole answer was appended.
-    Answered,
-    /// It needs time: spawn [`Pipeline::finish`].
-    Running(Box<Running>),
+/// Which operation, and when it came.
+#[derive(Debug, Clone, Copy)]
+struct AskedAt {
+    kind: OperationKind,
+    message_id: ClientMessageId,
+    received_at: Instant,
 }
 
-/// An operation under way; owned, so it outlives the frame.
+/// What is left to do.
 #[derive(Debug)]
-pub struct Running {
-    // the owned request, its access, key, ...
+enum Work {
+    /// An answer from memory that is too large to be written at once.
+    Write(Arc<Answer>),
+    /// A search that memory does not answer.
+    Search(SearchWork),
+    /// A password to be proved.
+    Bind(bind::BindWork),
+    /// A compare, a write or an extended operation.
+    Forward(forward::ForwardWork),
 }
 
-/// All that an operation meets on its way.
+/// A search on its way to the directories.
 #[derive(Debug)]
-pub struct Pipeline {
-    directories: Vec<Arc<dyn Directory>>,
+struct SearchWork {
+    /// `None`: not to be shared or kept.
+    key: Option<Box<[u8]>>,
+    directory: Option<usize>,
+    lifetimes: Lifetimes,
+    errand: Errand,
+    stale: Option<Arc<Answer>>,
+    page: Option<PageWanted>,
+    /// The client's own time limit.
+    give_up_at: Option<Instant>,
+    /// Base and filter as asked, where somebody reads them at debug level.
+    described: Option<String>,
+}
+
+/// The searches to run for one that a client asked.
+#[derive(Debug, Clone)]
+struct Errand {
+    searches: Vec<(Arc<dyn Directory>, Operation)>,
+    entries_wanted: Option<u32>,
 }
 
 impl Pipeline {
+    /// Joins the rooms. `directories` stand in the order of the configuration.
+    pub fn new(config: &Config, directories: Vec<Arc<dyn Directory>>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            accesses: Accesses::new(&config.accesses, &config.directories),
+            cache: SearchCache::new(&config.cache, config.directories.len()),
+            stations: config.directories.iter().zip(directories).map(|(config, directory)| Station::new(config, directory)).collect(),
+            root_dse: RootDse::new(config),
+            accounts: Accounts::new(&config.accounts),
+            pages: Pages::new(config.cache.capacity),
+            metrics,
+        }
+    }
+
     /// Begins an operation. What can be answered from memory is appended to `out` at once, without allocation or waiting.
     pub fn begin(&self, client: &Client, accepted: &Accepted<'_>, received_at: Instant, out: &mut Vec<u8>) -> Begun {
-        todo!()
+        let kind = match accepted.request {
+            AcceptedRequest::Search(_) => OperationKind::Search,
+            AcceptedRequest::Bind(_) => OperationKind::Bind,
+            AcceptedRequest::Compare(_) => OperationKind::Compare,
+            AcceptedRequest::Write(write) => write.kind.into(),
+            AcceptedRequest::Extended(_) => OperationKind::Extended,
+        };
+        let asked = AskedAt { kind, message_id: accepted.message_id, received_at };
+        let begun = match accepted.request {
+            AcceptedRequest::Search(search) => self.begin_search(client, asked, &search, accepted.controls, out),
+            AcceptedRequest::Bind(bind) => self.begin_bind(asked, &bind, accepted.controls),
+            AcceptedRequest::Compare(compare) => self.begin_compare(client, asked, &compare, accepted.controls),
+            AcceptedRequest::Write(write) => self.begin_write(client, asked, &write, accepted.controls),
+            AcceptedRequest::Extended(extended) => self.begin_extended(client, asked, &extended, accepted.controls),
+        };
+        begun.unwrap_or_else(|refused| self.refuse(asked, refused, out))
     }
 
     /// Carries an operation to its end, speaking into `outbox`. The last word is [`Said::Finished`] or [`Said::BindFinished`], whatever
     /// happens. Dropping the future abandons the operation.
-    pub async fn finish(self: Arc<Self>, client: Client, running: Box<Running>, outbox: Outbox) {
-        todo!()
+    pub async fn finish(self: Arc<Self>, running: Box<Running>, outbox: Outbox) {
+        let Running { asked, work } = *running;
+        let delivery = Delivery::new(asked, outbox);
+        let unless_dropped = AbandonedWhenDropped { pipeline: &self, asked: Some(asked) };
+        let (outcome, described) = match work {
+            Work::Write(answer) => (delivery.answer(&answer, Served::Hit).await, None),
+            Work::Search(work) => self.finish_search(work, delivery).await,
+            Work::Bind(work) => (self.finish_bind(work, delivery).await, None),
+            Work::Forward(work) => (self.finish_forward(work, delivery).await, None),
+        };
+        unless_dropped.disarm();
+        self.record(&outcome, described.as_deref());
+    }
+
+    /// A search, as far as memory goes.
+    fn begin_search(
+        &self,
+        client: &Client,
+        asked: AskedAt,
+        search: &Search<'_>,
+        controls: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Begun, Refused> {
+        let controls = controls::of_search(controls)?;
+        if search.base_object.is_empty() && search.scope == Scope::BaseObject {
+            return Ok(self.say_root_dse(client, asked, search, out));
+        }
+        let asker = Asker { peer: client.peer.ip(), identity: &client.identity };
+        let grant = match self.accesses.decide(&asker, search.base_object, search.scope) {
+            Verdict::Allow(grant) => grant,
+            Verdict::Refuse(refusal) => return Err(refusal.into()),
+        };
+        let owner = Owner { access: grant.index(), principal: self.runs_as_client(&grant).then(|| client.identity.name()) };
+
+        KEY.with_borrow_mut(|key| {
+            key.clear();
+            let travelling = (!controls.travelling.is_empty()).then_some(controls.travelling.as_slice());
+            let keyed = write_key(key, owner, grant.directory(), search, travelling);
+            let key = (keyed == Keyed::Cacheable).then_some(key.as_slice());
+            let page = match key {
+                Some(_) => controls.page.map(PageWanted::new),
+                None if controls.page.is_some() => return Err(controls::UNKNOWN),
+                None => None,
+            };
+
+            let found = key.map_or(Lookup::Miss, |key| self.cache.look_up(key, asked.received_at));
+            let stale = match found {
+                Lookup::Fresh(answer) if page.is_none() => return Ok(self.write_hit(asked, search, answer, out)),
+                Lookup::RefreshDue(answer) if page.is_none() => {
+                    self.refresh(self.search_work(client, &grant, asked, search, travelling, key)?);
+                    return Ok(self.write_hit(asked, search, answer, out));
+                }
+                Lookup::Stale(answer) => Some(answer),
+                Lookup::Fresh(_) | Lookup::RefreshDue(_) | Lookup::Miss => None,
+            };
+            let work = SearchWork { stale, page, ..self.search_work(client, &grant, asked, search, travelling, key)? };
+            Ok(Begun::Running(Box::new(Running { asked, work: Work::Search(work) })))
+        })
+    }
+
+    /// An answer from memory: at once, or in pieces where it is large.
+    fn write_hit(&self, asked: AskedAt, search: &Search<'_>, answer: Arc<Answer>, out: &mut Vec<u8>) -> Begun {
+        if answer.len() > delivery::PIECE {
+            return Begun::Running(Box::new(Running { asked, work: Work::Write(answer) }));
+        }
+        answer.write(asked.message_id.wire(), out);
+        let outcome = asked.outcome(Served::Hit, answer.code(), answer.entry_count());
+        self.record(&outcome, describe(search).as_deref());
+        Begun::Answered
+    }
+
+    /// What must be asked of which directory, and under whose name.
+    fn search_work(
+        &self,
+        client: &Client,
+        grant: &Grant<'_>,
+        asked: AskedAt,
+        search: &Search<'_>,
+        controls: Option<&[u8]>,
+        key: Option<&[u8]>,
+    ) -> Result<SearchWork, Refused> {
+        let lifetimes = self.cache.lifetimes(&search.to_owned().map_err(|_| controls::MALFORMED_FILTER)?.filter);
+        let parts = grant.narrow(search).map_err(|_| controls::MALFORMED_FILTER)?;
+        let entries_wanted = grant.entries_wanted(search.size_limit);
+        let controls = controls.map(Bytes::copy_from_slice);
+        let searches = parts
+            .into_iter()
+            .map(|part| self.operation(client, part, entries_wanted, controls.clone(), asked.received_at))
+            .collect::<Result<_, Refused>>()?;
+        let give_up_at = (search.time_limit > 0).then(|| asked.received_at + Duration::from_secs(search.time_limit.into()));
+        Ok(SearchWork {
+            key: key.map(Box::from),
+            directory: grant.directory(),
+            lifetimes,
+            errand: Errand { searches, entries_wanted },
+            stale: None,
+            page: None,
+            give_up_at,
+            described: describe(search),
+        })
+    }
+
+    /// One search for one directory.
+    fn operation(
+        &self,
+        client: &Client,
+        part: Part,
+        entries_wanted: Option<u32>,
+        controls: Option<Bytes>,
+        received_at: Instant,
+    ) -> Result<(Arc<dyn Directory>, Operation), Refused> {
+        let station = self.stations.get(part.directory).ok_or(Refusal::NO_ACCESS)?;
+        let run_as = match station.search_as {
+            SearchAs::Service => RunAs::Service,
+            SearchAs::Client => client.runs_as(part.directory).ok_or(BIND_FIRST)?,
+        };
+        let request = Asked::Search { op: part.op, request: part.request, entries_wanted };
+        let operation = Operation { run_as, request, controls, deadline: received_at + station.patience };
+        Ok((Arc::clone(&station.directory), operation))
+    }
+
+    /// Asks again in the background; whoever waits for the same meanwhile joins.
+    fn refresh(&self, work: SearchWork) {
+        if let Some(key) = &work.key {
+            self.metrics.cache_refresh();
+            self.cache.refresh(key, work.directory, work.lifetimes, || work.errand.set_out());
+        }
+    }
+
+    /// A search that memory does not answer: from the directories, once for all who ask the same; or stale, where they fail or dawdle.
+    async fn finish_search(&self, work: SearchWork, delivery: Delivery) -> (Outcome, Option<String>) {
+        let SearchWork { key, directory, lifetimes, errand, stale, page, give_up_at, described } = work;
+        if let Some(page) = page.as_ref().filter(|page| page.is_continuation()) {
+            let outcome = match self.pages.take(page, key.as_deref()) {
+                Ok(open) => self.pages.deliver(open, page, delivery, Served::Hit).await,
+                Err(refused) => delivery.refuse(refused).await,
+            };
+            return (outcome, described);
+        }
+        let fetched = async {
+            match &key {
+                Some(key) => self.cache.fetch(key, directory, lifetimes, || errand.clone().set_out()).await,
+                None => Fetched::NotShared,
+            }
+        };
+        // A client that still holds a stale answer's right to be fast is served from it as soon as the directory dawdles; others wait
+        // until the directory's own deadline, or theirs.
+        let patience = stale.as_ref().map(|_| delivery.asked().received_at + STALE_AFTER).into_iter().chain(give_up_at).min();
+        let fetched = match patience {
+            Some(patience) => timeout_at(patience, fetched).await.ok(),
+            None => Some(fetched.await),
+        };
+        let outcome = match (fetched, stale) {
+            (Some(Fetched::Answer(answer) | Fetched::Coalesced(answer)), Some(stale)) if is_failure(answer.code()) => {
+                delivery.answer(&stale, Served::Stale).await
+            }
+            (Some(Fetched::Answer(answer)), _) => self.deliver(answer, Served::Miss, page, key, delivery).await,
+            (Some(Fetched::Coalesced(answer)), _) => self.deliver(answer, Served::Coalesced, page, key, delivery).await,
+            (Some(Fetched::Overflow(overflow)), _) => self.deliver_large(overflow.gathered, overflow.rest, page, key, delivery).await,
+            (Some(Fetched::NotShared), _) => self.deliver_large(AnswerBuilder::default(), errand.set_out(), page, key, delivery).await,
+            (Some(Fetched::Failed(error)), Some(stale)) if error.allows_stale() => {
+                tracing::debug!(%error, "served stale");
+                delivery.answer(&stale, Served::Stale).await
+            }
+            (Some(Fetched::Failed(error)), _) => delivery.failed(&error).await,
+            (None, Some(stale)) => delivery.answer(&stale, Served::Stale).await,
+            (None, None) => delivery.end(Served::Failed, ResultCode::TIME_LIMIT_EXCEEDED, "the search's own time limit").await,
+        };
+        (outcome, described)
+    }
+
+    /// A whole answer, or its first page.
+    async fn deliver(
+        &self,
+        answer: Arc<Answer>,
+        served: Served,
+        page: Option<PageWanted>,
+        key: Option<Box<[u8]>>,
+        delivery: Delivery,
+    ) -> Outcome {
+        match (page, key) {
+            (Some(page), Some(key)) => self.pages.deliver(paging::Open::new(key, answer), &page, delivery, served).await,
+            _ => delivery.answer(&answer, served).await,
+        }
+    }
+
+    /// An answer that is too large to keep: passed on as it comes, unless the client wants pages of it.
+    async fn deliver_large(
+        &self,
+        gathered: AnswerBuilder,
+        rest: Fill,
+        page: Option<PageWanted>,
+        key: Option<Box<[u8]>>,
+        delivery: Delivery,
+    ) -> Outcome {
+        let (Some(page), Some(key)) = (page, key) else { return delivery.stream(gathered, rest).await };
+        match paging::gather(gathered, rest).await {
+            Ok(answer) => self.pages.deliver(paging::Open::new(key, answer), &page, delivery, Served::Miss).await,
+            Err(error) => delivery.failed(&error).await,
+        }
+    }
+
+    /// The rootDSE is Redial's own.
+    fn say_root_dse(&self, client: &Client, asked: AskedAt, search: &Search<'_>, out: &mut Vec<u8>) -> Begun {
+        let (code, entries) = self.root_dse.write_answer(client.listener, search, asked.message_id.wire(), out);
+        self.record(&asked.outcome(Served::Local, code, entries), describe(search).as_deref());
+        Begun::Answered
+    }
+
+    /// Says no.
+    fn refuse(&self, asked: AskedAt, refused: Refused, out: &mut Vec<u8>) -> Begun {
+        delivery::write_end(asked, refused.code, refused.reason, out);
+        self.record(&asked.outcome(Served::Refused, refused.code, 0), None);
+        Begun::Answered
+    }
+
+    /// The search runs under the client's own name somewhere, so its answer is the client's alone.
+    fn runs_as_client(&self, grant: &Grant<'_>) -> bool {
+        match grant.directory() {
+            Some(directory) => self.stations.get(directory).is_none_or(|station| station.search_as == SearchAs::Client),
+            None => self.stations.iter().any(|station| station.search_as == SearchAs::Client),
+        }
+    }
+
+    /// The one record of an operation.
+    fn record(&self, outcome: &Outcome, described: Option<&str>) {
+        self.metrics.operation(outcome);
+        tracing::debug!(
+            target: OPERATIONS,
+            operation = outcome.kind.name(),
+            served = outcome.served.name(),
+            code = outcome.code.name(),
+            entries = outcome.entries,
+            took_us = u64::try_from(outcome.took.as_micros()).unwrap_or(u64::MAX),
+            search = described.unwrap_or_default(),
+        );
+    }
+
+    /// Answers and octets that the cache holds, approximately.
+    pub fn cache_holds(&self) -> (u64, u64) {
+        self.cache.holds()
     }
 }
+
+impl Station {
+    fn new(config: &DirectoryConfig, directory: Arc<dyn Directory>) -> Self {
+        let (search_as, forwards_writes, patience) = match &config.kind {
+            DirectoryKind::Upstream(upstream) => (upstream.search_as, upstream.forward_writes, upstream.operation_timeout),
+            DirectoryKind::Embedded { .. } => (SearchAs::Service, false, EMBEDDED_PATIENCE),
+        };
+        Self { directory, config: config.clone(), search_as, forwards_writes, patience }
+    }
+
+    /// Controllers stand behind it.
+    const fn is_upstream(&self) -> bool {
+        matches!(self.config.kind, DirectoryKind::Upstream(_))
+    }
+}
+
+impl Client {
+    /// The name under which this client's operations run on that directory, where it has proved one there.
+    fn runs_as(&self, directory: usize) -> Option<RunAs> {
+        let Identity::Bound(principal) = &self.identity else { return None };
+        let credentials = principal.credentials.as_ref().filter(|_| principal.directory == Some(directory))?;
+        Some(RunAs::Client(Arc::clone(credentials)))
+    }
+}
+
+impl Errand {
+    /// Sends the searches on their way.
+    fn set_out(self) -> Fill {
+        Fill::new(self.searches, self.entries_wanted)
+    }
+}
+
+impl AskedAt {
+    fn outcome(&self, served: Served, code: ResultCode, entries: u32) -> Outcome {
+        Outcome { kind: self.kind, served, code, entries, took: self.received_at.elapsed() }
+    }
+}
+
+/// Records an operation that ends because nobody waits for it any more: its future is dropped.
+struct AbandonedWhenDropped<'a> {
+    pipeline: &'a Pipeline,
+    asked: Option<AskedAt>,
+}
+
+impl AbandonedWhenDropped<'_> {
+    fn disarm(mut self) {
+        self.asked = None;
+    }
+}
+
+impl Drop for AbandonedWhenDropped<'_> {
+    fn drop(&mut self) {
+        if let Some(asked) = self.asked {
+            self.pipeline.record(&asked.outcome(Served::Abandoned, ResultCode::CANCELED, 0), None);
+        }
+    }
+}
+
+/// A search as a person reads it, where somebody does.
+fn describe(search: &Search<'_>) -> Option<String> {
+    if !tracing::enabled!(target: OPERATIONS, tracing::Level::DEBUG) {
+        return None;
+    }
+    let filter = Filter::decode(search.filter).map(|filter| filter.to_string()).unwrap_or_default();
+    Some(format!("{filter} under \"{}\"", search.base_object))
+}
+
+/// A result that says more of the server than of the question: a stale answer is better.
+const fn is_failure(code: ResultCode) -> bool {
+    matches!(
+        code,
+        ResultCode::OPERATIONS_ERROR
+            | ResultCode::PROTOCOL_ERROR
+            | ResultCode::TIME_LIMIT_EXCEEDED
+            | ResultCode::ADMIN_LIMIT_EXCEEDED
+            | ResultCode::BUSY
+            | ResultCode::UNAVAILABLE
+            | ResultCode::UNWILLING_TO_PERFORM
+            | ResultCode::OTHER
+    )
+}
+
+thread_local! {
+    /// Where keys are written, so that a hit allocates nothing.
+    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The `tracing` target of the line that each finished operation leaves at debug level.
+pub const OPERATIONS: &str = "redial::operation";
+
+/// A directory that has not answered for so long dawdles: a stale answer goes out instead (RFC 8767 section 5 proposes it for DNS).
+const STALE_AFTER: Duration = Duration::from_millis(1800);
+
+/// A phonebook in memory answers in microseconds; this bounds a bug.
+const EMBEDDED_PATIENCE: Duration = Duration::from_secs(10);
+
+const BIND_FIRST: Refused =
+    Refused { code: ResultCode::INSUFFICIENT_ACCESS_RIGHTS, reason: "this directory is searched as the client: bind to it first" };

@@ -47,6 +47,14 @@ impl Identity {
         }
     }
 
+    /// The index in the configuration of the directory that accepted the password, if one did.
+    pub fn directory(&self) -> Option<usize> {
+        match self {
+            Self::Anonymous => None,
+            Self::Bound(principal) => principal.directory,
+        }
+    }
+
     /// Nobody in particular.
     pub const fn is_anonymous(&self) -> bool {
         matches!(self, Self::Anonymous)

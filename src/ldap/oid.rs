@@ -42,3 +42,7 @@ pub const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 pub const ABSOLUTE_FILTERS: &str = "1.3.6.1.4.1.4203.1.5.3";
 /// All operational attributes by `+` (RFC 3673), a feature.
 pub const ALL_OPERATIONAL: &str = "1.3.6.1.4.1.4203.1.5.1";
+/// Modify does not complain of a value that is there already, or gone already (MS-ADTS 3.1.1.3.4.1.8).
+pub const PERMISSIVE_MODIFY: &str = "1.2.840.113556.1.4.1413";
+/// Delete with all that is below (MS-ADTS 3.1.1.3.4.1.15).
+pub const TREE_DELETE: &str = "1.2.840.113556.1.4.805";

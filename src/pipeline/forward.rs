@@ -1,0 +1,170 @@
+//! Compares, writes and Password Modify: passed on once, to the directory that holds the entry.
+//!
+//! A write runs on a connection bound as the client and is never retried. What it may have touched is gone from the cache before the
+//! client hears of it; so it is when the outcome is unknown, which the client is told.
+
+use super::controls::{self, Refused};
+use super::delivery::Delivery;
+use super::{AskedAt, Begun, Client, Pipeline, Running, Work};
+use crate::access::{Asker, Refusal, Verdict};
+use crate::cache::Fill;
+use crate::config::SearchAs;
+use crate::directory::{Asked, DirectoryError, Operation, Reply, RunAs};
+use crate::ldap::ResultCode;
+use crate::ldap::message::{Compare, Extended, Scope, Write};
+use crate::ldap::oid;
+use crate::outcome::{Outcome, Served};
+use bytes::Bytes;
+
+/// One operation on its way to one directory.
+#[derive(Debug)]
+pub(super) struct ForwardWork {
+    directory: usize,
+    operation: Operation,
+    /// For a compare: a search that must find the entry first, where the access hides some.
+    guard: Option<Operation>,
+    /// It changes something, so an outcome may be unknown and the cache must forget.
+    writes: bool,
+}
+
+impl Pipeline {
+    /// A compare, of attributes that the access shows, on entries that it shows.
+    pub(super) fn begin_compare(
+        &self,
+        client: &Client,
+        asked: AskedAt,
+        compare: &Compare<'_>,
+        controls: Option<&[u8]>,
+    ) -> Result<Begun, Refused> {
+        let controls = controls::of_write(controls)?;
+        let asker = Asker { peer: client.peer.ip(), identity: &client.identity };
+        let grant = match self.accesses.decide(&asker, compare.entry, Scope::BaseObject) {
+            Verdict::Allow(grant) if grant.may_compare(compare.attribute) => grant,
+            Verdict::Allow(_) => return Err(Refusal::HIDDEN_ATTRIBUTE.into()),
+            Verdict::Refuse(refusal) => return Err(refusal.into()),
+        };
+        let directory = grant.directory().ok_or(Refusal::NO_ACCESS)?;
+        let station = self.stations.get(directory).ok_or(Refusal::NO_ACCESS)?;
+        let run_as = match station.search_as {
+            SearchAs::Service => RunAs::Service,
+            SearchAs::Client => client.runs_as(directory).ok_or(super::BIND_FIRST)?,
+        };
+        let deadline = asked.received_at + station.patience;
+        let guard = grant.compare_guard(compare.entry).map(|part| Operation {
+            run_as: run_as.clone(),
+            request: Asked::Search { op: part.op, request: part.request, entries_wanted: Some(1) },
+            controls: None,
+            deadline,
+        });
+        let request = Asked::Compare {
+            op: Bytes::copy_from_slice(compare.op),
+            entry: compare.entry.to_owned(),
+            attribute: compare.attribute.to_owned(),
+            value: compare.value.to_vec(),
+        };
+        let operation = Operation { run_as, request, controls: controls.map(Bytes::from), deadline };
+        Ok(begun(asked, ForwardWork { directory, operation, guard, writes: false }))
+    }
+
+    /// An Add, Delete, Modify or ModifyDN, as the client.
+    pub(super) fn begin_write(
+        &self,
+        client: &Client,
+        asked: AskedAt,
+        write: &Write<'_>,
+        controls: Option<&[u8]>,
+    ) -> Result<Begun, Refused> {
+        let controls = controls::of_write(controls)?;
+        let asker = Asker { peer: client.peer.ip(), identity: &client.identity };
+        let grant = match self.accesses.decide_write(&asker, write.target, write.new_superior) {
+            Verdict::Allow(grant) => grant,
+            Verdict::Refuse(refusal) => return Err(refusal.into()),
+        };
+        let directory = grant.directory().ok_or(Refusal::NO_ACCESS)?;
+        let request = Asked::Write { op: Bytes::copy_from_slice(write.op), kind: write.kind };
+        self.begin_change(client, asked, directory, request, controls)
+    }
+
+    /// Password Modify (RFC 3062), as the client, to the directory that it bound to.
+    pub(super) fn begin_extended(
+        &self,
+        client: &Client,
+        asked: AskedAt,
+        extended: &Extended<'_>,
+        controls: Option<&[u8]>,
+    ) -> Result<Begun, Refused> {
+        let controls = controls::of_write(controls)?;
+        if extended.name != oid::PASSWORD_MODIFY {
+            return Err(UNKNOWN_EXTENSION);
+        }
+        let directory = client.identity.directory().ok_or(Refusal::BIND_FIRST)?;
+        let request = Asked::Extended { op: Bytes::copy_from_slice(extended.op) };
+        self.begin_change(client, asked, directory, request, controls)
+    }
+
+    /// Whatever changes something runs under the client's own name, where the directory takes writes.
+    fn begin_change(
+        &self,
+        client: &Client,
+        asked: AskedAt,
+        directory: usize,
+        request: Asked,
+        controls: Option<Vec<u8>>,
+    ) -> Result<Begun, Refused> {
+        let station = self.stations.get(directory).ok_or(Refusal::NO_ACCESS)?;
+        if !station.forwards_writes {
+            return Err(WRITES_REFUSED);
+        }
+        let run_as = client.runs_as(directory).ok_or(Refusal::BIND_FIRST)?;
+        let deadline = asked.received_at + station.patience;
+        let operation = Operation { run_as, request, controls: controls.map(Bytes::from), deadline };
+        Ok(begun(asked, ForwardWork { directory, operation, guard: None, writes: true }))
+    }
+
+    /// Passes it on and brings back what came of it.
+    pub(super) async fn finish_forward(&self, work: ForwardWork, delivery: Delivery) -> Outcome {
+        let ForwardWork { directory, operation, guard, writes } = work;
+        let Some(station) = self.stations.get(directory) else { return delivery.failed(&DirectoryError::Unavailable).await };
+        if let Some(guard) = guard {
+            let mut found = Fill::new(vec![(std::sync::Arc::clone(&station.directory), guard)], Some(1));
+            match found.next().await {
+                Ok(Reply::Entry(_)) => {}
+                Ok(_) => return delivery.refuse(Refusal::NOTHING_VISIBLE.into()).await,
+                Err(error) => return delivery.failed(&error).await,
+            }
+        }
+        let ended = station.last_word(operation).await;
+        if writes && may_have_changed(&ended) {
+            self.cache.invalidate_directory(directory);
+        }
+        match ended {
+            Ok(done) => delivery.done(&done, Served::Forwarded).await,
+            Err(error) if writes && is_unknown(&error) => {
+                let text = format!("{error}: whether the change was made is unknown");
+                delivery.end(Served::Failed, error.result_code(), &text).await
+            }
+            Err(error) => delivery.failed(&error).await,
+        }
+    }
+}
+
+fn begun(asked: AskedAt, work: ForwardWork) -> Begun {
+    Begun::Running(Box::new(Running { asked, work: Work::Forward(work) }))
+}
+
+/// Anything but a clear refusal may have changed the directory.
+fn may_have_changed(ended: &Result<crate::directory::Done, DirectoryError>) -> bool {
+    match ended {
+        Ok(done) => done.code == ResultCode::SUCCESS,
+        Err(error) => is_unknown(error),
+    }
+}
+
+/// The request's octets had left when the answer stayed away.
+const fn is_unknown(error: &DirectoryError) -> bool {
+    matches!(error, DirectoryError::ConnectionLost { sent: true } | DirectoryError::TimedOut | DirectoryError::Misbehaved(_))
+}
+
+const WRITES_REFUSED: Refused = Refused { code: ResultCode::UNWILLING_TO_PERFORM, reason: "writes are not forwarded to this directory" };
+const UNKNOWN_EXTENSION: Refused =
+    Refused { code: ResultCode::PROTOCOL_ERROR, reason: "an extended operation that is not carried out here" };
