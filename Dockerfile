@@ -1,0 +1,22 @@
+# Redial as an image: nothing in it but the program and the C library. It runs as nobody in particular (uid 65532), needs no
+# capability and no writable file system, and reads /etc/redial/redial.toml, so mount that folder read-only:
+#
+#   docker build -t redial .
+#   docker run --read-only --cap-drop=ALL -v ./config:/etc/redial:ro -p 389:3890 -p 636:3636 redial
+#
+# Listeners inside take ports above 1024. The health check asks the [admin] address at its default, 127.0.0.1:9390.
+FROM rust:1-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+# Cargo wants to see the benches that Cargo.toml names; they are not built here.
+COPY benches benches
+RUN cargo build --release --locked --bin redial
+
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /src/target/release/redial /usr/bin/redial
+USER 65532:65532
+EXPOSE 3890 3636 9390
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/usr/bin/redial", "healthcheck"]
+ENTRYPOINT ["/usr/bin/redial"]
+CMD ["serve", "--config", "/etc/redial/redial.toml"]

@@ -1,0 +1,3 @@
+//! What several test binaries use.
+
+pub(crate) mod ldap_client;

@@ -1,0 +1,137 @@
+//! Clients that other people wrote get through Redial what the directory itself gives them: OpenLDAP's own `ldapsearch`, python-ldap,
+//! ldap3 and ldapts, by LDAPS and StartTLS.
+
+use crate::bed::{self, Kind, PASSWORD, Server};
+use crate::corpus::phone_searches;
+use crate::redial::Setup;
+use redial::ldap::message::{Scope, SearchRequest};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// With Debian's packages; another python3 may come first in the PATH.
+const PYTHON: &str = "/usr/bin/python3";
+const ALICE: &str = "CN=Alice Test,OU=Berlin,OU=Staff,DC=corp,DC=example";
+
+#[test]
+fn python_ldap_gets_the_same() {
+    compare(&[PYTHON], "python_ldap.py");
+}
+
+#[test]
+fn ldap3_gets_the_same() {
+    compare(&[PYTHON], "ldap3_client.py");
+}
+
+#[test]
+fn ldapts_gets_the_same() {
+    compare(&["node"], "ldapts_client.mjs");
+}
+
+#[test]
+fn ldapsearch_gets_the_same() {
+    for server in [bed::samba(), bed::slapd()] {
+        let redial = Setup::before(server).start();
+        for request in searches(server.kind) {
+            let expected = ldapsearch(&format!("ldaps://{}", server.ldaps), &[], &request);
+            assert!(expected.status.code().is_some_and(|code| code < 0x50), "{}", String::from_utf8_lossy(&expected.stderr));
+            let start_tls = format!("ldap://{}", redial.start_tls);
+            for (url, more) in
+                [(format!("ldaps://{}", redial.ldaps), None), (format!("ldap://{}", redial.plain), None), (start_tls, Some("-ZZ"))]
+            {
+                let found = ldapsearch(&url, more.as_slice(), &request);
+                let what = format!("{:?} {url} {}: {}", server.kind, request.filter, String::from_utf8_lossy(&found.stderr));
+                assert_eq!(found.status.code(), expected.status.code(), "{what}");
+                assert_eq!(lines(&found), lines(&expected), "{what}");
+            }
+        }
+    }
+}
+
+/// Runs a script against each server and against Redial in front of it, and compares what it prints.
+fn compare(interpreter: &[&str], script: &str) {
+    for server in [bed::samba(), bed::slapd()] {
+        let redial = Setup::before(server).start();
+        let file = bed::state().join(format!("{script}-{:?}.json", server.kind));
+        let searches = searches(server.kind);
+        fs::write(&file, as_json(&searches)).expect("the searches");
+        let expected = printed(interpreter, script, &format!("ldaps://{}", server.ldaps), server, &file);
+        assert_eq!(expected.len(), searches.len());
+        assert!(expected.iter().filter(|line| line.len() > 40).count() > 5, "most searches find nobody: {expected:#?}");
+        for url in [format!("ldaps://{}", redial.ldaps), format!("ldap://{}", redial.start_tls)] {
+            let found = printed(interpreter, script, &url, server, &file);
+            for ((found, expected), request) in found.iter().zip(&expected).zip(&searches) {
+                assert_eq!(found, expected, "{script} at {url} before {:?}: {}", server.kind, request.filter);
+            }
+            assert_eq!(found.len(), expected.len());
+        }
+    }
+}
+
+fn printed(interpreter: &[&str], script: &str, url: &str, server: &Server, searches: &Path) -> Vec<String> {
+    let name = if server.kind == Kind::Samba { "alice@corp.example" } else { ALICE };
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    let output = Command::new(interpreter[0])
+        .args(&interpreter[1..])
+        .arg(clients.join(script))
+        .arg(url)
+        .arg(bed::ca())
+        .args([name, PASSWORD])
+        .arg(searches)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("the interpreter");
+    assert!(output.status.success(), "{script} at {url}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8").lines().map(str::to_owned).collect()
+}
+
+/// A part of the corpus that is large enough to meet each kind of filter and scope. Where Samba would not keep a size limit, none is
+/// asked for.
+fn searches(kind: Kind) -> Vec<SearchRequest> {
+    let all = phone_searches().into_iter().filter(|search| search.page_size.is_none()).map(|search| search.request);
+    let steady = all.filter(|request| !request.attributes.iter().any(|name| name == "*"));
+    let some =
+        steady.step_by(3).map(|request| SearchRequest { size_limit: if kind == Kind::Samba { 0 } else { request.size_limit }, ..request });
+    some.filter(|request| !request.attributes.is_empty()).collect()
+}
+
+fn as_json(searches: &[SearchRequest]) -> String {
+    let searches = searches.iter().map(|request| {
+        json!({
+            "base": request.base_object,
+            "scope": scope(request.scope),
+            "filter": request.filter.to_string(),
+            "attributes": request.attributes,
+            "sizelimit": request.size_limit,
+        })
+    });
+    serde_json::Value::from_iter(searches).to_string()
+}
+
+fn ldapsearch(url: &str, more: &[&str], request: &SearchRequest) -> Output {
+    Command::new("ldapsearch")
+        .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", url, "-D", ALICE, "-w", PASSWORD])
+        .args(more)
+        .args(["-b", &request.base_object, "-s", scope(request.scope), "-z", &request.size_limit.to_string()])
+        .arg(request.filter.to_string())
+        .args(&request.attributes)
+        .env("LDAPTLS_CACERT", bed::ca())
+        .env("LDAPTLS_REQCERT", "demand")
+        .output()
+        .expect("ldapsearch")
+}
+
+/// What was printed, without references.
+fn lines(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with("# refldap")).map(str::to_owned).collect()
+}
+
+fn scope(scope: Scope) -> &'static str {
+    match scope {
+        Scope::BaseObject => "base",
+        Scope::SingleLevel => "one",
+        Scope::WholeSubtree => "sub",
+    }
+}

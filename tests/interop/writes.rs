@@ -1,0 +1,98 @@
+//! Writes go to the directory once, in the client's own name, and the next search shows them.
+
+use crate::bed::{self, ADMIN_PASSWORD, Kind, PASSWORD, Server};
+use crate::common::ldap_client::{Change, LdapClient, subtree};
+use crate::redial::{Redial, Setup};
+use redial::ldap::ResultCode;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+const ALICE: &str = "CN=Alice Test,OU=Berlin,OU=Staff,DC=corp,DC=example";
+const NEW: &str = "CN=New Contact,OU=Contacts,DC=corp,DC=example";
+
+#[test]
+fn a_user_changes_their_own_number_and_the_next_search_shows_it() {
+    for server in written().iter() {
+        let redial = Setup::before(server).with_writes().start();
+        let mut alice = redial.connect().bound(ALICE, PASSWORD);
+        for number in ["+49 30 5550-777", "+49 30 5550-100"] {
+            numbers(&mut redial.connect(), ALICE);
+            let outcome = alice.modify(ALICE, Change::Replace, "telephoneNumber", &[number]);
+            assert_eq!(outcome.code, ResultCode::SUCCESS, "{:?}: {}", server.kind, outcome.diagnostic);
+            assert_eq!(numbers(&mut alice, ALICE), [number], "{:?}: the same session", server.kind);
+            assert_eq!(numbers(&mut redial.connect(), ALICE), [number], "{:?}: another phone", server.kind);
+            assert_eq!(numbers(&mut server.direct(), ALICE), [number], "{:?}: the directory", server.kind);
+        }
+    }
+}
+
+#[test]
+fn what_a_client_may_not_write_the_directory_refuses() {
+    for server in written().iter() {
+        let redial = Setup::before(server).with_writes().start();
+        let bob = ALICE.replace("Alice", "Bob");
+        let outcome = redial.connect().bound(ALICE, PASSWORD).modify(&bob, Change::Replace, "telephoneNumber", &["1"]);
+        assert_eq!(outcome.code, ResultCode::INSUFFICIENT_ACCESS_RIGHTS, "{:?}: {}", server.kind, outcome.diagnostic);
+        let outcome = redial.connect().modify(&bob, Change::Replace, "telephoneNumber", &["1"]);
+        assert_ne!(outcome.code, ResultCode::SUCCESS, "{:?}: who has not bound writes nothing", server.kind);
+        assert_eq!(numbers(&mut server.direct(), &bob), ["+49 30 5550-101"], "{:?}", server.kind);
+    }
+}
+
+#[test]
+fn an_entry_is_added_changed_renamed_and_deleted_by_the_administrator() {
+    for server in written().iter() {
+        let redial = Setup::before(server).with_writes().start();
+        let mut administrator = redial.connect().bound(server.administrator(), ADMIN_PASSWORD);
+        let class = if server.kind == Kind::Samba { "contact" } else { "inetOrgPerson" };
+        let attributes: [(&str, &[&str]); 4] =
+            [("objectClass", &[class]), ("cn", &["New Contact"]), ("sn", &["Contact"]), ("telephoneNumber", &["12"])];
+        assert_eq!(contacts(&redial), 0, "{:?}: remembered as nobody", server.kind);
+        ok(server, administrator.add(NEW, &attributes).code);
+        assert_eq!(contacts(&redial), 1, "{:?}: added", server.kind);
+        ok(server, administrator.modify(NEW, Change::Add, "description", &["tried"]).code);
+        ok(server, administrator.modify(NEW, Change::Delete, "description", &[]).code);
+        assert_eq!(administrator.add(NEW, &attributes).code, ResultCode::ENTRY_ALREADY_EXISTS, "{:?}", server.kind);
+        ok(server, administrator.rename(NEW, "CN=Old Contact").code);
+        let renamed = NEW.replace("New", "Old");
+        assert_eq!(numbers(&mut redial.connect(), &renamed), ["12"], "{:?}: renamed", server.kind);
+        ok(server, administrator.delete(&renamed).code);
+        assert_eq!(contacts(&redial), 0, "{:?}: deleted", server.kind);
+    }
+}
+
+#[test]
+fn writes_are_refused_where_the_configuration_does_not_forward_them() {
+    for server in [bed::samba(), bed::slapd()] {
+        let mut administrator = Setup::before(server).start().connect_bound(server);
+        let outcome = administrator.1.delete("CN=Bob Test,OU=Berlin,OU=Staff,DC=corp,DC=example");
+        assert_eq!(outcome.code, ResultCode::UNWILLING_TO_PERFORM, "{:?}: {}", server.kind, outcome.diagnostic);
+    }
+}
+
+impl Redial {
+    /// Itself, and a connection bound as the administrator.
+    fn connect_bound(self, server: &Server) -> (Self, LdapClient) {
+        let client = self.connect().bound(server.administrator(), ADMIN_PASSWORD);
+        (self, client)
+    }
+}
+
+/// Servers that may be written: one test at a time, since all begin and end with the same people.
+fn written() -> MutexGuard<'static, [Server; 2]> {
+    static WRITTEN: OnceLock<Mutex<[Server; 2]>> = OnceLock::new();
+    let servers = || [Server::start(Kind::Samba, "written-dc", "127.0.66.2"), Server::start(Kind::Slapd, "written-ol", "127.0.66.15")];
+    // A test that failed has said so; the others still tell something.
+    WRITTEN.get_or_init(|| Mutex::new(servers())).lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn ok(server: &Server, code: ResultCode) {
+    assert_eq!(code, ResultCode::SUCCESS, "{:?}", server.kind);
+}
+
+fn numbers(client: &mut LdapClient, dn: &str) -> Vec<String> {
+    client.search(&subtree(dn, "(objectClass=*)", &["telephoneNumber"])).entries[0].values("telephoneNumber")
+}
+
+fn contacts(redial: &Redial) -> usize {
+    redial.connect().search(&subtree("OU=Contacts,DC=corp,DC=example", "(sn=Contact)", &["cn"])).entries.len()
+}
