@@ -38,27 +38,31 @@ pub struct Admin {
 }
 
 /// What the pages are made from.
+pub struct Sources {
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Called before each rendering: sets the gauges of what is measured only when somebody looks, such as the cache's size.
+    pub measure: Box<dyn Fn(&Metrics) + Send + Sync>,
+    /// By their names in the configuration, for `/readyz`.
+    pub directories: Vec<(String, Arc<dyn Directory>)>,
+    /// For `/readyz` as well.
+    pub ending: Arc<Ending>,
+}
+
 #[derive(Debug)]
 struct State {
-    metrics: Arc<Metrics>,
-    directories: Vec<(String, Arc<dyn Directory>)>,
-    ending: Arc<Ending>,
+    sources: Sources,
     /// Some directory has been available since the start.
     was_available: AtomicBool,
 }
 
 impl Admin {
-    /// Binds `address`. `directories` go by their names in the configuration.
+    /// Binds `address`.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(
-        address: SocketAddr,
-        metrics: Arc<Metrics>,
-        directories: Vec<(String, Arc<dyn Directory>)>,
-        ending: Arc<Ending>,
-    ) -> io::Result<Self> {
-        let state = State { metrics, directories, ending, was_available: AtomicBool::new(false) };
+    pub async fn bind(address: SocketAddr, sources: Sources) -> io::Result<Self> {
+        let state = State { sources, was_available: AtomicBool::new(false) };
         Ok(Self { listener: TcpListener::bind(address).await?, state: Arc::new(state) })
     }
 
@@ -126,7 +130,9 @@ impl State {
     }
 
     fn metrics_page(&self) -> Response<Full<Bytes>> {
-        let mut response = text(StatusCode::OK, self.metrics.render());
+        let Sources { metrics, measure, .. } = &self.sources;
+        measure(metrics);
+        let mut response = text(StatusCode::OK, metrics.render());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
         response
     }
@@ -136,12 +142,13 @@ impl State {
     }
 
     fn readiness_page(&self) -> Response<Full<Bytes>> {
-        if self.ending.has_begun() {
+        let Sources { directories, ending, .. } = &self.sources;
+        if ending.has_begun() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: stopping\n");
         }
-        let missing = self.directories.iter().filter(|(_, directory)| !directory.is_available()).map(|(name, _)| name.as_str());
+        let missing = directories.iter().filter(|(_, directory)| !directory.is_available()).map(|(name, _)| name.as_str());
         let missing = missing.collect::<Vec<_>>();
-        if missing.len() < self.directories.len() {
+        if missing.len() < directories.len() {
             self.was_available.store(true, Ordering::Relaxed);
         }
         let names = missing.join(", ");
@@ -152,6 +159,12 @@ impl State {
             return text(StatusCode::OK, "ready\n");
         }
         text(StatusCode::OK, format!("ready, from the cache only for {names}: no server is available\n"))
+    }
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").field("directories", &self.directories).finish_non_exhaustive()
     }
 }
 
@@ -208,7 +221,9 @@ mod tests {
         let directories: Vec<(String, Arc<dyn Directory>)> =
             vec![("corp".to_owned(), corp.clone()), ("contacts".to_owned(), contacts.clone())];
         let metrics = Arc::new(Metrics::unrecorded());
-        let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), metrics, directories, Arc::clone(&ending)).await.unwrap();
+        let measure = Box::new(|metrics: &Metrics| metrics.cache_holds(7, 700));
+        let sources = Sources { metrics, measure, directories, ending: Arc::clone(&ending) };
+        let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), sources).await.unwrap();
         let address = admin.local_addr().unwrap();
         tokio::spawn(admin.run());
         Fixture { address, ending, corp, contacts }
@@ -230,6 +245,7 @@ mod tests {
         assert_eq!(status, 200);
         assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
         assert!(answer.contains("\nredial_build_info{version="), "{answer}");
+        assert!(answer.contains("\nredial_cache_entries 7\n"), "measured when asked: {answer}");
     }
 
     #[tokio::test]

@@ -1,15 +1,53 @@
-//! The README tells the truth: its configuration passes `redial check`, and the metrics that it names are there.
+//! The README tells the truth: its configuration passes `redial check`, and the metrics that it names are the metrics there are.
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use redial::config::load::load;
 use redial::metrics::Metrics;
 use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 const README: &str = include_str!("../README.md");
+
+#[test]
+fn the_readmes_configuration_passes_the_check() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
+    // What an earlier run left.
+    let _ = fs::remove_dir_all(&folder);
+    write_what_it_mentions(&folder);
+    let configurations: Vec<_> = README.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!configurations.is_empty());
+    for text in configurations {
+        let file = folder.join("redial.toml");
+        fs::write(&file, text).unwrap();
+        let loaded = load(&file).unwrap_or_else(|rejected| panic!("{rejected}"));
+        assert!(loaded.warnings.is_empty(), "{:#?}", loaded.warnings);
+    }
+}
 
 #[test]
 fn the_metrics_in_the_readme_are_the_metrics_there_are() {
     let there: BTreeSet<_> = Metrics::names().collect();
     let named: BTreeSet<_> = README.split('`').filter(|word| is_metric(word)).collect();
     assert_eq!(named, there);
+}
+
+fn write_what_it_mentions(folder: &Path) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["redial.example".to_owned()]).unwrap();
+    fs::create_dir_all(folder.join("tls")).unwrap();
+    fs::create_dir_all(folder.join("secrets")).unwrap();
+    let files = [
+        ("tls/cert.pem", cert.pem()),
+        ("tls/key.pem", signing_key.serialize_pem()),
+        ("tls/corp-ca.pem", cert.pem()),
+        ("secrets/corp", "a password\n".to_owned()),
+    ];
+    for (name, text) in files {
+        let file = folder.join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    }
 }
 
 fn is_metric(word: &str) -> bool {

@@ -55,7 +55,7 @@ const MOST_OCTETS: u64 = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::Admin;
+    use crate::admin::{Admin, Sources};
     use crate::lifecycle::lifecycle;
     use crate::metrics::Metrics;
     use std::sync::Arc;
@@ -65,7 +65,9 @@ mod tests {
     async fn a_proxy_that_stops_is_alive_and_not_ready() {
         let ending = Arc::new(lifecycle().0);
         ending.begin();
-        let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), Arc::new(Metrics::unrecorded()), Vec::new(), ending).await.unwrap();
+        let metrics = Arc::new(Metrics::unrecorded());
+        let sources = Sources { metrics, measure: Box::new(|_| ()), directories: Vec::new(), ending };
+        let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), sources).await.unwrap();
         let address = admin.local_addr().unwrap();
         tokio::spawn(admin.run());
         run(&Arguments { address, ready: false }).await.unwrap();

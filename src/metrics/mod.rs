@@ -32,12 +32,12 @@ pub enum Handshake {
     Failed,
 }
 
-/// Why a connection was not served.
+/// Why a connection was not served, or not at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rejected {
     /// Not from an allowed network.
     Network,
-    /// The listener is full.
+    /// The listener is full: it waits until another ends.
     Full,
     /// accept(2) failed.
     AcceptError,

@@ -41,8 +41,10 @@ pub(super) const CONNECTIONS_OPEN: Metric = metric("redial_downstream_connection
 pub(super) const CONNECTIONS: Metric = metric("redial_downstream_connections_total", "Client connections accepted, by listener.");
 pub(super) const HANDSHAKES: Metric =
     metric("redial_downstream_tls_handshakes_total", "TLS handshakes with clients, by listener and result.");
-pub(super) const REJECTED: Metric =
-    metric("redial_downstream_rejected_total", "Client connections closed without being served, by listener and reason.");
+pub(super) const REJECTED: Metric = metric(
+    "redial_downstream_rejected_total",
+    "Client connections closed unserved (reason network) or made to wait for another to end (full), by listener.",
+);
 pub(super) const ACCEPT_ERRORS: Metric =
     metric("redial_downstream_accept_errors_total", "Failures to accept a connection, such as a lack of file descriptors, by listener.");
 
