@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod book;
 pub mod cache;
 pub mod cli;
 pub mod config;
