@@ -8,7 +8,9 @@ use crate::identity::Credentials;
 use crate::ldap::message::{ResultCode, SearchRequest, WriteKind};
 use crate::secret::Secret;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -133,12 +135,23 @@ pub struct Done {
 }
 
 /// The replies to one operation, in order; the last is [`Reply::Done`] or an error.
-#[derive(Debug)]
 pub enum Replies {
     /// They were all there at once.
     Ready(std::vec::IntoIter<Reply>),
     /// They arrive from a connection; bounded, so a slow reader slows the connection.
     Arriving(mpsc::Receiver<Result<Reply, DirectoryError>>),
+    /// They are made as they are read; the stream is fused.
+    Streamed(BoxStream<'static, Result<Reply, DirectoryError>>),
+}
+
+impl std::fmt::Debug for Replies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ready(_) => "Ready",
+            Self::Arriving(_) => "Arriving",
+            Self::Streamed(_) => "Streamed",
+        })
+    }
 }
 
 impl Replies {
@@ -149,6 +162,7 @@ impl Replies {
         match self {
             Self::Ready(replies) => replies.next().map(Ok),
             Self::Arriving(replies) => replies.recv().await,
+            Self::Streamed(replies) => replies.next().await,
         }
     }
 }

@@ -17,3 +17,4 @@ pub mod rootdse;
 pub mod secret;
 pub mod session;
 pub mod telemetry;
+pub mod upstream;

@@ -1,0 +1,90 @@
+//! One operation at one server: its replies, and what they say about the server's health.
+
+use super::capabilities::Capabilities;
+use super::connection::{Connection, InFlight, Outgoing};
+use super::standing::{Sent, Standing};
+use crate::directory::{DirectoryError, Reply};
+use crate::ldap::ResultCode;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+/// A connection that an operation may use, with what must be held meanwhile.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// The connection.
+    pub(crate) connection: Connection,
+    /// A place among the operations of the server.
+    pub(crate) _place: Option<OwnedSemaphorePermit>,
+    /// The connection's one paged search.
+    pub(crate) paging: Option<OwnedSemaphorePermit>,
+}
+
+/// An operation under way at one server.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    sent: Sent,
+    in_flight: InFlight,
+    lease: Lease,
+    deadline: Instant,
+}
+
+impl Attempt {
+    /// Hands a request to a connection.
+    ///
+    /// # Errors
+    /// As [`Connection::begin`].
+    pub(crate) async fn begin(
+        standing: &Arc<Standing>,
+        lease: Lease,
+        request: Outgoing,
+        deadline: Instant,
+    ) -> Result<Self, DirectoryError> {
+        let in_flight = lease.connection.begin(request, deadline).await?;
+        Ok(Self { sent: standing.sent(), in_flight, lease, deadline })
+    }
+
+    /// Asks on for the same operation, on the same connection.
+    ///
+    /// # Errors
+    /// As [`Connection::begin`].
+    pub(crate) async fn go_on(&mut self, request: Outgoing) -> Result<(), DirectoryError> {
+        self.in_flight = self.lease.connection.begin(request, self.deadline).await?;
+        Ok(())
+    }
+
+    /// The next reply; `None` after the last. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Result<Reply, DirectoryError>> {
+        let reply = self.in_flight.next().await?;
+        match &reply {
+            Ok(Reply::Done(done)) => {
+                self.sent.answered = true;
+                if is_overloaded(done.code) {
+                    self.sent.standing().operation_failed(&done.code);
+                } else {
+                    self.sent.standing().answered();
+                }
+            }
+            Err(error @ (DirectoryError::ConnectionLost { .. } | DirectoryError::Misbehaved(_) | DirectoryError::TimedOut)) => {
+                self.sent.standing().operation_failed(error);
+            }
+            _ => {}
+        }
+        Some(reply)
+    }
+
+    /// What the server announced.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.sent.standing().capabilities()
+    }
+
+    /// The server's index in its directory.
+    pub(crate) fn server(&self) -> usize {
+        self.sent.standing().server()
+    }
+}
+
+/// The server is there, but does not want to answer now.
+pub(crate) fn is_overloaded(code: ResultCode) -> bool {
+    matches!(code, ResultCode::BUSY | ResultCode::UNAVAILABLE)
+}

@@ -1,0 +1,148 @@
+//! Connections to one controller that do nothing but bind: is this the password of that name?
+//!
+//! A client's bind is one bind upstream, on one connection, and never sent again: a second attempt could lock the account. One bind at a
+//! time is under way on a connection (RFC 4511 section 4.2.1). A connection that has bound as somebody is used for further binds only, so
+//! an identity is never left on anything that runs a search.
+
+use super::connect::{Connector, bind};
+use super::connection::{Connection, Settings};
+use super::pool::Waiting;
+use super::standing::Standing;
+use crate::directory::{DirectoryError, Done};
+use crate::ldap::ber::{self, Reader};
+use crate::ldap::envelope::op;
+use crate::secret::Secret;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+/// Bind connections to one server.
+#[derive(Debug)]
+pub(crate) struct Binds {
+    connector: Arc<Connector>,
+    standing: Arc<Standing>,
+    settings: Settings,
+    idle: Mutex<Vec<Connection>>,
+    places: Semaphore,
+    waiting: AtomicUsize,
+}
+
+/// Why a bind has no response.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BindError {
+    /// Nothing has left: another server may be asked.
+    NotSent(DirectoryError),
+    /// The server may have counted the attempt: nobody else may be asked.
+    Sent(DirectoryError),
+}
+
+impl Binds {
+    /// Connects when somebody needs it.
+    pub(crate) fn new(connector: Arc<Connector>, standing: Arc<Standing>, settings: Settings) -> Self {
+        let places = Semaphore::new(CONNECTIONS);
+        Self { connector, standing, settings, idle: Mutex::default(), places, waiting: AtomicUsize::new(0) }
+    }
+
+    /// One bind. Dropping the future ends its connection.
+    ///
+    /// # Errors
+    /// As [`BindError`] says. A refusal is a response, not an error.
+    pub(crate) async fn check(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Done, BindError> {
+        let _place = {
+            let _waiting = Waiting::begin(&self.waiting).map_err(BindError::NotSent)?;
+            let place = timeout_at(deadline, self.places.acquire()).await;
+            place.map_err(|_| BindError::NotSent(DirectoryError::TimedOut))?.map_err(|_| BindError::NotSent(DirectoryError::Unavailable))?
+        };
+        let connection = match self.take_idle() {
+            Some(connection) => connection,
+            None => self.connect(deadline).await.map_err(BindError::NotSent)?,
+        };
+        let mut sent = self.standing.sent();
+        match bind(&connection, name, password, deadline).await {
+            Ok(done) => {
+                sent.answered = true;
+                self.standing.answered();
+                self.keep(connection);
+                without_sasl_credentials(done).map_err(BindError::Sent)
+            }
+            Err(error @ DirectoryError::ConnectionLost { sent: false }) => Err(BindError::NotSent(error)),
+            Err(error) => {
+                self.standing.operation_failed(&error);
+                Err(BindError::Sent(error))
+            }
+        }
+    }
+
+    async fn connect(&self, deadline: Instant) -> Result<Connection, DirectoryError> {
+        let connect = self.connector.connect(None, self.settings, self.standing.connection());
+        match timeout_at(deadline, connect).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => {
+                self.standing.operation_failed(&error);
+                Err(DirectoryError::Unavailable)
+            }
+            Err(_) => Err(DirectoryError::TimedOut),
+        }
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(Connection::is_open);
+        idle.pop()
+    }
+
+    fn keep(&self, connection: Connection) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+}
+
+/// A response to a simple bind has no serverSaslCreds (RFC 4511 section 4.2.2). Without them it is the one that came.
+fn without_sasl_credentials(mut done: Done) -> Result<Done, DirectoryError> {
+    let malformed = |_| DirectoryError::Misbehaved("a malformed BindResponse");
+    let content = Reader::new(&done.op).element().map_err(malformed)?.content;
+    let mut fields = Reader::new(content);
+    let mut kept = Vec::new();
+    let mut is_changed = false;
+    while !fields.is_empty() {
+        let field = fields.element().map_err(malformed)?;
+        if field.tag == SERVER_SASL_CREDS {
+            is_changed = true;
+        } else {
+            kept.extend_from_slice(field.raw);
+        }
+    }
+    if is_changed {
+        let mut rebuilt = Vec::new();
+        ber::write_element(&mut rebuilt, op::BIND_RESPONSE, &kept);
+        done.op = rebuilt.into();
+    }
+    Ok(done)
+}
+
+/// `serverSaslCreds [7] OCTET STRING`.
+const SERVER_SASL_CREDS: u8 = 0x87;
+/// Binds under way at one server: its part of the few connections that Redial has.
+const CONNECTIONS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ldap::ResultCode;
+
+    fn done(op: &'static [u8]) -> Done {
+        Done { code: ResultCode::SUCCESS, op: op.into(), controls: None }
+    }
+
+    #[test]
+    fn sasl_credentials_are_taken_out_of_a_bind_response() {
+        let cleaned = without_sasl_credentials(done(&[0x61, 10, 0x0a, 1, 0, 4, 0, 4, 0, 0x87, 1, 9])).unwrap();
+        assert_eq!(cleaned.op[..], [0x61, 7, 0x0a, 1, 0, 4, 0, 4, 0]);
+    }
+
+    #[test]
+    fn a_bind_response_without_them_stays_as_it_came() {
+        let op = &[0x61, 0x84, 0, 0, 0, 7, 0x0a, 1, 0, 4, 0, 4, 0];
+        assert_eq!(without_sasl_credentials(done(op)).unwrap().op[..], op[..]);
+    }
+}

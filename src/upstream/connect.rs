@@ -1,0 +1,225 @@
+//! From a server's name to a connection that may be used: resolve, TCP, TLS, bind, all under one deadline.
+//!
+//! TLS comes by LDAPS or StartTLS (RFC 4511 section 4.14) and is verified by name. There is no way from a failed step to a weaker one: a
+//! server that refuses StartTLS is not spoken to. Errors name the server, the step and what to do, and hold no secrets.
+
+use super::connection::{Connection, Outgoing, Settings};
+use super::outbox::Payload;
+use crate::config::{Server, UpstreamSecurity};
+use crate::directory::{Done, Reply};
+use crate::ldap::ber;
+use crate::ldap::envelope::{op, write_envelope};
+use crate::ldap::frame::frame_length;
+use crate::ldap::message::LdapResult;
+use crate::ldap::{Envelope, MessageId, ResultCode, oid};
+use crate::lifecycle::Lifecycle;
+use crate::secret::Secret;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+/// Makes connections to one server.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    /// Where to.
+    pub(crate) server: Server,
+    /// Whom to trust.
+    pub(crate) tls: Arc<ClientConfig>,
+    /// For everything together.
+    pub(crate) timeout: Duration,
+    /// Told to every connection.
+    pub(crate) lifecycle: Lifecycle,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum ConnectError {
+    #[error("{server}: the name cannot be resolved ({why}); check the name in `servers` and this machine's resolver")]
+    Resolve { server: String, why: String },
+    #[error("{server}: no TCP connection ({why}); check that the server runs and that no firewall is between")]
+    Tcp { server: String, why: String },
+    #[error("{server}: StartTLS refused ({code}); enable TLS on the server, or use ldaps://. Redial does not go on without")]
+    StartTlsRefused { server: String, code: ResultCode },
+    #[error("{server}: StartTLS was not answered as RFC 4511 section 4.14 asks ({why}); somebody may stand between")]
+    StartTlsMisbehaved { server: String, why: &'static str },
+    #[error("{server}: TLS failed ({why}); check the name and dates in the server's certificate, and that `ca` holds its issuer")]
+    Tls { server: String, why: String },
+    #[error("{server}: bind refused ({code}): {diagnostic}; check the account's name and password")]
+    BindRefused { server: String, code: ResultCode, diagnostic: String },
+    #[error("{server}: no answer to the bind ({why})")]
+    BindLost { server: String, why: String },
+    #[error("{server}: not connected within {timeout:?} (while {step}); raise `connect_timeout` if the server is only slow")]
+    TimedOut { server: String, step: &'static str, timeout: Duration },
+}
+
+impl Connector {
+    /// Connects, and binds where a name and password are given. `held` is dropped when the connection has ended. Not cancel safe.
+    ///
+    /// # Errors
+    /// As [`ConnectError`] says.
+    pub(crate) async fn connect<H>(&self, bind_as: Option<(&str, &Secret)>, settings: Settings, held: H) -> Result<Connection, ConnectError>
+    where
+        H: Send + 'static,
+    {
+        let deadline = Instant::now() + self.timeout;
+        let mut tcp = self.tcp(deadline).await?;
+        let connection = if self.server.security == UpstreamSecurity::Plain {
+            Connection::spawn(tcp, settings, self.lifecycle.clone(), held)
+        } else {
+            if self.server.security == UpstreamSecurity::StartTls {
+                self.within(deadline, "asking for StartTLS", self.start_tls(&mut tcp)).await??;
+            }
+            let name = ServerName::try_from(self.server.host.clone()).map_err(|error| self.tls_error(&error))?;
+            let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp);
+            let tls = self.within(deadline, "in the TLS handshake", handshake).await?.map_err(|error| self.tls_error(&error))?;
+            Connection::spawn(tls, settings, self.lifecycle.clone(), held)
+        };
+        if let Some((name, password)) = bind_as {
+            self.bind(&connection, name, password, deadline).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn tcp(&self, deadline: Instant) -> Result<TcpStream, ConnectError> {
+        let Server { host, port, .. } = &self.server;
+        let resolve = |why: String| ConnectError::Resolve { server: self.name(), why };
+        let found = self.within(deadline, "resolving the name", lookup_host((host.as_str(), *port))).await?;
+        let addresses: Vec<_> = found.map_err(|error| resolve(error.to_string()))?.collect();
+        let mut why = None;
+        for (tried, address) in addresses.iter().enumerate() {
+            // An address that swallows packets leaves time for the others.
+            let share = deadline.saturating_duration_since(Instant::now()) / (addresses.len() - tried).try_into().unwrap_or(u32::MAX);
+            match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    set_options(&stream);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => why = Some(format!("{address}: {error}")),
+                Err(_) => why = Some(format!("{address}: no answer")),
+            }
+        }
+        let Some(why) = why else { return Err(resolve("no address".to_owned())) };
+        Err(ConnectError::Tcp { server: self.name(), why })
+    }
+
+    /// Asks for TLS. Octets that follow the response before the handshake may be an attacker's (CVE-2011-0411): they are refused, not kept.
+    async fn start_tls(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<(), ConnectError> {
+        let misbehaved = |why| ConnectError::StartTlsMisbehaved { server: self.name(), why };
+        let lost = |error: std::io::Error| ConnectError::Tcp { server: self.name(), why: error.to_string() };
+        let mut request = Vec::new();
+        write_envelope(&mut request, START_TLS_ID, &start_tls_op(), None);
+        stream.write_all(&request).await.map_err(lost)?;
+        let mut response = Vec::with_capacity(START_TLS_RESPONSE_AT_MOST);
+        let length = loop {
+            let length = frame_length(&response, START_TLS_RESPONSE_AT_MOST).map_err(|_| misbehaved("not an LDAPMessage"))?;
+            if let Some(length) = length.filter(|length| *length <= response.len()) {
+                break length;
+            }
+            if stream.read_buf(&mut response).await.map_err(lost)? == 0 {
+                return Err(misbehaved("the connection was closed"));
+            }
+        };
+        if response.len() > length {
+            return Err(misbehaved("octets follow before the handshake"));
+        }
+        let envelope = Envelope::parse(&response).map_err(|_| misbehaved("a malformed message"))?;
+        if envelope.message_id != START_TLS_ID || envelope.op_tag != op::EXTENDED_RESPONSE {
+            return Err(misbehaved("another message"));
+        }
+        let code = LdapResult::parse(envelope.op_content).map_err(|_| misbehaved("a malformed result"))?.code;
+        if code == ResultCode::SUCCESS { Ok(()) } else { Err(ConnectError::StartTlsRefused { server: self.name(), code }) }
+    }
+
+    async fn bind(&self, connection: &Connection, name: &str, password: &Secret, deadline: Instant) -> Result<(), ConnectError> {
+        let lost = |error: &dyn std::fmt::Display| ConnectError::BindLost { server: self.name(), why: error.to_string() };
+        let done = bind(connection, name, password, deadline).await.map_err(|error| lost(&error))?;
+        if done.code == ResultCode::SUCCESS {
+            return Ok(());
+        }
+        let diagnostic =
+            ber::Reader::new(&done.op).element().and_then(|bind| LdapResult::parse(bind.content)).map_or(&[][..], |r| r.diagnostic);
+        let diagnostic = String::from_utf8_lossy(diagnostic).chars().filter(|c| !c.is_control()).take(200).collect();
+        Err(ConnectError::BindRefused { server: self.name(), code: done.code, diagnostic })
+    }
+
+    async fn within<F: Future>(&self, deadline: Instant, step: &'static str, work: F) -> Result<F::Output, ConnectError> {
+        let timed_out = |_| ConnectError::TimedOut { server: self.name(), step, timeout: self.timeout };
+        timeout_at(deadline, work).await.map_err(timed_out)
+    }
+
+    fn tls_error(&self, error: &dyn std::fmt::Display) -> ConnectError {
+        ConnectError::Tls { server: self.name(), why: error.to_string() }
+    }
+
+    fn name(&self) -> String {
+        self.server.url.clone()
+    }
+}
+
+/// One simple bind on a connection, whatever comes of it (RFC 4511 section 4.2). Dropping the future ends the connection.
+///
+/// # Errors
+/// When no response comes.
+pub(crate) async fn bind(
+    connection: &Connection,
+    name: &str,
+    password: &Secret,
+    deadline: Instant,
+) -> Result<Done, crate::directory::DirectoryError> {
+    let request = Outgoing { op: Payload::Secret(bind_op(name, password)), controls: None };
+    let mut in_flight = connection.begin(request, deadline).await?;
+    match in_flight.next().await {
+        Some(Ok(Reply::Done(done))) => Ok(done),
+        Some(Err(error)) => Err(error),
+        Some(Ok(Reply::Entry(_) | Reply::Intermediate(_))) | None => Err(crate::directory::DirectoryError::Misbehaved("no BindResponse")),
+    }
+}
+
+/// A BindRequest with a password, made in one piece so that no copy stays behind.
+fn bind_op(name: &str, password: &Secret) -> Zeroizing<Vec<u8>> {
+    let at_most = name.len() + password.expose().len() + 32;
+    let mut content = Zeroizing::new(Vec::with_capacity(at_most));
+    ber::write_integer(&mut content, ber::tag::INTEGER, 3);
+    ber::write_element(&mut content, ber::tag::OCTET_STRING, name.as_bytes());
+    ber::write_element(&mut content, SIMPLE, password.expose());
+    let mut request = Zeroizing::new(Vec::with_capacity(at_most));
+    ber::write_element(&mut request, op::BIND_REQUEST, &content);
+    request
+}
+
+fn start_tls_op() -> Vec<u8> {
+    let mut request = Vec::new();
+    ber::write_constructed(&mut request, op::EXTENDED_REQUEST, |out| ber::write_element(out, REQUEST_NAME, oid::START_TLS.as_bytes()));
+    request
+}
+
+/// Small requests leave at once, and a controller that vanished is noticed though nothing is sent. A system that lacks an option goes
+/// without it.
+fn set_options(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3));
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+}
+
+/// `simple [0] OCTET STRING`.
+const SIMPLE: u8 = 0x80;
+/// `requestName [0] LDAPOID`.
+const REQUEST_NAME: u8 = 0x80;
+/// The first message of a connection, and the last before TLS.
+const START_TLS_ID: MessageId = MessageId::new(1).expect("1 is in range");
+/// An ExtendedResponse with a diagnostic and a few referrals.
+const START_TLS_RESPONSE_AT_MOST: usize = 4096;
+/// Idle time before the system asks whether the other end is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Octets unacknowledged for so long end the connection; above the usual loss recovery, below the idle limits of firewalls.
+const USER_TIMEOUT: Duration = Duration::from_secs(20);

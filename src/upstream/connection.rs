@@ -1,0 +1,174 @@
+//! One connection to a controller, shared by many operations (RFC 4511 sections 3.1 and 4.1.1.1).
+//!
+//! [`Connection`] is the handle: clone it, and begin operations on it. Behind it one task ([`super::driver`]) owns the stream. An
+//! operation that was begun is an [`InFlight`]: its replies come through a bounded channel, and dropping it early makes the task
+//! abandon the operation (section 4.11). No reply ever reaches another operation than its own.
+
+use super::driver::{self, Command};
+use super::outbox::Payload;
+use crate::directory::{DirectoryError, Reply};
+use crate::lifecycle::Lifecycle;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+/// A handle to one connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// What a connection's handles and its task both see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// New operations are taken.
+    pub(crate) open: AtomicBool,
+    /// The task waits for a slow reader, and so does everybody else on this connection.
+    pub(crate) stalled: AtomicBool,
+    /// Somebody has dropped an operation early.
+    pub(crate) let_go: Notify,
+    in_flight: AtomicUsize,
+    paging: Arc<Semaphore>,
+}
+
+/// How a connection behaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// The longest message that is accepted, in octets.
+    pub(crate) frame_limit: usize,
+    /// Without an operation for so long, it is closed.
+    pub(crate) idle: Duration,
+    /// Older than this, it takes no new operations.
+    pub(crate) max_age: Option<Duration>,
+    /// So long in all may one reader keep the others waiting, and so long may the controller not take our octets.
+    pub(crate) stall: Duration,
+}
+
+/// A request on its way out.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    /// The protocolOp.
+    pub(crate) op: Payload,
+    /// The contents of the controls element.
+    pub(crate) controls: Option<Bytes>,
+}
+
+impl Connection {
+    /// Starts the task that owns `stream`. `held` is dropped when the connection has ended.
+    pub(crate) fn spawn<S, H>(stream: S, settings: Settings, lifecycle: Lifecycle, held: H) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+        H: Send + 'static,
+    {
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let shared = Arc::new(Shared {
+            open: AtomicBool::new(true),
+            stalled: AtomicBool::new(false),
+            let_go: Notify::new(),
+            in_flight: AtomicUsize::new(0),
+            paging: Arc::new(Semaphore::new(1)),
+        });
+        let task = driver::drive(stream, receiver, Arc::clone(&shared), settings, lifecycle);
+        tokio::spawn(async move {
+            task.await;
+            drop(held);
+        });
+        Self { commands, shared }
+    }
+
+    /// Hands a request over. No reply is wanted after `deadline`.
+    ///
+    /// # Errors
+    /// [`DirectoryError::ConnectionLost`] with nothing sent when the connection takes no more requests, [`DirectoryError::TimedOut`] when
+    /// there was no room before the deadline.
+    pub(crate) async fn begin(&self, request: Outgoing, deadline: Instant) -> Result<InFlight, DirectoryError> {
+        let place = timeout_at(deadline, self.commands.reserve()).await.map_err(|_| DirectoryError::TimedOut)?;
+        let place = place.map_err(|_| DirectoryError::ConnectionLost { sent: false })?;
+        let (sender, replies) = mpsc::channel(REPLIES + 1);
+        // The last word has its place from the beginning: an end or an error reaches the slowest reader.
+        let last_word = sender.clone().try_reserve_owned().map_err(|_| DirectoryError::Busy)?;
+        place.send(Command { request, replies: sender, last_word });
+        self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        Ok(InFlight { replies, shared: Arc::clone(&self.shared), deadline, ended: false })
+    }
+
+    /// New operations are taken. A connection may close at any moment, so the answer is a hint.
+    pub(crate) fn is_open(&self) -> bool {
+        self.shared.open.load(Ordering::Acquire) && !self.commands.is_closed()
+    }
+
+    /// A slow reader holds everybody up.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.shared.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Operations whose answer somebody waits for.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// One paged search at a time: OpenLDAP remembers one cookie a connection, and Active Directory and Samba ten.
+    pub(crate) fn paging(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.shared.paging)
+    }
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    replies: mpsc::Receiver<Result<Reply, DirectoryError>>,
+    shared: Arc<Shared>,
+    deadline: Instant,
+    ended: bool,
+}
+
+impl InFlight {
+    /// The next reply; `None` after the last. After the deadline the operation is abandoned and [`DirectoryError::TimedOut`] is the last.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Result<Reply, DirectoryError>> {
+        if self.ended {
+            return None;
+        }
+        let reply = match timeout_at(self.deadline, self.replies.recv()).await {
+            Ok(Some(reply)) => reply,
+            // The task is gone without a word, so nobody knows how far it came.
+            Ok(None) => Err(DirectoryError::ConnectionLost { sent: true }),
+            Err(_) => {
+                self.let_go();
+                Err(DirectoryError::TimedOut)
+            }
+        };
+        self.ended = matches!(reply, Ok(Reply::Done(_)) | Err(_));
+        Some(reply)
+    }
+
+    fn let_go(&mut self) {
+        self.replies.close();
+        self.shared.let_go.notify_one();
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.let_go();
+        }
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Requests that wait for the task; more wait in [`Connection::begin`], each with its own deadline.
+const COMMANDS: usize = 64;
+
+/// Replies that wait for one reader before the connection waits for it.
+const REPLIES: usize = 64;
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+//! Domain controllers as a directory: connections to them, and the way of an operation over these.
+//!
+//! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
+//! [`server`] and [`balance`] (which controller), [`health`] and [`standing`] (is it up), [`pool`], [`clients`] and [`binds`] (which
+//! connection), [`connect`] (how it is made), [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
+//!
+//! What holds always: a reply reaches the operation that asked and no other; an identity never runs another's operation; a bind or write
+//! is sent at most once; nothing is sent in clear where TLS is configured; a controller's octets are checked before they are believed.
+
+mod answer;
+mod attempt;
+mod balance;
+mod binds;
+mod capabilities;
+mod clients;
+mod collect;
+mod connect;
+mod connection;
+mod driver;
+mod health;
+mod message_ids;
+mod outbox;
+mod pool;
+mod server;
+mod standing;
+mod trust;
+
+use self::answer::Answer;
+use self::binds::{BindError, Binds};
+use self::clients::Clients;
+use self::connect::Connector;
+use self::connection::Settings;
+use self::pool::Pool;
+use self::server::{Server, Servers};
+use self::standing::Standing;
+pub use self::trust::TrustError;
+use crate::config;
+use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Replies, Reply};
+use crate::ldap::ResultCode;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use crate::secret::Secret;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, interval};
+
+/// Equal controllers of one naming context.
+#[derive(Debug)]
+pub struct Upstream {
+    inner: Arc<Inner>,
+    lifecycle: Lifecycle,
+}
+
+/// What every operation of one directory needs.
+#[derive(Debug)]
+struct Inner {
+    /// The directory's index in the configuration.
+    index: usize,
+    servers: Servers,
+    clients: Arc<Clients>,
+    page_size: u32,
+    metrics: Arc<Metrics>,
+}
+
+impl Upstream {
+    /// Prepares the way to the controllers of the directory with this index. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the CAs that sign the controllers' certificates cannot be read.
+    pub fn new(
+        index: usize,
+        config: &config::Upstream,
+        limits: &config::Limits,
+        metrics: Arc<Metrics>,
+        lifecycle: Lifecycle,
+    ) -> Result<Self, TrustError> {
+        let tls = trust::client_config(config.ca.as_deref())?;
+        let settings = Settings { frame_limit: limits.upstream_message, idle: config.idle, max_age: None, stall: limits.write_stall };
+        let server = |(place, server): (usize, &config::Server)| {
+            let standing = Arc::new(Standing::new((index, place), &server.url, Arc::clone(&metrics), config.probe_interval));
+            let connector = Arc::new(Connector {
+                server: server.clone(),
+                tls: Arc::clone(&tls),
+                timeout: config.connect_timeout,
+                lifecycle: lifecycle.clone(),
+            });
+            let limit = usize::from(config.connections).max(1);
+            let pool = Pool::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings, limit);
+            let bind_settings = Settings { idle: config.idle.min(BIND_IDLE), ..settings };
+            let binds = Binds::new(Arc::clone(&connector), Arc::clone(&standing), bind_settings);
+            Arc::new(Server { standing, connector, pool: Arc::new(pool), binds })
+        };
+        let servers = Servers(config.servers.iter().enumerate().map(server).collect());
+        let clients = Arc::new(Clients::new(settings));
+        Ok(Self { inner: Arc::new(Inner { index, servers, clients, page_size: config.page_size.max(1), metrics }), lifecycle })
+    }
+
+    /// Starts to probe the controllers; the first probe of each also makes its first connection. Controllers that are away are no error.
+    /// Call it once, within the runtime.
+    pub fn start(&self) {
+        for server in self.inner.servers.0.iter() {
+            tokio::spawn(Arc::clone(server).watch(self.lifecycle.clone()));
+        }
+        let clients = Arc::clone(&self.inner.clients);
+        let mut lifecycle = self.lifecycle.clone();
+        tokio::spawn(async move {
+            let mut tick = interval(SWEEP);
+            loop {
+                tokio::select! {
+                    now = tick.tick() => clients.sweep(now),
+                    () = lifecycle.ending() => return,
+                }
+            }
+        });
+    }
+}
+
+impl Directory for Upstream {
+    fn run(&self, operation: Operation) -> BoxFuture<'_, Result<Replies, DirectoryError>> {
+        Box::pin(async move {
+            if let Asked::Bind { name, password } = &operation.request {
+                let done = self.inner.bind(name, password, operation.deadline).await?;
+                return Ok(Replies::Ready(vec![Reply::Done(done)].into_iter()));
+            }
+            Answer::begin(Arc::clone(&self.inner), operation).await.map(Answer::into_replies)
+        })
+    }
+
+    fn is_available(&self) -> bool {
+        self.inner.servers.any_is_up()
+    }
+}
+
+impl Inner {
+    /// One bind for one client's bind. Another server is asked only while nothing has left.
+    async fn bind(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Done, DirectoryError> {
+        let mut tried = Vec::new();
+        let mut last_error = DirectoryError::Unavailable;
+        while let Some(server) = self.servers.choose(&tried) {
+            match server.binds.check(name, password, deadline).await {
+                Ok(done) => {
+                    if done.code == ResultCode::SUCCESS {
+                        self.clients.proved(name, password);
+                    }
+                    return Ok(done);
+                }
+                Err(BindError::Sent(error)) => return Err(error),
+                Err(BindError::NotSent(error @ (DirectoryError::TimedOut | DirectoryError::Busy))) => return Err(error),
+                Err(BindError::NotSent(error)) => last_error = error,
+            }
+            tried.push(server.standing.server());
+        }
+        Err(last_error)
+    }
+}
+
+/// A bind connection that nobody needed for so long is closed: a controller that closes it first costs a client its bind.
+const BIND_IDLE: Duration = Duration::from_secs(60);
+/// How often clients' connections are looked through.
+const SWEEP: Duration = Duration::from_secs(10);

@@ -1,0 +1,71 @@
+//! One controller with all that leads to it, and the choice among several.
+
+use super::balance::{Load, choose};
+use super::binds::Binds;
+use super::connect::Connector;
+use super::pool::{Pool, root_dse};
+use super::standing::Standing;
+use crate::lifecycle::Lifecycle;
+use std::sync::Arc;
+use tokio::time::{Instant, sleep_until};
+
+/// One controller.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// What is known of it.
+    pub(crate) standing: Arc<Standing>,
+    /// Makes connections to it.
+    pub(crate) connector: Arc<Connector>,
+    /// Its connections for searches under the service account.
+    pub(crate) pool: Arc<Pool>,
+    /// Its connections for binds.
+    pub(crate) binds: Binds,
+}
+
+impl Server {
+    /// Probes the server until the end: at once, then at the times that its health asks for. Keeps a connection warm by it.
+    pub(crate) async fn watch(self: Arc<Self>, mut lifecycle: Lifecycle) {
+        loop {
+            tokio::select! {
+                () = sleep_until(self.standing.next_probe()) => self.probe().await,
+                () = self.standing.changed.notified() => {}
+                () = lifecycle.ending() => return,
+            }
+        }
+    }
+
+    async fn probe(&self) {
+        let Some(connection) = self.pool.open_connection() else {
+            return self.pool.warm_up().await;
+        };
+        match root_dse(&connection, Instant::now() + self.connector.timeout).await {
+            Ok(capabilities) => self.standing.probe_succeeded(capabilities),
+            Err(error) => {
+                // What stands may be as dead as this one was: the next probe begins with a connect.
+                self.pool.let_all_go();
+                self.standing.probe_failed(&error);
+            }
+        }
+    }
+}
+
+/// The controllers of one directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Servers(pub(crate) Arc<[Arc<Server>]>);
+
+impl Servers {
+    /// The server to ask next, none of those in `tried`; `None` when no other is up.
+    pub(crate) fn choose(&self, tried: &[usize]) -> Option<&Arc<Server>> {
+        let load = |(index, server): (usize, &Arc<Server>)| {
+            let load = server.standing.load();
+            Load { eligible: load.eligible && !tried.contains(&index), ..load }
+        };
+        let loads: Vec<Load> = self.0.iter().enumerate().map(load).collect();
+        choose(&loads, [fastrand::u32(..), fastrand::u32(..)]).and_then(|index| self.0.get(index))
+    }
+
+    /// One is up.
+    pub(crate) fn any_is_up(&self) -> bool {
+        self.0.iter().any(|server| server.standing.is_up())
+    }
+}

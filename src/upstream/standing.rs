@@ -1,0 +1,162 @@
+//! What Redial knows of one controller, shared by all that speak to it: health, capabilities, how busy it is. Logs when it comes and goes.
+
+use super::balance::Load;
+use super::capabilities::Capabilities;
+use super::health::{Change, Health};
+use crate::metrics::Metrics;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+/// One controller's standing.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// The indices in the configuration, of the directory and of the server in it.
+    place: (usize, usize),
+    url: String,
+    metrics: Arc<Metrics>,
+    state: Mutex<(Health, Capabilities)>,
+    outstanding: AtomicUsize,
+    connections: AtomicUsize,
+    /// The time of the next probe has changed.
+    pub(crate) changed: Notify,
+}
+
+impl Standing {
+    /// Nothing is known yet.
+    pub(crate) fn new(place: (usize, usize), url: &str, metrics: Arc<Metrics>, probe_interval: Duration) -> Self {
+        let health = Health::new(probe_interval, Instant::now());
+        metrics.upstream_up(place.0, place.1, false);
+        Self {
+            place,
+            url: url.to_owned(),
+            metrics,
+            state: Mutex::new((health, Capabilities::default())),
+            outstanding: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    /// The server's index in its directory.
+    pub(crate) const fn server(&self) -> usize {
+        self.place.1
+    }
+
+    /// For the choice between servers.
+    pub(crate) fn load(&self) -> Load {
+        let eligible = self.with_state(|health, _| health.may_be_asked());
+        Load { eligible, outstanding: self.outstanding.load(Ordering::Relaxed) }
+    }
+
+    /// It has answered, and not failed since.
+    pub(crate) fn is_up(&self) -> bool {
+        self.with_state(|health, _| health.is_up())
+    }
+
+    /// When it is to be probed next.
+    pub(crate) fn next_probe(&self) -> Instant {
+        self.with_state(|health, _| health.next_probe())
+    }
+
+    /// What it announced when it was last asked.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.with_state(|_, capabilities| *capabilities)
+    }
+
+    /// It has told what it can do.
+    pub(crate) fn probe_succeeded(&self, found: Capabilities) {
+        let change = self.with_state(|health, capabilities| {
+            *capabilities = found;
+            health.probe_succeeded(Instant::now())
+        });
+        self.announce(change, &"it answers");
+    }
+
+    /// It cannot be reached, or does not answer a probe.
+    pub(crate) fn probe_failed(&self, why: &dyn std::fmt::Display) {
+        debug!(server = self.url, %why, "probe failed");
+        let change = self.with_state(|health, _| health.probe_failed(fastrand::f64(), Instant::now()));
+        self.announce(change, why);
+    }
+
+    /// An operation failed, by the server's fault.
+    pub(crate) fn operation_failed(&self, why: &dyn std::fmt::Display) {
+        debug!(server = self.url, %why, "operation failed");
+        let change = self.with_state(|health, _| health.operation_failed(fastrand::f64(), Instant::now()));
+        self.announce(change, why);
+    }
+
+    /// An operation was answered.
+    pub(crate) fn answered(&self) {
+        self.with_state(|health, _| health.answered());
+    }
+
+    /// An operation is sent; what is returned counts it until it is dropped.
+    pub(crate) fn sent(self: &Arc<Self>) -> Sent {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        self.metrics.upstream_sent(self.place.0, self.place.1);
+        Sent { standing: Arc::clone(self), at: Instant::now(), answered: false }
+    }
+
+    /// A connection is made; what is returned counts it until it is dropped.
+    pub(crate) fn connection(self: &Arc<Self>) -> Counted {
+        let count = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        self.metrics.upstream_connections(self.place.0, self.place.1, count);
+        Counted(Arc::clone(self))
+    }
+
+    fn announce(&self, change: Option<Change>, why: &dyn std::fmt::Display) {
+        let Some(change) = change else { return };
+        match change {
+            Change::CameUp => info!(server = self.url, "controller is up"),
+            Change::WentDown => warn!(server = self.url, %why, "controller is down"),
+        }
+        self.metrics.upstream_up(self.place.0, self.place.1, change == Change::CameUp);
+        self.changed.notify_one();
+    }
+
+    fn with_state<T>(&self, look: impl FnOnce(&mut Health, &mut Capabilities) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (health, capabilities) = &mut *state;
+        look(health, capabilities)
+    }
+}
+
+/// One operation at a server.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    standing: Arc<Standing>,
+    at: Instant,
+    /// The server gave a result.
+    pub(crate) answered: bool,
+}
+
+impl Sent {
+    /// Where.
+    pub(crate) const fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.standing.outstanding.fetch_sub(1, Ordering::Relaxed);
+        let (directory, server) = self.standing.place;
+        self.standing.metrics.upstream_ended(directory, server, self.answered, self.at.elapsed());
+    }
+}
+
+/// One connection to a server.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Standing>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let count = self.0.connections.fetch_sub(1, Ordering::Relaxed) - 1;
+        self.0.metrics.upstream_connections(self.0.place.0, self.0.place.1, count);
+    }
+}
