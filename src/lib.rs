@@ -7,6 +7,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod directory;
+pub mod downstream;
 pub mod identity;
 pub mod ldap;
 pub mod lifecycle;

@@ -186,9 +186,9 @@ impl Session {
         self.state == State::Binding(message_id) || self.pending.contains(message_id)
     }
 
-    /// An operation that is no Bind has ended. May its last response go out?
+    /// An operation has ended; a Bind that ends this way has failed. May its last response go out?
     pub fn finished(&mut self, message_id: ClientMessageId) -> bool {
-        self.pending.end(message_id).is_some()
+        self.pending.end(message_id).is_some() || self.bind_finished(message_id, Identity::Anonymous)
     }
 
     /// A Bind has ended, and the client is `identity` now: anonymous if it failed. May its response go out?

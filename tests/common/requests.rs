@@ -12,13 +12,13 @@ use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::message::LdapResult;
 use redial::ldap::{Envelope, MessageId, oid};
 
-pub fn frame(message_id: u32, op: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(message_id: u32, op: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     write_envelope(&mut out, MessageId::new(message_id).unwrap(), op, None);
     out
 }
 
-pub fn frame_with_control(message_id: u32, op: &[u8], control: &str, critical: bool) -> Vec<u8> {
+pub(crate) fn frame_with_control(message_id: u32, op: &[u8], control: &str, critical: bool) -> Vec<u8> {
     let mut controls = Vec::new();
     write_control(&mut controls, control, critical, None);
     let mut out = Vec::new();
@@ -26,11 +26,11 @@ pub fn frame_with_control(message_id: u32, op: &[u8], control: &str, critical: b
     out
 }
 
-pub fn bind(name: &str, password: &str) -> Vec<u8> {
+pub(crate) fn bind(name: &str, password: &str) -> Vec<u8> {
     bind_version(3, name, password)
 }
 
-pub fn bind_version(version: u32, name: &str, password: &str) -> Vec<u8> {
+pub(crate) fn bind_version(version: u32, name: &str, password: &str) -> Vec<u8> {
     let mut out = Vec::new();
     write_constructed(&mut out, op::BIND_REQUEST, |out| {
         write_integer(out, tag::INTEGER, version);
@@ -40,7 +40,7 @@ pub fn bind_version(version: u32, name: &str, password: &str) -> Vec<u8> {
     out
 }
 
-pub fn sasl_bind(mechanism: &str) -> Vec<u8> {
+pub(crate) fn sasl_bind(mechanism: &str) -> Vec<u8> {
     let mut out = Vec::new();
     write_constructed(&mut out, op::BIND_REQUEST, |out| {
         write_integer(out, tag::INTEGER, 3);
@@ -50,7 +50,7 @@ pub fn sasl_bind(mechanism: &str) -> Vec<u8> {
     out
 }
 
-pub fn search() -> Vec<u8> {
+pub(crate) fn search() -> Vec<u8> {
     let mut out = Vec::new();
     write_constructed(&mut out, op::SEARCH_REQUEST, |out| {
         write_element(out, tag::OCTET_STRING, b"dc=contacts");
@@ -65,7 +65,7 @@ pub fn search() -> Vec<u8> {
     out
 }
 
-pub fn compare() -> Vec<u8> {
+pub(crate) fn compare() -> Vec<u8> {
     let mut out = Vec::new();
     write_constructed(&mut out, op::COMPARE_REQUEST, |out| {
         write_element(out, tag::OCTET_STRING, b"cn=a");
@@ -77,25 +77,25 @@ pub fn compare() -> Vec<u8> {
     out
 }
 
-pub fn delete() -> Vec<u8> {
+pub(crate) fn delete() -> Vec<u8> {
     let mut out = Vec::new();
     write_element(&mut out, op::DELETE_REQUEST, b"cn=a");
     out
 }
 
-pub fn unbind() -> Vec<u8> {
+pub(crate) fn unbind() -> Vec<u8> {
     let mut out = Vec::new();
     write_element(&mut out, op::UNBIND_REQUEST, b"");
     out
 }
 
-pub fn abandon(target: u32) -> Vec<u8> {
+pub(crate) fn abandon(target: u32) -> Vec<u8> {
     let mut out = Vec::new();
     write_integer(&mut out, op::ABANDON_REQUEST, target);
     out
 }
 
-pub fn extended(name: &str, value: Option<&[u8]>) -> Vec<u8> {
+pub(crate) fn extended(name: &str, value: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
     write_constructed(&mut out, op::EXTENDED_REQUEST, |out| {
         write_element(out, 0x80, name.as_bytes());
@@ -106,14 +106,14 @@ pub fn extended(name: &str, value: Option<&[u8]>) -> Vec<u8> {
     out
 }
 
-pub fn cancel(target: u32) -> Vec<u8> {
+pub(crate) fn cancel(target: u32) -> Vec<u8> {
     let mut value = Vec::new();
     write_constructed(&mut value, tag::SEQUENCE, |out| write_integer(out, tag::INTEGER, target));
     extended(oid::CANCEL, Some(&value))
 }
 
 /// What came out: messageID, tag, result code of each message.
-pub fn said(out: &[u8]) -> Vec<(u32, u8, u32)> {
+pub(crate) fn said(out: &[u8]) -> Vec<(u32, u8, u32)> {
     let mut messages = Reader::new(out);
     let mut said = Vec::new();
     while !messages.is_empty() {

@@ -1,0 +1,396 @@
+//! One connection from a phone: octets in, session and pipeline asked, octets out.
+//!
+//! One task, one poll function. While it is polled it borrows its thread's scratch buffers; between polls a connection holds memory only for
+//! a frame that has not arrived whole and for octets that the phone has not taken. All answers to what one read brought go out in
+//! one write. While more than `limits.queued` octets wait, neither frames nor operations are listened to, so a slow phone
+//! slows its own answers and nothing else.
+
+use super::operations::{Heard, Operations};
+use super::service::Service;
+use super::unwritten::{Unwritten, write_now};
+use crate::identity::Identity;
+use crate::ldap::ResultCode;
+use crate::ldap::frame::frame_length;
+use crate::lifecycle::Lifecycle;
+use crate::pipeline::{Begun, Client, Said};
+use crate::session::{Accepted, Session, Step};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tracing::debug;
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// All is said: close it in order.
+    Closed,
+    /// The last that was said is a Notice of Disconnection.
+    Noticed,
+    /// The StartTLS response has been written: the handshake comes now.
+    StartTls,
+    /// The stream is broken, or the peer does not take what it is sent.
+    Lost,
+}
+
+/// One connection, without its stream.
+#[derive(Debug)]
+pub(super) struct Connection {
+    service: Arc<Service>,
+    client: Client,
+    session: Session,
+    operations: Operations,
+    /// What has been read and not been taken: mostly nothing, else part of a frame.
+    received: Vec<u8>,
+    unwritten: Unwritten,
+    unflushed: bool,
+    /// Once set, what waits is written, and then this is the end.
+    end: Option<End>,
+    draining: bool,
+    /// When the last whole frame came, or the connection if none has.
+    last_frame: Instant,
+    greeted: bool,
+    /// Since when the peer has taken nothing of what waits.
+    stalled_since: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// Keeps the program from ending before a write that runs on has ended.
+    lifecycle: Lifecycle,
+}
+
+impl Connection {
+    /// A connection that has just been accepted, with TLS from the first octet or not.
+    pub(super) fn new(service: Arc<Service>, peer: SocketAddr, ldaps: bool, lifecycle: Lifecycle) -> Self {
+        let now = Instant::now();
+        Self {
+            client: Client { peer, listener: service.listener, identity: Identity::Anonymous },
+            session: Session::new(service.rules, ldaps),
+            operations: Operations::default(),
+            received: Vec::new(),
+            unwritten: Unwritten::default(),
+            unflushed: false,
+            end: None,
+            draining: false,
+            last_frame: now,
+            greeted: false,
+            stalled_since: now,
+            timer: Box::pin(sleep_until(now + service.limits.first_message)),
+            lifecycle,
+            service,
+        }
+    }
+
+    /// The handshake is over.
+    pub(super) fn tls_started(&mut self) {
+        if !self.session.has_tls() {
+            self.session.tls_started();
+        }
+        self.end = None;
+        self.last_frame = Instant::now();
+    }
+
+    /// Serves until the end, over whichever stream the connection has now.
+    ///
+    /// Not cancel safe.
+    pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> End {
+        let mut lifecycle = self.lifecycle.clone();
+        // Polled only when it was woken. A bare future would take a lock that all connections share on every poll of this task.
+        let mut ending = FuturesUnordered::from_iter([lifecycle.ending()]);
+        tokio::select! {
+            biased;
+            end = poll_fn(|cx| self.poll_serve(stream, cx)) => return end,
+            _ = ending.next() => {}
+        }
+        self.draining = true;
+        match timeout(self.service.limits.drain, poll_fn(|cx| self.poll_serve(stream, cx))).await {
+            Ok(end) => end,
+            Err(_) => {
+                debug!(peer = %self.client.peer, "operations were still in flight at the end of the drain");
+                End::Lost
+            }
+        }
+    }
+
+    fn poll_serve<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<End> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            for _ in 0..ROUNDS {
+                match self.round(stream, scratch, cx) {
+                    Ok(Round::Progressed) => {}
+                    Ok(Round::Waiting) => return self.poll_deadline(cx),
+                    Ok(Round::Ended(end)) => return Poll::Ready(end),
+                    Err(error) => {
+                        debug!(peer = %self.client.peer, "connection lost: {error}");
+                        return Poll::Ready(End::Lost);
+                    }
+                }
+            }
+            // A phone that never pauses lets the others have their turn.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+
+    /// Writes what waits, hears the operations, takes what has arrived, and writes what came of it.
+    fn round<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        scratch: &mut Scratch,
+        cx: &mut Context<'_>,
+    ) -> io::Result<Round> {
+        let had_to_wait = self.has_to_wait();
+        let wrote = self.unwritten.write(stream, cx)?;
+        let Scratch { input, output } = scratch;
+        output.clear();
+        let mut progressed = wrote | self.hear_operations(output, cx);
+        progressed |= self.take_input(stream, input, output, cx)?;
+        if self.draining && self.end.is_none() && self.session.is_idle() {
+            self.end_with_notice(ResultCode::UNAVAILABLE, "the server is shutting down", output);
+        }
+        if !output.is_empty() {
+            write_now(stream, cx, output, &mut self.unwritten)?;
+            self.unflushed = true;
+            progressed = true;
+            output.shrink_to(MOST_SCRATCH);
+        }
+        if self.unflushed && self.unwritten.is_empty() && Pin::new(stream).poll_flush(cx)?.is_ready() {
+            self.unflushed = false;
+        }
+        if self.has_to_wait() && (wrote || !had_to_wait) {
+            self.stalled_since = Instant::now();
+        }
+        Ok(match self.end {
+            Some(end) if !self.has_to_wait() => Round::Ended(end),
+            _ if progressed => Round::Progressed,
+            _ => Round::Waiting,
+        })
+    }
+
+    fn hear_operations(&mut self, out: &mut Vec<u8>, cx: &mut Context<'_>) -> bool {
+        let mut heard_any = false;
+        while self.end.is_none() && self.has_room(out) {
+            let Poll::Ready(heard) = self.operations.poll_heard(cx) else { break };
+            heard_any = true;
+            match heard {
+                Heard::Said(said) => self.let_out(said, out),
+                Heard::BrokeOff(message_id) => self.session.broke_off(message_id, out),
+                Heard::SilentEnded => self.session.silent_ended(),
+            }
+        }
+        heard_any
+    }
+
+    /// The session decides whether the client may still hear it.
+    fn let_out(&mut self, said: Said, out: &mut Vec<u8>) {
+        let (may, messages) = match said {
+            Said::Part(message_id, messages) => (self.session.may_answer(message_id), messages),
+            Said::Finished(message_id, messages) => (self.session.finished(message_id), messages),
+            Said::BindFinished(message_id, identity, message) => (self.session.bind_finished(message_id, identity), message),
+        };
+        if may {
+            out.extend_from_slice(&messages);
+        }
+    }
+
+    /// Takes frames that have arrived already, else reads once. `true` when anything came.
+    fn take_input<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> io::Result<bool> {
+        if !self.takes_frames(out) {
+            return Ok(false);
+        }
+        if self.take_received(out) {
+            return Ok(true);
+        }
+        let mut buf = ReadBuf::new(input);
+        match Pin::new(stream).poll_read(cx, &mut buf)? {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(()) if buf.filled().is_empty() => self.end = Some(End::Closed),
+            Poll::Ready(()) if self.received.is_empty() => {
+                let taken = self.take_frames(buf.filled(), out);
+                self.received.extend_from_slice(buf.filled().get(taken..).unwrap_or_default());
+            }
+            Poll::Ready(()) => {
+                self.received.extend_from_slice(buf.filled());
+                self.take_received(out);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the whole frames among what was kept; `true` if there was one.
+    fn take_received(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.received.is_empty() {
+            return false;
+        }
+        let mut received = std::mem::take(&mut self.received);
+        let taken = self.take_frames(&received, out);
+        if taken < received.len() {
+            received.drain(..taken);
+            self.received = received;
+        }
+        taken > 0 || self.end.is_some()
+    }
+
+    /// Takes whole frames from the front of `octets` while the session takes any, and says how many octets that were.
+    fn take_frames(&mut self, octets: &[u8], out: &mut Vec<u8>) -> usize {
+        let now = Instant::now();
+        let mut taken = 0;
+        while self.takes_frames(out)
+            && let Some(rest) = octets.get(taken..)
+        {
+            let frame = match frame_length(rest, self.message_limit()) {
+                Ok(length) => length.and_then(|length| rest.get(..length)),
+                Err(error) => {
+                    self.end_with_notice(ResultCode::PROTOCOL_ERROR, &error.to_string(), out);
+                    break;
+                }
+            };
+            let Some(frame) = frame else { break };
+            taken += frame.len();
+            let said_before = out.len();
+            self.take_frame(frame, now, out);
+            if self.end == Some(End::StartTls) && taken < octets.len() {
+                // Whoever wrote these octets wrote them without TLS; as part of the session under TLS they would be an attacker's
+                // (CVE-2011-0411).
+                out.truncate(said_before);
+                self.end_with_notice(ResultCode::PROTOCOL_ERROR, "octets behind a StartTLS request", out);
+            }
+        }
+        if taken > 0 {
+            self.last_frame = now;
+            self.greeted = true;
+        }
+        taken
+    }
+
+    fn take_frame(&mut self, frame: &[u8], now: Instant, out: &mut Vec<u8>) {
+        let said_before = out.len();
+        match self.session.receive(frame, out) {
+            Step::Continue => {}
+            Step::Run(accepted) => self.begin(&accepted, now, out),
+            Step::Abandon(message_id) => self.operations.abandon(message_id),
+            Step::AbandonAllThenRun(accepted) => {
+                self.operations.abandon_all();
+                self.begin(&accepted, now, out);
+            }
+            Step::AbandonAll => self.operations.abandon_all(),
+            Step::StartTls => self.end = Some(End::StartTls),
+            Step::Close => {
+                self.operations.abandon_all();
+                self.end = Some(if out.len() > said_before { End::Noticed } else { End::Closed });
+            }
+        }
+    }
+
+    fn begin(&mut self, accepted: &Accepted<'_>, now: Instant, out: &mut Vec<u8>) {
+        let message_id = accepted.message_id;
+        self.client.identity = self.session.identity().clone();
+        match self.service.pipeline.begin(&self.client, accepted, now, out) {
+            Begun::Answered => {
+                self.session.finished(message_id);
+            }
+            Begun::Running(running) => {
+                let pipeline = Arc::clone(&self.service.pipeline);
+                let lifecycle = self.lifecycle.clone();
+                self.operations.start(message_id, accepted.request.runs_to_its_end(), |outbox| async move {
+                    pipeline.finish(running, outbox).await;
+                    drop(lifecycle);
+                });
+            }
+        }
+    }
+
+    fn end_with_notice(&mut self, code: ResultCode, diagnostic: &str, out: &mut Vec<u8>) {
+        debug!(peer = %self.client.peer, "disconnected: {diagnostic}");
+        self.session.notice(code, diagnostic, out);
+        self.operations.abandon_all();
+        self.end = Some(End::Noticed);
+    }
+
+    fn takes_frames(&self, out: &[u8]) -> bool {
+        self.end.is_none() && !self.draining && self.session.may_receive() && self.has_room(out)
+    }
+
+    /// The peer has not taken all that was said.
+    const fn has_to_wait(&self) -> bool {
+        !self.unwritten.is_empty() || self.unflushed
+    }
+
+    fn has_room(&self, out: &[u8]) -> bool {
+        self.unwritten.len() + out.len() <= self.service.limits.queued
+    }
+
+    fn message_limit(&self) -> usize {
+        if self.session.identity().is_anonymous() { self.service.limits.message } else { self.service.limits.bound_message }
+    }
+
+    /// Ready when a deadline has passed.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        while let Some((deadline, end)) = self.deadline() {
+            // The timer is not moved with every frame: when it fires early it is set anew.
+            if deadline < self.timer.deadline() {
+                self.timer.as_mut().reset(deadline);
+            }
+            std::task::ready!(self.timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                debug!(peer = %self.client.peer, "closed after a deadline: {end:?}");
+                return Poll::Ready(end);
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    /// Until when something must have happened, and the end if it has not.
+    fn deadline(&self) -> Option<(Instant, End)> {
+        let limits = &self.service.limits;
+        if self.has_to_wait() {
+            Some((self.stalled_since + limits.write_stall, End::Lost))
+        } else if !self.session.is_idle() {
+            // Operations have deadlines of their own.
+            None
+        } else if self.greeted {
+            Some((self.last_frame + limits.idle, End::Closed))
+        } else {
+            Some((self.last_frame + limits.first_message, End::Closed))
+        }
+    }
+}
+
+/// What a round came to.
+enum Round {
+    /// Something happened: there may be more.
+    Progressed,
+    /// Nothing can be done before somebody wakes the task.
+    Waiting,
+    /// It is over.
+    Ended(End),
+}
+
+/// Buffers that a connection borrows while it is polled.
+struct Scratch {
+    input: Box<[u8]>,
+    output: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { input: vec![0; READ_AT_ONCE].into_boxed_slice(), output: Vec::with_capacity(READ_AT_ONCE) });
+}
+
+/// Octets read at once: a TLS record's worth, and many pipelined requests.
+const READ_AT_ONCE: usize = 16 * 1024;
+/// A large answer does not leave its memory with the thread.
+const MOST_SCRATCH: usize = 1024 * 1024;
+/// Rounds of one poll.
+const ROUNDS: usize = 32;

@@ -1,0 +1,176 @@
+//! TLS handshakes with phones: each in its connection's task, under a deadline, and few of them computed at once.
+//!
+//! A handshake costs up to half a millisecond of a core, nearly all of it when the ClientHello has arrived. That piece of work waits for a
+//! permit, so that thousands of phones after a power cut stand in line here instead of in front of phones already connected. Nobody
+//! holds a permit while the network is waited for, so silent and dawdling peers hinder no one.
+
+use super::client_hello::{HANDSHAKE_RECORD, Opening};
+use super::tls::Tls;
+use bytes::{Buf, BufMut, Bytes};
+use rustls::HandshakeKind;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The rules of a listener's handshakes.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    permits: Semaphore,
+    timeout: Duration,
+}
+
+/// A handshake that failed: what the peer opened with, and what went wrong.
+#[derive(Debug, Error)]
+#[error("{why}; the peer offered {opening}")]
+pub(super) struct HandshakeError {
+    /// What came of the peer.
+    pub(super) opening: Opening,
+    /// What went wrong.
+    pub(super) why: Failure,
+}
+
+/// What went wrong in a handshake.
+#[derive(Debug, Error)]
+pub(super) enum Failure {
+    /// The deadline.
+    #[error("the TLS handshake took too long")]
+    TimedOut,
+    /// The first octet begins no TLS.
+    #[error("not a TLS handshake")]
+    NotTls,
+    /// The peer went away.
+    #[error("the peer left during the TLS handshake: {0}")]
+    Lost(io::Error),
+    /// The two have nothing in common, or the peer misbehaved.
+    #[error("TLS handshake failed: {0}")]
+    Refused(io::Error),
+}
+
+impl Handshakes {
+    /// At most `at_once` are computed at the same time; each is over after `timeout`.
+    pub(super) fn new(at_once: usize, timeout: Duration) -> Self {
+        Self { permits: Semaphore::new(at_once), timeout }
+    }
+
+    /// Carries out a handshake, and says whether it resumed a session.
+    ///
+    /// Not cancel safe.
+    pub(super) async fn accept<S>(&self, tls: &Tls, mut stream: S) -> Result<(TlsStream<Replay<S>>, HandshakeKind), HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut hello = Vec::new();
+        let accepted = timeout(self.timeout, async {
+            read_first_record(&mut stream, &mut hello).await?;
+            let read = Bytes::copy_from_slice(&hello);
+            self.compute(tls, Replay { read, stream }).await
+        })
+        .await;
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(why)) => return Err(HandshakeError { opening: Opening::of(&hello), why }),
+            Err(_) => return Err(HandshakeError { opening: Opening::of(&hello), why: Failure::TimedOut }),
+        };
+        let kind = stream.get_ref().1.handshake_kind().unwrap_or(HandshakeKind::Full);
+        Ok((stream, kind))
+    }
+
+    async fn compute<S>(&self, tls: &Tls, stream: Replay<S>) -> Result<TlsStream<Replay<S>>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut handshake = pin!(TlsAcceptor::from(tls.current()).accept(stream));
+        // Closed never: the semaphore lives as long as this.
+        let permit = self.permits.acquire().await.ok();
+        let answered = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
+        drop(permit);
+        let finished = match answered {
+            Poll::Ready(finished) => finished,
+            Poll::Pending => handshake.await,
+        };
+        finished.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => Failure::Refused(error),
+            _ => Failure::Lost(error),
+        })
+    }
+}
+
+/// Reads one TLS record, which nearly always holds the whole ClientHello, and not an octet more.
+async fn read_first_record<S: AsyncRead + Unpin>(stream: &mut S, record: &mut Vec<u8>) -> Result<(), Failure> {
+    loop {
+        let wanted = match *record.as_slice() {
+            [first, ..] if first != HANDSHAKE_RECORD => return Err(Failure::NotTls),
+            [_, _, _, high, low, ..] => RECORD_HEADER + usize::from(u16::from_be_bytes([high, low])),
+            _ => RECORD_HEADER,
+        };
+        if wanted > LARGEST_RECORD {
+            return Err(Failure::NotTls);
+        }
+        let missing = wanted - record.len();
+        if missing == 0 {
+            return Ok(());
+        }
+        match stream.read_buf(&mut (&mut *record).limit(missing)).await {
+            Ok(0) => return Err(Failure::Lost(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => {}
+            Err(error) => return Err(Failure::Lost(error)),
+        }
+    }
+}
+
+/// A stream of which the first octets have been read already: they come first.
+#[derive(Debug)]
+pub(super) struct Replay<S> {
+    read: Bytes,
+    stream: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let length = self.read.len().min(buf.remaining());
+        buf.put_slice(self.read.get(..length).unwrap_or_default());
+        self.read.advance(length);
+        if self.read.is_empty() {
+            // The memory goes back now, not with the connection.
+            self.read = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Replay<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, octets)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Content type, version, length.
+const RECORD_HEADER: usize = 5;
+/// RFC 8446 section 5.1: a plaintext record holds at most 2^14 octets.
+const LARGEST_RECORD: usize = RECORD_HEADER + (1 << 14);

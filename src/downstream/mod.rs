@@ -1,0 +1,17 @@
+//! Connections from phones: accept, TLS, and the way of octets into a session and out of it.
+//!
+//! [`Listener`] accepts and gives each connection a task of its own; [`Service`] is what all connections of a listener share, and serves
+//! one over any stream, so that tests need no socket. Read next: `connection.rs`.
+
+mod client_hello;
+mod connection;
+mod handshake;
+mod listener;
+mod operations;
+mod service;
+mod tls;
+mod unwritten;
+
+pub use listener::{ListenError, Listener};
+pub use service::Service;
+pub use tls::{Tls, TlsError};

@@ -1,0 +1,137 @@
+//! What all connections of one listener share, and the life of a connection around its session: TLS first or later, and the end.
+
+use super::connection::{Connection, End};
+use super::handshake::{Failure, HandshakeError, Handshakes};
+use super::tls::Tls;
+use crate::config::{self, Limits, TlsMode};
+use crate::lifecycle::Lifecycle;
+use crate::metrics::{Handshake, Metrics};
+use crate::pipeline::Pipeline;
+use crate::session::SessionRules;
+use rustls::HandshakeKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+/// What all connections of one listener share.
+#[derive(Debug)]
+pub struct Service {
+    /// The listener's index in the configuration.
+    pub(super) listener: usize,
+    pub(super) rules: SessionRules,
+    pub(super) limits: Limits,
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) metrics: Arc<Metrics>,
+    tls: Option<(TlsMode, Arc<Tls>)>,
+    handshakes: Handshakes,
+}
+
+impl Service {
+    /// The service of the listener with that index. `tls` is what [`Tls::load`] made of the listener's files; its mode is the configuration's.
+    pub fn new(
+        listener: usize,
+        configured: &config::Listener,
+        limits: &Limits,
+        tls: Option<Arc<Tls>>,
+        pipeline: Arc<Pipeline>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let tls = configured.tls.as_ref().map(|tls| tls.mode).zip(tls);
+        let mode = tls.as_ref().map(|(mode, _)| *mode);
+        let rules = SessionRules {
+            max_pending: limits.pending,
+            start_tls: matches!(mode, Some(TlsMode::StartTlsOptional | TlsMode::StartTlsRequired)),
+            tls_required: mode == Some(TlsMode::StartTlsRequired),
+            plain_passwords: configured.plain_passwords,
+        };
+        let handshakes = Handshakes::new(limits.handshakes, limits.handshake_timeout);
+        Self { listener, rules, limits: limits.clone(), pipeline, metrics, tls, handshakes }
+    }
+
+    /// Serves one connection to its end, over any stream.
+    ///
+    /// Not cancel safe: dropped, it drops the connection.
+    pub async fn serve<S>(self: Arc<Self>, mut stream: S, peer: SocketAddr, lifecycle: Lifecycle)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let ldaps = matches!(self.tls, Some((TlsMode::Ldaps, _)));
+        let mut connection = Connection::new(Arc::clone(&self), peer, ldaps, lifecycle);
+        if !ldaps {
+            match connection.run(&mut stream).await {
+                End::StartTls => {}
+                end => return self.close(stream, end).await,
+            }
+        }
+        // In a box of its own, so that plain connections do not carry room for it.
+        Box::pin(self.serve_tls(connection, stream, peer)).await;
+    }
+
+    /// The handshake, and the session under TLS.
+    async fn serve_tls<S>(&self, mut connection: Connection, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let Some((_, tls)) = &self.tls else { return };
+        // The handshake's own state goes back to the allocator before the session begins.
+        match Box::pin(self.handshakes.accept(tls, stream)).await {
+            Ok((mut stream, kind)) => {
+                let how = if kind == HandshakeKind::Resumed { Handshake::Resumed } else { Handshake::Full };
+                self.metrics.handshake(self.listener, how);
+                connection.tls_started();
+                let end = connection.run(&mut stream).await;
+                drop(connection);
+                self.close(stream, end).await;
+            }
+            Err(error) => {
+                self.metrics.handshake(self.listener, Handshake::Failed);
+                log_failed_handshake(&error, peer);
+            }
+        }
+    }
+
+    /// Lets the peer hear the last word before the connection goes.
+    async fn close<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, end: End) {
+        if end != End::Lost {
+            Box::pin(close_gently(stream, end == End::Noticed, self.limits.write_stall)).await;
+        }
+    }
+}
+
+/// Ends TLS and TCP in order. After a notice, what the peer still sends is read and forgotten for a moment: an unread octet would make the
+/// kernel reset the connection, and the notice might never be seen.
+async fn close_gently<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, noticed: bool, patience: Duration) {
+    if !matches!(timeout(patience, stream.shutdown()).await, Ok(Ok(()))) || !noticed {
+        return;
+    }
+    let forget = async {
+        let mut octets = vec![0; 4096];
+        let mut forgotten = 0;
+        while let Ok(count @ 1..) = stream.read(&mut octets).await {
+            forgotten += count;
+            if forgotten > MOST_FORGOTTEN {
+                break;
+            }
+        }
+    };
+    // Elapsed or not, this is the end.
+    let _ = timeout(LINGER, forget).await;
+}
+
+fn log_failed_handshake(error: &HandshakeError, peer: SocketAddr) {
+    use super::client_hello::Opening;
+    match (&error.why, &error.opening) {
+        // A load balancer that looks at the port, several times a minute.
+        (Failure::Lost(_), Opening::Silent) => debug!(%peer, "{error}"),
+        (Failure::Refused(_) | Failure::NotTls, _) => warn!(%peer, "{error}"),
+        (Failure::Lost(_) | Failure::TimedOut, _) => info!(%peer, "{error}"),
+    }
+}
+
+/// How long a peer is listened to after its Notice of Disconnection.
+const LINGER: Duration = Duration::from_secs(1);
+/// And how much it may say in that time.
+const MOST_FORGOTTEN: usize = 1 << 20;

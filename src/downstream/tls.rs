@@ -1,0 +1,214 @@
+//! A listener's TLS: certificate and key from PEM files, sessions that can be resumed, and replacement while connections live.
+//!
+//! TLS 1.2 and 1.3. No certificate is asked of a phone unless a `client_ca` is configured: phones whose factory certificates are signed
+//! with MD5 break on the mere request.
+
+use crate::config::ListenerTls;
+use arc_swap::ArcSwap;
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoClientAuth, ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// A listener's TLS.
+#[derive(Debug)]
+pub struct Tls {
+    files: ListenerTls,
+    current: ArcSwap<ServerConfig>,
+    // These outlive a reload, so that a new certificate does not cost every phone a full handshake at once.
+    tickets: Arc<dyn ProducesTickets>,
+    sessions: Arc<dyn StoresServerSessions>,
+}
+
+/// Why a listener's certificate cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read, or is no PEM.
+    #[error("{path}: {source}", path = .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: pem::Error,
+    },
+    /// A file without a certificate.
+    #[error("{}: no certificate in it (PEM, `-----BEGIN CERTIFICATE-----`)", .0.display())]
+    NoCertificate(PathBuf),
+    /// Certificate and key do not belong together, or are of a kind that is not supported.
+    #[error("{certificate} and {key}: {source}", certificate = .certificate.display(), key = .key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong.
+        source: rustls::Error,
+    },
+    /// The CA for client certificates cannot be used.
+    #[error("{path}: {why}", path = .path.display())]
+    ClientCa {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The crypto library has no randomness for ticket keys.
+    #[error("no key for session tickets: {0}")]
+    Tickets(rustls::Error),
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// With the file's name and what is wrong with it.
+    pub fn load(files: &ListenerTls) -> Result<Self, TlsError> {
+        let tickets = aws_lc_rs::Ticketer::new().map_err(TlsError::Tickets)?;
+        let sessions: Arc<dyn StoresServerSessions> = ServerSessionMemoryCache::new(SESSIONS);
+        let current = ArcSwap::from_pointee(server_config(files, &tickets, &sessions)?);
+        Ok(Self { files: files.clone(), current, tickets, sessions })
+    }
+
+    /// Reads the files again. Connections that stand keep what they have.
+    ///
+    /// # Errors
+    /// As [`Tls::load`]; what was in force stays so.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.current.store(Arc::new(server_config(&self.files, &self.tickets, &self.sessions)?));
+        Ok(())
+    }
+
+    /// What the next handshake goes by.
+    pub(super) fn current(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
+    }
+}
+
+fn server_config(
+    files: &ListenerTls,
+    tickets: &Arc<dyn ProducesTickets>,
+    sessions: &Arc<dyn StoresServerSessions>,
+) -> Result<ServerConfig, TlsError> {
+    let chain = certificates(&files.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::File { path: files.key.clone(), source })?;
+    let pair = |source| TlsError::Pair { certificate: files.certificate.clone(), key: files.key.clone(), source };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = match &files.client_ca {
+        None => Arc::new(NoClientAuth),
+        Some(path) => {
+            let roots = client_roots(path)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).allow_unauthenticated().build();
+            verifier.map_err(|error| TlsError::ClientCa { path: path.clone(), why: error.to_string() })?
+        }
+    };
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12]).map_err(pair)?;
+    let mut config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(pair)?;
+    config.ticketer = Arc::clone(tickets);
+    config.session_storage = Arc::clone(sessions);
+    // A phone resumes with one ticket; each further one costs a record.
+    config.send_tls13_tickets = 1;
+    Ok(config)
+}
+
+fn client_roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| TlsError::ClientCa { path: path.to_owned(), why: error.to_string() })?;
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let file = |source| TlsError::File { path: path.to_owned(), source };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(file)?.collect::<Result<Vec<_>, _>>().map_err(file)?;
+    if certificates.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(certificates) }
+}
+
+/// Sessions kept for phones that resume TLS 1.2 by session ID, without a ticket.
+const SESSIONS: usize = 10_240;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TlsMode;
+    use std::fs;
+
+    struct Files(PathBuf);
+
+    impl Files {
+        fn new(name: &str) -> Self {
+            let directory = std::env::temp_dir().join(format!("redial-tls-{}-{name}", std::process::id()));
+            fs::create_dir_all(&directory).unwrap();
+            Self(directory)
+        }
+
+        fn write(&self, name: &str, content: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, content).unwrap();
+            path
+        }
+
+        fn listener_tls(&self, certificate: &str, key: &str) -> ListenerTls {
+            let (certificate, key) = (self.write("cert.pem", certificate), self.write("key.pem", key));
+            ListenerTls { certificate, key, mode: TlsMode::Ldaps, client_ca: None }
+        }
+    }
+
+    impl Drop for Files {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn pair() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["phonebook.example".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn certificate_and_key_are_read_from_pem() {
+        let files = Files::new("good");
+        let (certificate, key) = pair();
+        let mut listener_tls = files.listener_tls(&certificate, &key);
+        Tls::load(&listener_tls).unwrap();
+        listener_tls.client_ca = Some(listener_tls.certificate.clone());
+        Tls::load(&listener_tls).unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_files_is_said_with_their_names() {
+        let files = Files::new("bad");
+        let (certificate, key) = pair();
+        for (certificate, key, expected) in [
+            ("", key.as_str(), "cert.pem: no certificate"),
+            (certificate.as_str(), "", "key.pem: "),
+            (certificate.as_str(), &pair().1, "key.pem: keys may not be consistent"),
+        ] {
+            let error = Tls::load(&files.listener_tls(certificate, key)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let mut missing = files.listener_tls(&certificate, &key);
+        missing.certificate = files.0.join("nowhere.pem");
+        assert!(Tls::load(&missing).unwrap_err().to_string().contains("nowhere.pem: "));
+    }
+
+    #[test]
+    fn a_bad_reload_keeps_what_was_in_force() {
+        let files = Files::new("reload");
+        let (certificate, key) = pair();
+        let tls = Tls::load(&files.listener_tls(&certificate, &key)).unwrap();
+        let before = tls.current();
+        files.write("key.pem", "half writ");
+        assert!(tls.reload().is_err());
+        assert!(Arc::ptr_eq(&before, &tls.current()));
+        let (certificate, key) = pair();
+        files.listener_tls(&certificate, &key);
+        tls.reload().unwrap();
+        assert!(!Arc::ptr_eq(&before, &tls.current()));
+    }
+}
