@@ -11,7 +11,7 @@ mod limits;
 mod listener;
 
 use super::problem::{Notes, Place, Problem};
-use super::table::{Source, Table};
+use super::table::{Source, Table, Value};
 use super::{Access, Account, Cache, DirectoryConfig, Limits, Listener};
 use crate::secret::Secret;
 use std::net::SocketAddr;
@@ -109,24 +109,13 @@ pub(super) fn read(text: &str, folder: &Path, is_private: bool, notes: &Notes) -
 fn sections(mut root: Table<'_>, context: Context<'_>) -> Written {
     let mut mentions = Vec::new();
     let listeners = root.tables("listener");
-    if listeners.is_empty() {
+    if !root.has("listener") {
         context.notes.problem_of_file(Problem::of_file("missing: at least one [[listener]], where phones connect"));
     }
     let listeners = listeners.into_iter().filter_map(|table| listener::read(table, context, &mut mentions)).collect();
-    let mut directories = Vec::new();
-
-    let named = root.table("directory").map(Table::named).unwrap_or_default();
-    let mut lacks_directories = named.is_empty();
-    if named.is_empty() {
-        context.notes.problem_of_file(Problem::of_file("missing: at least one [directory.NAME], which answers"));
-    }
-    for (name, value) in named {
-        let read = value.table().and_then(|table| directory::read(name, table, context, directories.len(), &mut mentions));
-        lacks_directories |= read.is_none();
-        directories.extend(read);
-    }
+    let (directories, lacks_directories) = directories(&mut root, context, &mut mentions);
     let accesses = root.tables("access");
-    if accesses.is_empty() {
+    if !root.has("access") {
         context.notes.warn_of_file(Problem::of_file("there is no [[access]]: every search will be refused"));
     }
     let accesses = accesses.into_iter().filter_map(|table| access::read(table, context)).collect();
@@ -137,15 +126,34 @@ fn sections(mut root: Table<'_>, context: Context<'_>) -> Written {
         accounts.extend(account::read(table, context, accounts.len(), &mut mentions));
     }
     let admin = root.table("admin").and_then(admin);
-    root.later("binds", "not supported yet: remembered binds come with the next release; remove this table");
-    root.finish(&["binds"]);
+    root.refuse("binds", "not supported yet: remembered binds come with the next release; remove this table");
+    root.finish();
     Written { listeners, directories, accesses, cache, limits, accounts, admin, mentions, lacks_directories }
+}
+
+/// `[directory.NAME]`, in the order of the file, and whether one could not be read.
+fn directories(root: &mut Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention>) -> (Vec<Placed<DirectoryConfig>>, bool) {
+    let is_there = root.has("directory");
+    let table = root.table("directory");
+    let is_table = table.is_some();
+    let named = table.map(Table::named).unwrap_or_default();
+    if named.is_empty() && (is_table || !is_there) {
+        context.notes.problem_of_file(Problem::of_file("missing: at least one [directory.NAME], which answers"));
+    }
+    let mut lacks_directories = named.is_empty();
+    let mut directories = Vec::new();
+    for (name, value) in named {
+        let read = value.table().and_then(|table| directory::read(name, table, context, directories.len(), mentions));
+        lacks_directories |= read.is_none();
+        directories.extend(read);
+    }
+    (directories, lacks_directories)
 }
 
 /// `[admin]`.
 fn admin(mut table: Table<'_>) -> Option<Placed<SocketAddr>> {
     let address = address(&mut table, "where metrics and health are answered, such as \"127.0.0.1:9390\"");
-    table.finish(&[]);
+    table.finish();
     address
 }
 
@@ -170,7 +178,7 @@ fn networks(table: &mut Table<'_>) -> Vec<ipnet::IpNet> {
 }
 
 /// A network; an address alone is a network of one.
-fn network(value: &super::table::Value<'_>) -> Option<ipnet::IpNet> {
+fn network(value: &Value<'_>) -> Option<ipnet::IpNet> {
     let text = value.text()?;
     let network = text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()));
     let Some(network): Option<ipnet::IpNet> = network else {
@@ -186,7 +194,15 @@ fn network(value: &super::table::Value<'_>) -> Option<ipnet::IpNet> {
 
 /// A path, from the configuration file's folder where it is relative.
 fn path(table: &mut Table<'_>, key: &'static str, context: Context<'_>) -> Option<Placed<PathBuf>> {
-    let value = table.value(key)?;
+    path_of(table.value(key)?, context)
+}
+
+/// The path of a file with a secret: never repeated, since it may be the secret itself, by mistake.
+fn secret_path(table: &mut Table<'_>, key: &'static str, context: Context<'_>) -> Option<Placed<PathBuf>> {
+    path_of(table.secret(key)?, context)
+}
+
+fn path_of(value: Value<'_>, context: Context<'_>) -> Option<Placed<PathBuf>> {
     let text = value.text()?;
     if text.is_empty() {
         value.problem("must name a file");

@@ -28,6 +28,7 @@ pub(super) struct Table<'d> {
     /// Where it begins.
     pub(super) place: Place,
     asked: Vec<&'static str>,
+    refused: Vec<&'static str>,
 }
 
 /// One value, not yet read.
@@ -42,7 +43,7 @@ pub(super) struct Value<'d> {
 impl<'d> Source<'d> {
     /// The file as a table.
     pub(super) fn root(self, entries: &'d DeTable<'d>) -> Table<'d> {
-        Table { source: self, entries, place: Place::default(), asked: Vec::new() }
+        Table { source: self, entries, place: Place::default(), asked: Vec::new(), refused: Vec::new() }
     }
 
     /// The line of an octet, from 1.
@@ -50,11 +51,13 @@ impl<'d> Source<'d> {
         1 + self.text.bytes().take(at).filter(|octet| *octet == b'\n').count()
     }
 
-    /// The text of a value, where it is short enough to be repeated.
+    /// The text of a value, where it is short enough to be repeated and no URL with a password in it.
     fn shown(self, span: Range<usize>) -> String {
         let text = self.text.get(span).unwrap_or_default();
-        let is_short = text.len() <= LONGEST_SHOWN && !text.contains('\n') && !text.starts_with(['{', '[']);
-        if is_short { text.to_owned() } else { String::new() }
+        let is_short = text.len() <= LONGEST_SHOWN && !text.contains('\n');
+        let is_nested = text.starts_with(['{', '[']);
+        let has_credentials = text.contains("://") && text.contains('@');
+        if is_short && !is_nested && !has_credentials { text.to_owned() } else { String::new() }
     }
 }
 
@@ -91,11 +94,15 @@ impl<'d> Table<'d> {
     /// The tables of `[[key]]`.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Self> {
         let Some(value) = self.value(key) else { return Vec::new() };
-        if !matches!(value.value, DeValue::Array(_)) {
+        if !value.is_list() {
             value.problem(format!("must be written as [[{}]]", value.place.path));
             return Vec::new();
         }
-        value.list().unwrap_or_default().into_iter().filter_map(|value| value.table()).collect()
+        let items = value.list().unwrap_or_default();
+        if items.is_empty() {
+            value.problem(format!("must not be empty; write [[{}]], or leave it out", value.place.path));
+        }
+        items.into_iter().filter_map(Value::table).collect()
     }
 
     /// One of a few words.
@@ -179,13 +186,18 @@ impl<'d> Table<'d> {
             .collect()
     }
 
-    /// Reports a key that is known, but belongs to later work.
-    pub(super) fn later(&mut self, key: &'static str, why: &str) {
+    /// Notes a problem of a key that is known, but has no place here; it is not offered where another key is misspelt.
+    pub(super) fn refuse(&mut self, key: &'static str, why: &str) {
         if let Some(value) = self.secret(key) {
             value.problem(why);
         }
-        // Not offered as a correction of something misspelt.
         self.asked.pop();
+        self.refused.push(key);
+    }
+
+    /// The key is there, whatever it holds.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// Where a key would stand that is not there.
@@ -193,11 +205,11 @@ impl<'d> Table<'d> {
         Place { line: self.place.line, path: self.path_of(key), shown: String::new() }
     }
 
-    /// Reports every key that nobody asked for, except those in `reported`.
-    pub(super) fn finish(self, reported: &[&str]) {
+    /// Reports every key that nobody asked for.
+    pub(super) fn finish(self) {
         for (key, _) in self.entries.iter() {
             let name = key.get_ref().as_ref();
-            if self.asked.contains(&name) || reported.contains(&name) {
+            if self.asked.contains(&name) || self.refused.contains(&name) {
                 continue;
             }
             let place = Place { line: Some(self.source.line(key.span().start)), path: self.path_of(name), shown: String::new() };
@@ -257,6 +269,11 @@ impl<'d> Value<'d> {
         Some(array.iter().enumerate().map(item).collect())
     }
 
+    /// It is a list; nothing is noted.
+    pub(super) const fn is_list(&self) -> bool {
+        matches!(self.value, DeValue::Array(_))
+    }
+
     /// A list of texts, each with where it stands.
     pub(super) fn texts(&self) -> Option<Vec<(&'d str, Place)>> {
         Some(self.list()?.into_iter().filter_map(|value| Some((value.text()?, value.place))).collect())
@@ -274,7 +291,7 @@ impl<'d> Value<'d> {
             return None;
         };
         let place = Place { shown: String::new(), ..self.place };
-        Some(Table { source: self.source, entries, place, asked: Vec::new() })
+        Some(Table { source: self.source, entries, place, asked: Vec::new(), refused: Vec::new() })
     }
 
     fn number(&self) -> Option<u64> {

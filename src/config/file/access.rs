@@ -19,7 +19,7 @@ pub(super) fn read(mut table: Table<'_>, context: Context<'_>) -> Option<Written
     let filter = table.value("filter").map(|value| filter(&value));
     let has_size_limit = table.value("size_limit").is_some();
     let size_limit = table.integer("size_limit", 1, 1.., "must be a number of entries, at least 1; leave the key out for no limit");
-    table.finish(&[]);
+    table.finish();
     // An access without its filter would show what it should hide, and is never built.
     let filter = match filter {
         Some(filter) => Some(filter?),
@@ -47,6 +47,10 @@ fn clients(value: &Value<'_>) -> Option<Clients> {
                 None
             }
         };
+    }
+    if !value.is_list() {
+        value.problem("must be \"any\", \"anonymous\", \"bound\", or a list of names");
+        return None;
     }
     let names = value.texts()?;
     if names.is_empty() {

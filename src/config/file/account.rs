@@ -1,6 +1,6 @@
 //! `[[account]]`.
 
-use super::{Context, Mention, Mentioned, Placed, path};
+use super::{Context, Mention, Mentioned, Placed, secret_path};
 use crate::config::Account;
 use crate::config::table::Table;
 use crate::identity::accounts;
@@ -9,9 +9,9 @@ use crate::identity::accounts;
 pub(super) fn read(mut table: Table<'_>, context: Context<'_>, index: usize, mentions: &mut Vec<Mention>) -> Option<Placed<Account>> {
     let name = table.required("name", "the name that the phone binds with");
     let hash = table.secret("password_hash");
-    let file = path(&mut table, "password_hash_file", context);
+    let file = secret_path(&mut table, "password_hash_file", context);
     let missing = table.missing("password_hash");
-    table.finish(&[]);
+    table.finish();
 
     let name = name?;
     let text = name.text()?.trim().to_owned();

@@ -26,8 +26,8 @@ pub(super) fn read(mut table: Table<'_>, context: Context<'_>) -> Cache {
         names.push(rule.name.clone());
         rules.push(rule);
     }
-    table.later("keep", "not supported yet: a cache that survives a restart comes with a later release; remove this key");
-    table.finish(&["keep"]);
+    table.refuse("keep", "not supported yet: a cache that survives a restart comes with a later release; remove this key");
+    table.finish();
     Cache { capacity, defaults, rules }
 }
 
@@ -44,7 +44,7 @@ fn rule_of(mut table: Table<'_>, defaults: Lifetimes, context: Context<'_>) -> O
             },
         );
     let lifetimes = lifetimes(&mut table, defaults, context);
-    table.finish(&[]);
+    table.finish();
     let name = name?;
     Some((CacheRule { name: name.value, template: template?, lifetimes }, name.place))
 }

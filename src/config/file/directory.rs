@@ -1,6 +1,6 @@
 //! `[directory.NAME]`: controllers, or an LDIF file.
 
-use super::{Context, Mention, Mentioned, PasswordSource, Placed, path};
+use super::{Context, Mention, Mentioned, PasswordSource, Placed, path, secret_path};
 use crate::config::problem::Place;
 use crate::config::table::{Table, Value};
 use crate::config::{DirectoryConfig, DirectoryKind, SearchAs, Server, ServiceAccount, Upstream, UpstreamSecurity};
@@ -47,8 +47,8 @@ pub(super) fn read(
             None
         }
     };
-    table.later("discover", "not supported yet: discovery by DNS comes with a later release; list the controllers in `servers`");
-    table.finish(&["discover"]);
+    table.refuse("discover", "not supported yet: discovery by DNS comes with a later release; list the controllers in `servers`");
+    table.finish();
     let (base_dn, base, place) = base?;
     if !is_name {
         return None;
@@ -70,9 +70,7 @@ fn base(table: &mut Table<'_>) -> Option<(Dn, String, Place)> {
 /// Notes the keys that mean nothing beside `ldif`.
 fn embedded_only(table: &mut Table<'_>) {
     for key in OF_CONTROLLERS {
-        if let Some(value) = table.secret(key) {
-            value.problem("has no meaning beside `ldif`: an embedded directory has no controllers; remove it");
-        }
+        table.refuse(key, "has no meaning beside `ldif`: an embedded directory has no controllers; remove it");
     }
 }
 
@@ -243,10 +241,10 @@ fn service(
 ) -> Option<ServiceAccount> {
     let bind_dn = table.value("bind_dn");
     let mut sources = Vec::new();
-    if let Some(file) = path(table, "password_file", context) {
+    if let Some(file) = secret_path(table, "password_file", context) {
         sources.push((file.place, PasswordSource::File(file.value)));
     }
-    if let Some(value) = table.value("password_env")
+    if let Some(value) = table.secret("password_env")
         && let Some(variable) = value.text()
     {
         if variable.is_empty() || variable.contains(['=', '\0']) {
@@ -285,7 +283,9 @@ fn service(
         value.problem("must not be empty: name the service account by its DN, or by user@domain with Active Directory");
     }
     let Some((place, source)) = source else {
-        value.problem("has no password: add password_file (or password_env)");
+        if !["password_file", "password_env", "password"].iter().any(|key| table.has(key)) {
+            value.problem("has no password: add password_file (or password_env)");
+        }
         return None;
     };
     if search_as == SearchAs::Client {

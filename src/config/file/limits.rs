@@ -32,7 +32,7 @@ pub(super) fn read(mut table: Table<'_>) -> Limits {
     {
         value.problem("leaves bound_message below message: a client that has bound may send at least as much as one that has not");
     }
-    table.finish(&[]);
+    table.finish();
     limits
 }
 

@@ -11,27 +11,16 @@ pub(super) fn read(mut table: Table<'_>, context: Context<'_>, mentions: &mut Ve
     let tls = table.table("tls").and_then(|tls| tls_of(tls, context, mentions));
     let networks = networks(&mut table);
     let plain_passwords = table.choice("plain_passwords", &[("refuse", false), ("allow", true)]).unwrap_or(false);
-    table.later("proxy_protocol", "not supported yet: the PROXY protocol comes with a later release; remove this key");
-    for key in ["start_tls", "certificate", "key", "client_ca"] {
-        if let Some(value) = table.secret(key) {
-            value.problem(format!("belongs into tls: tls = {{ certificate = \"...\", key = \"...\"{} }}", example(key)));
-        }
+    table.refuse("proxy_protocol", "not supported yet: the PROXY protocol comes with a later release; remove this key");
+    for (key, written) in OF_TLS {
+        table.refuse(key, &format!("belongs into tls: tls = {{ certificate = \"...\", key = \"...\"{written} }}"));
     }
-    table.finish(&["proxy_protocol"]);
+    table.finish();
     let Placed { value: address, place } = address?;
     if tls_place.is_some() && tls.is_none() {
         return None;
     }
     Some(Placed { value: Listener { address, tls, networks, plain_passwords }, place })
-}
-
-/// How a key of `tls` is written, where it is not one that is always there.
-fn example(key: &str) -> &'static str {
-    match key {
-        "start_tls" => ", start_tls = \"required\"",
-        "client_ca" => ", client_ca = \"...\"",
-        _ => "",
-    }
 }
 
 fn tls_of(mut table: Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention>) -> Option<ListenerTls> {
@@ -43,14 +32,18 @@ fn tls_of(mut table: Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention
     let certificate = path(&mut table, "certificate", context);
     let key = path(&mut table, "key", context);
     let start_tls = [("required", TlsMode::StartTlsRequired), ("optional", TlsMode::StartTlsOptional)];
-    let mode = table.choice("start_tls", &start_tls).unwrap_or(TlsMode::Ldaps);
+    let mode = if table.has("start_tls") { table.choice("start_tls", &start_tls) } else { Some(TlsMode::Ldaps) };
     let client_ca = path(&mut table, "client_ca", context);
-    table.finish(&[]);
+    table.finish();
     if let Some(ca) = &client_ca {
         mentions.push(Mention { place: ca.place.clone(), what: Mentioned::Ca(ca.value.clone()) });
     }
     let (certificate, key) = (certificate?, key?);
     let what = Mentioned::Certificate { certificate: certificate.value.clone(), key: key.value.clone(), key_place: key.place };
     mentions.push(Mention { place: certificate.place, what });
-    Some(ListenerTls { certificate: certificate.value, key: key.value, mode, client_ca: client_ca.map(|ca| ca.value) })
+    Some(ListenerTls { certificate: certificate.value, key: key.value, mode: mode?, client_ca: client_ca.map(|ca| ca.value) })
 }
+
+/// The keys of `tls`, and how those are written that are not always there.
+const OF_TLS: [(&str, &str); 4] =
+    [("start_tls", ", start_tls = \"required\""), ("certificate", ""), ("key", ""), ("client_ca", ", client_ca = \"...\"")];
