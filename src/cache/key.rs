@@ -319,3 +319,6 @@ const A_CONTROL: u8 = 1;
 const SORTED_ATTRIBUTES: usize = 32;
 /// Octets of a length within a key.
 const LENGTH_OCTETS: usize = size_of::<u32>();
+
+#[cfg(test)]
+mod tests;
