@@ -281,3 +281,176 @@ fn learn(known: &mut Vec<(Box<str>, Dn)>, text: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DirectoryKind;
+    use crate::identity::Principal;
+    use std::sync::{Arc, LazyLock};
+
+    pub(super) static BOUND: LazyLock<Identity> = LazyLock::new(|| bound("CN=Phone,OU=Devices,DC=corp,DC=example"));
+
+    fn bound(name: &str) -> Identity {
+        Identity::Bound(Arc::new(Principal { name: name.to_owned(), credentials: None, directory: None }))
+    }
+
+    /// For everybody, everything below `bases`.
+    pub(super) fn access(bases: &[&str]) -> config::Access {
+        config::Access {
+            name: "test".to_owned(),
+            networks: Vec::new(),
+            clients: Clients::Any,
+            bases: bases.iter().map(|base| ((*base).to_owned(), Dn::parse(base).unwrap())).collect(),
+            attributes: None,
+            filter: None,
+            size_limit: None,
+        }
+    }
+
+    pub(super) fn accesses(accesses: impl IntoIterator<Item = config::Access>) -> Accesses {
+        let directories = ["DC=corp,DC=example", "dc=contacts"].map(|base| DirectoryConfig {
+            name: base.to_owned(),
+            base: base.to_owned(),
+            base_dn: Dn::parse(base).unwrap(),
+            kind: DirectoryKind::Embedded { ldif: "phonebook.ldif".into() },
+        });
+        Accesses::new(&accesses.into_iter().collect::<Vec<_>>(), &directories)
+    }
+
+    fn asker<'a>(peer: &str, identity: &'a Identity) -> Asker<'a> {
+        Asker { peer: peer.parse().unwrap(), identity }
+    }
+
+    pub(super) fn allowed<'a>(accesses: &'a Accesses, identity: &Identity, base: &str, scope: Scope) -> Grant<'a> {
+        match accesses.decide(&asker("10.0.0.1", identity), base, scope) {
+            Verdict::Allow(grant) => grant,
+            Verdict::Refuse(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// The index of the deciding access, or the code of the refusal.
+    fn decided(verdict: &Verdict<'_>) -> Result<usize, u32> {
+        match verdict {
+            Verdict::Allow(grant) => Ok(grant.index()),
+            Verdict::Refuse(refusal) => Err(refusal.code.0),
+        }
+    }
+
+    fn search(accesses: &Accesses, base: &str, scope: Scope) -> Result<usize, u32> {
+        decided(&accesses.decide(&asker("10.0.0.1", &Identity::Anonymous), base, scope))
+    }
+
+    const STAFF: &str = "OU=Staff,DC=corp,DC=example";
+
+    #[test]
+    fn no_access_refuses() {
+        assert_eq!(search(&accesses([]), STAFF, Scope::WholeSubtree), Err(50));
+        assert_eq!(search(&accesses([access(&[STAFF])]), "OU=Others,DC=corp,DC=example", Scope::WholeSubtree), Err(50));
+        assert_eq!(search(&accesses([access(&["DC=elsewhere"])]), "DC=elsewhere", Scope::WholeSubtree), Err(50), "no directory is there");
+    }
+
+    #[test]
+    fn the_first_that_fits_decides() {
+        let accesses = accesses([access(&["OU=Guests,DC=corp,DC=example"]), access(&[STAFF]), access(&["DC=corp,DC=example"])]);
+        assert_eq!(search(&accesses, STAFF, Scope::WholeSubtree), Ok(1));
+        assert_eq!(search(&accesses, "cn=a, ou=staff, dc=corp, dc=example", Scope::BaseObject), Ok(1));
+        assert_eq!(search(&accesses, "OU=Others,DC=corp,DC=example", Scope::WholeSubtree), Ok(2));
+        assert_eq!(search(&accesses, "DC=corp,DC=example", Scope::WholeSubtree), Ok(0), "a base of it lies below");
+    }
+
+    #[test]
+    fn an_entry_above_all_bases_is_not_there() {
+        let accesses = accesses([access(&[STAFF])]);
+        assert_eq!(search(&accesses, "DC=corp,DC=example", Scope::BaseObject), Err(32));
+        assert_eq!(search(&accesses, "DC=corp,DC=example", Scope::SingleLevel), Ok(0));
+    }
+
+    #[test]
+    fn a_base_that_is_no_name_is_refused() {
+        let accesses = accesses([access(&["DC=corp,DC=example"])]);
+        for base in [
+            "nonsense",
+            "=",
+            "cn=a,,dc=corp,dc=example",
+            "cn=a;b\\",
+            "<GUID=0>",
+            " <SID=S-1-5>;DC=corp,DC=example",
+            "cn=\"a,DC=corp,DC=example",
+        ] {
+            assert_eq!(search(&accesses, base, Scope::WholeSubtree), Err(34), "{base}");
+        }
+    }
+
+    #[test]
+    fn a_separator_within_a_value_separates_nothing() {
+        let accesses = accesses([access(&[STAFF])]);
+        assert_eq!(search(&accesses, "cn=a\\,OU=Staff,DC=corp,DC=example", Scope::WholeSubtree), Err(50));
+        assert_eq!(search(&accesses, "cn=a\\,OU=Staff,OU=Staff,DC=corp,DC=example", Scope::WholeSubtree), Ok(0));
+    }
+
+    #[test]
+    fn networks_are_compared_as_ipv4_where_they_are() {
+        let accesses = accesses([config::Access { networks: vec!["10.20.0.0/16".parse().unwrap()], ..access(&[STAFF]) }]);
+        let from = |peer: &str| decided(&accesses.decide(&asker(peer, &Identity::Anonymous), STAFF, Scope::WholeSubtree));
+        assert_eq!((from("10.20.3.4"), from("::ffff:10.20.3.4")), (Ok(0), Ok(0)));
+        assert_eq!((from("10.21.0.1"), from("::ffff:10.21.0.1"), from("::1")), (Err(50), Err(50), Err(50)));
+    }
+
+    #[test]
+    fn clients_are_told_apart() {
+        let fits = |clients: Clients, identity: &Identity| {
+            let accesses = accesses([config::Access { clients, ..access(&[STAFF]) }]);
+            decided(&accesses.decide(&asker("10.0.0.1", identity), STAFF, Scope::WholeSubtree)).is_ok()
+        };
+        let names = |name: &str| Clients::Names(vec![name.to_owned()]);
+        assert!(fits(Clients::Any, &Identity::Anonymous) && fits(Clients::Any, &BOUND));
+        assert!(fits(Clients::Anonymous, &Identity::Anonymous) && !fits(Clients::Anonymous, &BOUND));
+        assert!(!fits(Clients::Bound, &Identity::Anonymous) && fits(Clients::Bound, &BOUND));
+        assert!(fits(names("cn=phone, ou=devices, dc=corp, dc=example"), &BOUND), "as names of entries");
+        assert!(fits(names("CORP\\Phone"), &bound("corp\\phone")), "as text without case");
+        assert!(fits(names("m\u{fc}ller@corp.example"), &bound("M\u{dc}LLER@corp.example")));
+        assert!(!fits(names("phone"), &BOUND) && !fits(names(""), &Identity::Anonymous));
+    }
+
+    #[test]
+    fn a_write_needs_a_bind_and_a_target_inside() {
+        let accesses = accesses([access(&[STAFF, "dc=contacts"])]);
+        let write = |identity: &Identity, target: &str, superior: Option<&str>| {
+            decided(&accesses.decide_write(&asker("10.0.0.1", identity), target, superior))
+        };
+        let target = "cn=a,OU=Staff,DC=corp,DC=example";
+        assert_eq!(write(&BOUND, target, None), Ok(0));
+        assert_eq!(write(&Identity::Anonymous, target, None), Err(50));
+        assert_eq!(write(&BOUND, "DC=corp,DC=example", None), Err(50), "above is not inside");
+        assert_eq!(write(&BOUND, "nonsense", None), Err(34));
+        assert_eq!(write(&BOUND, target, Some("OU=IT,OU=Staff,DC=corp,DC=example")), Ok(0));
+        assert_eq!(write(&BOUND, target, Some("OU=Others,DC=corp,DC=example")), Err(50), "moved out");
+        assert_eq!(write(&BOUND, target, Some("dc=contacts")), Err(50), "moved to another directory");
+        assert_eq!(write(&BOUND, target, Some("nonsense")), Err(34));
+    }
+
+    #[test]
+    fn a_grant_knows_the_directory_that_answers() {
+        let accesses = accesses([access(&[""])]);
+        let directory = |base: &str| allowed(&accesses, &Identity::Anonymous, base, Scope::WholeSubtree).directory();
+        assert_eq!((directory(STAFF), directory("cn=a,dc=contacts"), directory("")), (Some(0), Some(1), None));
+    }
+
+    #[test]
+    fn only_listed_attributes_may_be_compared() {
+        let accesses = accesses([config::Access { attributes: Some(["cn".to_owned()].into()), ..access(&[STAFF]) }]);
+        let grant = allowed(&accesses, &BOUND, STAFF, Scope::BaseObject);
+        assert!(grant.may_compare("CN") && grant.may_compare("cn;lang-de") && grant.may_compare("objectClass"));
+        assert!(!grant.may_compare("userPassword") && !grant.may_compare("2.5.4.3") && !grant.may_compare(""));
+    }
+
+    #[test]
+    fn the_names_that_phones_ask_for_are_known_in_advance() {
+        let accesses = accesses([access(&[STAFF])]);
+        for base in [STAFF, "ou=staff,dc=corp,dc=example", "DC=corp,DC=example", "dc=example"] {
+            assert!(matches!(accesses.name(base), Some(Cow::Borrowed(_))), "{base}");
+            assert_eq!(accesses.name(base).unwrap().into_owned(), Dn::parse(base).unwrap());
+        }
+    }
+}

@@ -209,3 +209,217 @@ const ALL_USER_ATTRIBUTES: &str = "*";
 const NO_ATTRIBUTES: &str = "1.1";
 /// derefAliases neverDerefAliases (RFC 4511 section 4.5.1.3).
 const NEVER_DEREF_ALIASES: u8 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{BOUND, access, accesses, allowed};
+    use super::*;
+    use crate::config;
+    use crate::ldap::MessageId;
+    use crate::ldap::envelope::{Envelope, write_envelope};
+    use crate::ldap::message::Request;
+    use proptest::prelude::*;
+
+    const STAFF: &str = "OU=Staff,DC=corp,DC=example";
+
+    fn request(base: &str, filter: &str, attributes: &[&str]) -> SearchRequest {
+        SearchRequest {
+            base_object: base.to_owned(),
+            scope: Scope::WholeSubtree,
+            deref_aliases: 0,
+            size_limit: 0,
+            time_limit: 7,
+            types_only: false,
+            filter: Filter::parse(filter).unwrap(),
+            attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    /// What one access makes of a request.
+    fn narrowed(access: config::Access, request: &SearchRequest) -> Vec<Part> {
+        let mut frame = Vec::new();
+        write_envelope(&mut frame, MessageId::new(1).unwrap(), &request.encode(), None);
+        let envelope = Envelope::parse(&frame).unwrap();
+        let Request::Search(search) = Request::parse(&envelope).unwrap() else { panic!("it is a search") };
+        let accesses = accesses([access]);
+        let grant = allowed(&accesses, &BOUND, &request.base_object, request.scope);
+        let parts = grant.narrow(&search).unwrap();
+        for part in &parts {
+            assert_eq!(part.op, part.request.encode(), "what travels is what is said");
+        }
+        parts
+    }
+
+    fn listing(attributes: &[&str]) -> config::Access {
+        let attributes: Vec<String> = attributes.iter().map(|name| (*name).to_owned()).collect();
+        config::Access { attributes: Some(attributes.into()), ..access(&[STAFF]) }
+    }
+
+    fn narrowed_filter(filter: &str) -> Option<String> {
+        let parts = narrowed(listing(&["cn", "sn"]), &request(STAFF, filter, &["cn"]));
+        parts.first().map(|part| part.request.filter.to_string())
+    }
+
+    fn narrowed_attributes(attributes: &[&str]) -> Vec<String> {
+        narrowed(listing(&["cn", "member"]), &request(STAFF, "(cn=a)", attributes))[0].request.attributes.clone()
+    }
+
+    #[test]
+    fn what_needs_no_change_travels_as_it_came() {
+        let asked = request("cn=a,ou=staff,dc=corp,dc=example", "(&(cn=a*)(|))", &["CN", "1.1"]);
+        let parts = narrowed(access(&[STAFF]), &asked);
+        assert_eq!(parts, [Part { directory: 0, op: asked.encode().into(), request: Arc::new(asked) }]);
+    }
+
+    #[test]
+    fn the_selection_keeps_what_is_listed() {
+        assert_eq!(narrowed_attributes(&["mail", "CN", "telephoneNumber"]), ["CN"]);
+        assert_eq!(narrowed_attributes(&["cn;lang-de", "member;range=0-99", "mail;x-cn"]), ["cn;lang-de", "member;range=0-99"]);
+        assert_eq!(narrowed_attributes(&["mail"]), ["1.1"]);
+        assert_eq!(narrowed_attributes(&["1.1"]), ["1.1"]);
+        assert_eq!(narrowed_attributes(&["+"]), ["1.1"]);
+        assert_eq!(narrowed_attributes(&["2.5.4.20", "@person", "objectClass", "objectCategory"]), ["1.1"]);
+        for everything in [&[][..], &["*"], &["*", "+"], &["mail", "*"]] {
+            assert_eq!(narrowed_attributes(everything), ["cn", "member"], "{everything:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_list_every_selector_is_kept() {
+        for attributes in [&[][..], &["*", "+"], &["1.1"], &["2.5.4.20"]] {
+            assert_eq!(narrowed(access(&[STAFF]), &request(STAFF, "(cn=a)", attributes))[0].request.attributes, attributes);
+        }
+    }
+
+    #[test]
+    fn a_hidden_attribute_is_undefined_in_the_filter() {
+        let cases = [
+            ("(|(cn=a)(other=a))", Some("(cn=a)")),
+            ("(|(cn=a)(other=a)(sn=b))", Some("(|(cn=a)(sn=b))")),
+            ("(&(cn=a)(other=a))", None),
+            ("(other=*)", None),
+            ("(!(other=a))", None),
+            ("(!(!(other=a)))", None),
+            ("(&(cn=a)(!(other=a)))", None),
+            ("(|(cn=a)(!(other=a)))", Some("(cn=a)")),
+            ("(!(&(cn=a)(other=b)))", Some("(!(cn=a))")),
+            ("(!(|(cn=a)(other=b)))", None),
+            ("(|(&)(other=a))", Some("(objectClass=*)")),
+            ("(&(objectClass=person)(objectCategory=person)(cn=a))", Some("(&(objectClass=person)(objectCategory=person)(cn=a))")),
+            ("(|(CN;lang-de=a)(other=a))", Some("(CN;lang-de=a)")),
+            ("(anr=smith)", None),
+            ("(:caseIgnoreMatch:=smith)", None),
+            ("(|(cn:dn:caseIgnoreMatch:=a)(other:dn:=a))", Some("(cn:dn:caseIgnoreMatch:=a)")),
+            ("(|(cn>=a)(other>=a)(other<=a)(other~=a)(other=*a*)(other:1.2.3:=a))", Some("(cn>=a)")),
+        ];
+        for (asked, expected) in cases {
+            assert_eq!(narrowed_filter(asked).as_deref(), expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn the_filter_of_the_access_is_always_added() {
+        let filtered = || config::Access { filter: Some(Filter::parse("(!(disabled=TRUE))").unwrap()), ..listing(&["cn"]) };
+        let filter = |asked: &str| narrowed(filtered(), &request(STAFF, asked, &["cn"]))[0].request.filter.to_string();
+        assert_eq!(filter("(cn=a)"), "(&(cn=a)(!(disabled=TRUE)))");
+        assert_eq!(filter("(|(cn=a)(cn=b))"), "(&(|(cn=a)(cn=b))(!(disabled=TRUE)))");
+        assert_eq!(filter("(|(&)(disabled=TRUE))"), "(&(objectClass=*)(!(disabled=TRUE)))");
+    }
+
+    #[test]
+    fn the_lower_size_limit_holds() {
+        let limited = || config::Access { size_limit: Some(500), ..access(&[STAFF]) };
+        for (asked, expected) in [(0, 500), (50, 50), (501, 500)] {
+            let request = SearchRequest { size_limit: asked, ..request(STAFF, "(cn=a)", &[]) };
+            assert_eq!(narrowed(limited(), &request)[0].request.size_limit, expected);
+        }
+    }
+
+    #[test]
+    fn a_search_from_above_becomes_one_at_each_base() {
+        let bases = ["OU=Guests,DC=corp,DC=example", STAFF, "OU=IT,OU=Staff,DC=corp,DC=example", "OU=Deep,OU=X,DC=corp,DC=example"];
+        let found = |base: &str, scope: Scope| {
+            let parts = narrowed(access(&bases), &SearchRequest { scope, ..request(base, "(cn=a)", &["cn"]) });
+            parts.iter().map(|part| (part.request.base_object.clone(), part.request.scope)).collect::<Vec<_>>()
+        };
+        let whole = |base: &str| (base.to_owned(), Scope::WholeSubtree);
+        let one = |base: &str| (base.to_owned(), Scope::BaseObject);
+        assert_eq!(found("DC=example", Scope::WholeSubtree), [whole(bases[0]), whole(bases[1]), whole(bases[3])]);
+        assert_eq!(found("dc=corp, dc=example", Scope::SingleLevel), [one(bases[0]), one(bases[1])]);
+        assert_eq!(found("OU=X,DC=corp,DC=example", Scope::WholeSubtree), [whole(bases[3])]);
+        assert_eq!(found("DC=example", Scope::SingleLevel), []);
+        assert_eq!(found(STAFF, Scope::SingleLevel), [(STAFF.to_owned(), Scope::SingleLevel)]);
+    }
+
+    #[test]
+    fn a_search_over_several_directories_meets_each_with_its_own_base() {
+        let parts = narrowed(access(&[STAFF, "dc=contacts"]), &request("", "(cn=a)", &[]));
+        let met: Vec<_> = parts.iter().map(|part| (part.directory, part.request.base_object.as_str())).collect();
+        assert_eq!(met, [(0, STAFF), (1, "dc=contacts")]);
+    }
+
+    #[test]
+    fn an_alias_leads_nowhere_outside_the_access() {
+        let following = |base: &str| SearchRequest { deref_aliases: 3, ..request(base, "(cn=a)", &[]) };
+        assert_eq!(narrowed(access(&[STAFF]), &following(STAFF))[0].request.deref_aliases, 0);
+        assert_eq!(narrowed(access(&[STAFF]), &following("DC=corp,DC=example"))[0].request.deref_aliases, 0);
+        assert_eq!(narrowed(access(&["DC=corp,DC=example"]), &following(STAFF))[0].request.deref_aliases, 3, "nothing is outside");
+    }
+
+    #[test]
+    fn a_compare_is_guarded_by_the_filter_of_the_access() {
+        let filter = Filter::parse("(!(disabled=TRUE))").unwrap();
+        let filtered = accesses([config::Access { filter: Some(filter.clone()), ..access(&[STAFF]) }]);
+        let guard = allowed(&filtered, &BOUND, STAFF, Scope::BaseObject).compare_guard(STAFF).unwrap();
+        assert_eq!((&guard.request.filter, guard.request.scope, guard.request.base_object.as_str()), (&filter, Scope::BaseObject, STAFF));
+        let plain = accesses([access(&[STAFF])]);
+        assert_eq!(allowed(&plain, &BOUND, STAFF, Scope::BaseObject).compare_guard(STAFF), None);
+    }
+
+    /// Three-valued logic: true, false, or undefined.
+    fn truth(filter: &Filter, leaves: &[Option<bool>; 4]) -> Option<bool> {
+        let all = |branches: &[Filter], decides: bool| {
+            let values: Vec<_> = branches.iter().map(|branch| truth(branch, leaves)).collect();
+            if values.contains(&Some(decides)) {
+                Some(decides)
+            } else if values.contains(&None) {
+                None
+            } else {
+                Some(!decides)
+            }
+        };
+        match filter {
+            Filter::And(branches) => all(branches, false),
+            Filter::Or(branches) => all(branches, true),
+            Filter::Not(inner) => truth(inner, leaves).map(|value| !value),
+            Filter::Present(attribute) if attribute == "objectClass" => Some(true),
+            Filter::Present(attribute) => attribute.strip_prefix('v').and_then(|number| leaves[number.parse::<usize>().unwrap()]),
+            _ => unreachable!("the strategy makes no other leaf"),
+        }
+    }
+
+    fn filters() -> impl Strategy<Value = Filter> {
+        let leaf = prop::sample::select(vec!["v0", "v1", "v2", "v3", "h0", "h1"]).prop_map(|name| Filter::Present(name.to_owned()));
+        leaf.prop_recursive(5, 24, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Filter::And),
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Filter::Or),
+                inner.prop_map(|inner| Filter::Not(Box::new(inner))),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn exactly_those_entries_match_for_which_the_filter_is_true(filter in filters(), leaves in any::<[Option<bool>; 4]>()) {
+            let visible = listing(&["v0", "v1", "v2", "v3"]);
+            let parts = narrowed(visible, &SearchRequest { filter: filter.clone(), ..request(STAFF, "(&)", &["v0"]) });
+            let found = parts.first().map_or(Some(false), |part| truth(&part.request.filter, &leaves));
+            prop_assert_eq!(found == Some(true), truth(&filter, &leaves) == Some(true));
+            let sent = parts.first().map(|part| part.request.filter.to_string()).unwrap_or_default();
+            prop_assert!(!sent.contains("(h"), "hidden attributes do not travel");
+        }
+    }
+}
