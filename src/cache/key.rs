@@ -68,12 +68,13 @@ fn write_owner(out: &mut Vec<u8>, owner: Owner<'_>, directory: Option<usize>) {
 }
 
 /// The base without ASCII case, and without the blanks that mean nothing: those around a comma, a plus sign, and the equals sign that ends an
-/// attribute type. A quoted string (RFC 1779) has other rules, so such a base is taken as it is.
+/// attribute type. A quoted string (RFC 1779) has other rules, and an octet in hex may make a value something else than text; a base with
+/// either is taken as it is.
 fn write_base(out: &mut Vec<u8>, base: &str) {
     let length_at = out.len();
     write_length(out, 0);
     let start = out.len();
-    if base.contains('"') {
+    if base.contains('"') || has_octet_in_hex(base.as_bytes()) {
         out.extend_from_slice(base.as_bytes());
     } else {
         fold_name(out, base.as_bytes());
@@ -82,6 +83,10 @@ fn write_base(out: &mut Vec<u8>, base: &str) {
     if let Some(octets) = out.get_mut(length_at..start) {
         octets.copy_from_slice(&length_octets(length));
     }
+}
+
+fn has_octet_in_hex(name: &[u8]) -> bool {
+    name.windows(2).any(|pair| matches!(pair, [b'\\', digit] if digit.is_ascii_hexdigit()))
 }
 
 fn fold_name(out: &mut Vec<u8>, name: &[u8]) {
