@@ -1,14 +1,24 @@
 //! What the decoder does with octets that lead others astray, and whether it agrees with an independent one (rasn).
 //!
 //! rasn takes forms that LDAP forbids, and refuses some that occur. Each has a test that says what happens here.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    dead_code,
+    reason = "a test fails by panicking, and uses its part of what is shared"
+)]
 
 #[path = "common/agreement.rs"]
 mod agreement;
+#[path = "common/generate.rs"]
+mod generate;
 #[path = "common/messages.rs"]
 mod messages;
 
 use messages::{element, frame, search};
+use proptest::prelude::*;
 use redial::ldap::ber::{self, BerError, tag};
 use redial::ldap::control::parse_controls;
 use redial::ldap::envelope::{Envelope, op};
@@ -37,6 +47,20 @@ fn malformed(frame: &[u8], why: BerError) {
 
 fn rasn_takes(frame: &[u8]) -> bool {
     agreement::decode(frame).is_some()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn every_message_means_the_same_to_both(message in generate::message()) {
+        prop_assert!(agreement::check(&message));
+    }
+
+    #[test]
+    fn what_both_take_of_a_damaged_message_means_the_same(octets in generate::damaged_message()) {
+        agreement::check(&octets);
+    }
 }
 
 mod lengths {

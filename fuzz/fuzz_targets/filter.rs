@@ -1,0 +1,7 @@
+//! A filter in octets.
+#![no_main]
+
+#[path = "../src/checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| checks::filter(octets));
