@@ -7,10 +7,7 @@
 # Listeners inside take ports above 1024. The health check asks the [admin] address at its default, 127.0.0.1:9390.
 FROM rust:1-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
-COPY src src
-# Cargo wants to see the benches that Cargo.toml names; they are not built here.
-COPY benches benches
+COPY . .
 RUN cargo build --release --locked --bin redial
 
 FROM gcr.io/distroless/cc-debian12:nonroot
