@@ -32,5 +32,5 @@ with open(searches, encoding="utf-8") as file:
             [entry["dn"], {key: [base64.b64encode(v).decode() for v in values] for key, values in entry["raw_attributes"].items()}]
             for entry in entries
         ]
-        print(json.dumps({"code": connection.result["result"], "entries": found}, sort_keys=True))
+        print(json.dumps({"code": connection.result["result"], "entries": sorted(found, key=lambda entry: entry[0])}, sort_keys=True))
 connection.unbind()

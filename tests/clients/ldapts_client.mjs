@@ -18,6 +18,7 @@ for (const { base, scope, filter, attributes, sizelimit } of JSON.parse(readFile
     if (typeof error.code !== "number") throw error;
     code = error.code;
   }
+  entries.sort(([a], [b]) => (a < b ? -1 : 1));
   console.log(JSON.stringify({ code, entries }));
 }
 await client.unbind();

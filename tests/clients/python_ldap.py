@@ -35,5 +35,5 @@ with open(searches, encoding="utf-8") as file:
         except ldap.LDAPError as error:
             code = error.args[0]["result"]
         found = [[dn, {key: [base64.b64encode(v).decode() for v in values] for key, values in entry.items()}] for dn, entry in entries]
-        print(json.dumps({"code": code, "entries": found}, sort_keys=True))
+        print(json.dumps({"code": code, "entries": sorted(found, key=lambda entry: entry[0])}, sort_keys=True))
 connection.unbind_s()
