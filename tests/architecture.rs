@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["secret", "lifecycle", "telemetry"],
     &["ldap"],
-    &["config", "identity", "outcome", "rootdse"],
+    &["config", "identity", "outcome"],
     &["access", "cache", "directory", "metrics", "session"],
     &["book", "upstream"],
+    &["rootdse"],
     &["pipeline"],
     &["admin", "downstream"],
     &["proxy"],
