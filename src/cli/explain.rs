@@ -1,20 +1,398 @@
-//! `redial explain`: What a search would meet.
+//! `redial explain`: what a search would meet, told by the same code that decides about real ones. Nothing is sent anywhere.
+//!
+//! A configuration and a search come in; out goes which access decides and why the earlier ones do not, what would be sent to which
+//! servers under whose name, and for how long which answer would be kept under which key.
 
-use super::Failure;
-use clap::Args;
+use super::{Failure, print};
+use crate::access::narrow::Part;
+use crate::access::{Accesses, Asker, Grant, Refusal, Verdict};
+use crate::cache::key::{Keyed, Owner, write_key};
+use crate::cache::rules::Rules;
+use crate::config::load::load;
+use crate::config::{Access, Clients, Config, DirectoryConfig, DirectoryKind, Lifetimes, SearchAs};
+use crate::identity::{Identity, Principal};
+use crate::ldap::dn::Dn;
+use crate::ldap::envelope::write_envelope;
+use crate::ldap::filter::Filter;
+use crate::ldap::message::{Request, Scope, SearchRequest};
+use crate::ldap::{Envelope, MessageId, ResultCode};
+use clap::{Args, ValueEnum};
+use std::fmt::Write;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What `redial explain` takes.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The configuration file
     pub file: PathBuf,
+    /// The phone's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: IpAddr,
+    /// The name that the phone binds with, or "anonymous"
+    #[arg(long = "as", value_name = "NAME", default_value = ANONYMOUS)]
+    pub name: String,
+    /// Where the search begins
+    #[arg(long)]
+    pub base: String,
+    /// How deep it goes
+    #[arg(long, value_enum, default_value = "sub")]
+    pub scope: ScopeWord,
+    /// What it looks for
+    #[arg(long, default_value = "(objectClass=*)")]
+    pub filter: String,
+    /// Which attributes it wants, separated by commas; all where left out
+    #[arg(long, value_delimiter = ',')]
+    pub attributes: Vec<String>,
+    /// The most entries it wants, 0 for all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub size_limit: u32,
 }
 
-/// What a search would meet.
+/// The scope as ldapsearch writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScopeWord {
+    /// The base alone
+    Base,
+    /// Its children
+    One,
+    /// It and all below
+    Sub,
+}
+
+/// Prints the explanation to standard output.
 ///
 /// # Errors
-/// As [`Failure`] says.
-pub async fn run(_arguments: &Arguments) -> Result<(), Failure> {
-    Err(Failure::fault("not written yet"))
+/// When the configuration does not hold, or the filter is none. A search that would be refused is no failure.
+pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = load(&arguments.file).map_err(Failure::configuration)?.config;
+    let filter = Filter::parse(&arguments.filter).map_err(|error| Failure::configuration(format_args!("--filter: {error}")))?;
+    let request = SearchRequest {
+        base_object: arguments.base.clone(),
+        scope: arguments.scope.into(),
+        deref_aliases: 0,
+        size_limit: arguments.size_limit,
+        time_limit: 0,
+        types_only: false,
+        filter,
+        attributes: arguments.attributes.clone(),
+    };
+    print(&explain(&config, arguments.from, &arguments.name, &request)?)
+}
+
+/// The whole explanation.
+fn explain(config: &Config, from: IpAddr, name: &str, request: &SearchRequest) -> Result<String, Failure> {
+    let identity = identity(name);
+    let asker = Asker { peer: from, identity: &identity };
+    let mut text = String::new();
+    listeners(&mut text, config, from);
+    if request.base_object.is_empty() && request.scope == Scope::BaseObject {
+        text.push_str("The empty base with scope base is Redial's own rootDSE: answered to everybody.\n");
+        return Ok(text);
+    }
+
+    text.push_str("Access\n");
+    let accesses = Accesses::new(&config.accesses, &config.directories);
+    let verdict = accesses.decide(&asker, &request.base_object, request.scope);
+    let decides = config.accesses.iter().position(|access| is_decisive(access, config, &asker, request));
+    for (index, access) in config.accesses.iter().enumerate().take(decides.map_or(usize::MAX, |decides| decides + 1)) {
+        let why = if Some(index) == decides { "decides".to_owned() } else { why_not(access, config, &asker, request) };
+        line(&mut text, &format!("{}. {:?}", index + 1, access.name), &why);
+    }
+    let grant = match verdict {
+        Verdict::Refuse(Refusal { code, reason }) => {
+            line(&mut text, "refused", &format!("{code} {reason}"));
+            return Ok(text);
+        }
+        Verdict::Allow(grant) => grant,
+    };
+    let op = request.encode();
+    let mut frame = Vec::new();
+    write_envelope(&mut frame, MessageId::UNSOLICITED, &op, None);
+    let envelope = Envelope::parse(&frame).map_err(Failure::fault)?;
+    let Request::Search(search) = Request::parse(&envelope).map_err(Failure::configuration)? else {
+        return Err(Failure::fault("the search was not read as a search"));
+    };
+    let parts = grant.narrow(&search).map_err(Failure::fault)?;
+    if parts.is_empty() {
+        text.push_str("Nothing is sent: the filter can match nothing that this access shows. The answer is success without entries.\n");
+    }
+    for part in &parts {
+        sent(&mut text, config, part, &asker);
+    }
+
+    let mut key = Vec::new();
+    let principal = runs_as_client(config, &grant).then(|| identity.name());
+    let owner = Owner { access: grant.index(), principal };
+    let keyed = write_key(&mut key, owner, grant.directory(), &search, None);
+    cache(&mut text, config, &request.filter, (keyed == Keyed::Cacheable).then_some(&key));
+    Ok(text)
+}
+
+fn identity(name: &str) -> Identity {
+    if name == ANONYMOUS || name.is_empty() {
+        return Identity::Anonymous;
+    }
+    Identity::Bound(Arc::new(Principal { name: name.to_owned(), credentials: None, directory: None }))
+}
+
+/// Where the phone could connect.
+fn listeners(text: &mut String, config: &Config, from: IpAddr) {
+    text.push_str("Listeners\n");
+    for listener in &config.listeners {
+        let is_allowed = listener.networks.is_empty() || listener.networks.iter().any(|network| network.contains(&from.to_canonical()));
+        let why = if is_allowed { "lets that address connect" } else { "hangs up: that address is in none of its networks" };
+        line(text, &listener.address.to_string(), why);
+    }
+}
+
+/// Would this access decide, if it were the only one?
+fn is_decisive(access: &Access, config: &Config, asker: &Asker<'_>, request: &SearchRequest) -> bool {
+    let alone = Accesses::new(std::slice::from_ref(access), &config.directories);
+    match alone.decide(asker, &request.base_object, request.scope) {
+        Verdict::Allow(_) => true,
+        Verdict::Refuse(refusal) => refusal.code == ResultCode::NO_SUCH_OBJECT,
+    }
+}
+
+/// What keeps this access from deciding: it is asked again with all but one of its conditions lifted.
+fn why_not(access: &Access, config: &Config, asker: &Asker<'_>, request: &SearchRequest) -> String {
+    let everywhere = || vec![(String::new(), Dn::ROOT)];
+    let by_network = Access { clients: Clients::Any, bases: everywhere(), ..access.clone() };
+    let by_client = Access { networks: Vec::new(), bases: everywhere(), ..access.clone() };
+    let by_base = Access { networks: Vec::new(), clients: Clients::Any, ..access.clone() };
+    // Below any directory every access without bases of its own would decide.
+    let anywhere = config.directories.first().map_or("", |directory| &directory.base);
+    let elsewhere = SearchRequest { base_object: anywhere.to_owned(), ..request.clone() };
+    let mut reasons = Vec::new();
+    if !is_decisive(&by_network, config, asker, &elsewhere) {
+        reasons.push("the address is in none of its networks".to_owned());
+    }
+    if !is_decisive(&by_client, config, asker, &elsewhere) {
+        reasons.push(format!("it is for {}", whom(&access.clients)));
+    }
+    if !is_decisive(&by_base, config, asker, request) {
+        reasons.push("the base is neither below nor above its bases".to_owned());
+    }
+    format!("does not match: {}", reasons.join("; "))
+}
+
+fn whom(clients: &Clients) -> String {
+    match clients {
+        Clients::Any => "everybody".to_owned(),
+        Clients::Anonymous => "anonymous clients".to_owned(),
+        Clients::Bound => "clients that have bound".to_owned(),
+        Clients::Names(names) => names.join(", "),
+    }
+}
+
+/// What goes to one directory.
+fn sent(text: &mut String, config: &Config, part: &Part, asker: &Asker<'_>) {
+    let Some(directory) = config.directories.get(part.directory) else { return };
+    let request = &part.request;
+    let _ = writeln!(text, "Asked of directory.{} when it is not in the cache", directory.name);
+    answerers(text, directory, asker);
+    line(text, "base", &format!("{:?}", request.base_object));
+    line(text, "scope", scope_word(request.scope));
+    line(text, "filter", &request.filter.to_string());
+    line(text, "attributes", &if request.attributes.is_empty() { "all".to_owned() } else { request.attributes.join(", ") });
+    line(text, "size limit", &if request.size_limit == 0 { "none".to_owned() } else { request.size_limit.to_string() });
+}
+
+fn answerers(text: &mut String, directory: &DirectoryConfig, asker: &Asker<'_>) {
+    match &directory.kind {
+        DirectoryKind::Embedded { ldif } => line(text, "answered by", &format!("the entries of {}", ldif.display())),
+        DirectoryKind::Upstream(upstream) => {
+            let servers: Vec<&str> = upstream.servers.iter().map(|server| server.url.as_str()).collect();
+            line(text, "servers", &servers.join(", "));
+            let under = match (upstream.search_as, &upstream.service) {
+                (SearchAs::Service, Some(service)) => format!("the service account {}", service.bind_dn),
+                (SearchAs::Service, None) => "nobody".to_owned(),
+                (SearchAs::Client, _) if asker.identity.is_anonymous() => "refused: an anonymous client must bind first".to_owned(),
+                (SearchAs::Client, _) => format!("the client, {}, if that directory accepted its password", asker.identity.name()),
+            };
+            line(text, "under", &under);
+        }
+    }
+}
+
+/// Some answer of this grant comes from a directory that searches under the client's name, and so belongs to that client.
+fn runs_as_client(config: &Config, grant: &Grant<'_>) -> bool {
+    let searches_as_client = |directory: &DirectoryConfig| matches!(&directory.kind, DirectoryKind::Upstream(upstream) if upstream.search_as == SearchAs::Client);
+    match grant.directory() {
+        Some(directory) => config.directories.get(directory).is_none_or(searches_as_client),
+        None => config.directories.iter().any(searches_as_client),
+    }
+}
+
+fn cache(text: &mut String, config: &Config, filter: &Filter, key: Option<&Vec<u8>>) {
+    text.push_str("Cache\n");
+    let Some(key) = key else {
+        line(text, "kept", "no");
+        return;
+    };
+    let rules = Rules::new(&config.cache);
+    let rule = rules.fitting(filter).map_or_else(|| "none fits; [cache] holds".to_owned(), |rule| format!("{:?}", rule.name));
+    line(text, "rule", &rule);
+    let Lifetimes { ttl, empty_ttl, stale, refresh } = rules.lifetimes(filter);
+    let shown = |duration| humantime::format_duration(duration).to_string();
+    line(text, "fresh for", &format!("{}, and {} where nothing was found", shown(ttl), shown(empty_ttl)));
+    line(text, "stale for", &format!("{} more, while the directory fails or dawdles", shown(stale)));
+    if refresh < 1.0 {
+        line(text, "asked again", &format!("by a hit after {}", shown(std::time::Duration::from_secs(ttl.mul_f64(refresh).as_secs()))));
+    }
+    // The octets themselves: searches with the same line share an answer.
+    line(text, "key", &format!("\"{}\"", key.escape_ascii()));
+}
+
+fn scope_word(scope: Scope) -> &'static str {
+    match scope {
+        Scope::BaseObject => "base",
+        Scope::SingleLevel => "one",
+        Scope::WholeSubtree => "sub",
+    }
+}
+
+fn line(text: &mut String, what: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "  {what:<14} {value}");
+}
+
+impl From<ScopeWord> for Scope {
+    fn from(word: ScopeWord) -> Self {
+        match word {
+            ScopeWord::Base => Self::BaseObject,
+            ScopeWord::One => Self::SingleLevel,
+            ScopeWord::Sub => Self::WholeSubtree,
+        }
+    }
+}
+
+/// Who did not bind.
+const ANONYMOUS: &str = "anonymous";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::load_text;
+    use std::path::Path;
+
+    const CONFIG: &str = r#"
+        [[listener]]
+        address = "0.0.0.0:389"
+        networks = ["10.0.0.0/8"]
+
+        [directory.corp]
+        base = "DC=corp"
+        servers = ["ldaps://dc1.corp", "ldaps://dc2.corp"]
+        bind_dn = "CN=redial,DC=corp"
+        password_env = "PATH"
+
+        [directory.own]
+        base = "DC=own"
+        servers = ["ldaps://dc1.own"]
+        search_as = "client"
+
+        [[access]]
+        name = "elsewhere"
+        networks = ["192.0.2.0/24"]
+        clients = "bound"
+        bases = ["DC=own"]
+        attributes = ["*"]
+
+        [[access]]
+        name = "phones"
+        clients = "any"
+        bases = ["OU=Staff,DC=corp", "DC=own"]
+        attributes = ["cn", "mail"]
+        filter = "(!(hidden=TRUE))"
+        size_limit = 500
+
+        [[cache.rule]]
+        name = "type-ahead"
+        filter = "(cn=?*)"
+        ttl = "10m"
+    "#;
+
+    fn explained(from: &str, name: &str, base: &str, scope: Scope, filter: &str) -> String {
+        let config = load_text(CONFIG, Path::new(""), false).map_err(|rejected| rejected.to_string()).unwrap().config;
+        let request = SearchRequest {
+            base_object: base.to_owned(),
+            scope,
+            deref_aliases: 0,
+            size_limit: 0,
+            time_limit: 0,
+            types_only: false,
+            filter: Filter::parse(filter).unwrap(),
+            attributes: vec!["cn".to_owned(), "title".to_owned()],
+        };
+        explain(&config, from.parse().unwrap(), name, &request).unwrap()
+    }
+
+    fn sub(base: &str) -> String {
+        explained("10.1.2.3", ANONYMOUS, base, Scope::WholeSubtree, "(cn=smi*)")
+    }
+
+    #[track_caller]
+    fn says(text: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is missing:\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_whole_way_of_a_search_is_told() {
+        let text = sub("ou=staff,dc=corp");
+        says(
+            &text,
+            &[
+                "0.0.0.0:389    lets that address connect",
+                "1. \"elsewhere\" does not match: the address is in none of its networks; it is for clients that have bound; the base is",
+                "2. \"phones\"    decides",
+                "Asked of directory.corp",
+                "ldaps://dc1.corp, ldaps://dc2.corp",
+                "the service account CN=redial,DC=corp",
+                "(&(cn=smi*)(!(hidden=TRUE)))",
+                "attributes     cn\n",
+                "size limit     500",
+                "rule           \"type-ahead\"",
+                "fresh for      10m, and 30s where nothing was found",
+                "by a hit after 8m",
+                "ou=staff,dc=corp",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_search_that_means_the_same_has_the_same_key() {
+        let key = |text: String| text.lines().find(|line| line.starts_with("  key")).unwrap().to_owned();
+        assert_eq!(key(sub("ou=staff,dc=corp")), key(sub("OU=Staff, DC=corp")));
+        assert_ne!(key(sub("ou=staff,dc=corp")), key(sub("dc=own")));
+    }
+
+    #[test]
+    fn a_refusal_names_its_code() {
+        says(&sub("dc=nowhere"), &["insufficientAccessRights(50)", "2. \"phones\"    does not match: the base is neither"]);
+        says(&explained("10.1.2.3", ANONYMOUS, "nonsense", Scope::BaseObject, "(cn=x)"), &["invalidDNSyntax(34)"]);
+        says(&explained("10.1.2.3", ANONYMOUS, "DC=corp", Scope::BaseObject, "(cn=x)"), &["2. \"phones\"    decides", "noSuchObject(32)"]);
+    }
+
+    #[test]
+    fn only_the_condition_that_fails_is_blamed() {
+        let text = explained("10.1.2.3", "alice", "dc=own", Scope::WholeSubtree, "(cn=x)");
+        says(&text, &["1. \"elsewhere\" does not match: the address is in none of its networks\n", "the client, alice"]);
+        let text = explained("192.0.2.1", ANONYMOUS, "dc=own", Scope::WholeSubtree, "(cn=x)");
+        says(&text, &["does not match: it is for clients that have bound\n", "must bind first", "hangs up"]);
+    }
+
+    #[test]
+    fn what_can_match_nothing_is_not_sent() {
+        says(&explained("10.1.2.3", ANONYMOUS, "dc=own", Scope::WholeSubtree, "(salary>=1)"), &["Nothing is sent"]);
+    }
+
+    #[test]
+    fn the_root_dse_is_for_everybody() {
+        says(&explained("10.1.2.3", ANONYMOUS, "", Scope::BaseObject, "(objectClass=*)"), &["rootDSE"]);
+    }
 }
