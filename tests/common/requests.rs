@@ -6,10 +6,11 @@
     reason = "tests fail by panicking, and each of them uses its part of this"
 )]
 
-use redial::ldap::ber::{Reader, tag, write_boolean, write_constructed, write_element, write_integer};
+use redial::ldap::ber::{Reader, tag, write_constructed, write_element, write_integer};
 use redial::ldap::control::write_control;
 use redial::ldap::envelope::{op, write_envelope};
-use redial::ldap::message::LdapResult;
+use redial::ldap::filter::Filter;
+use redial::ldap::message::{LdapResult, Scope, SearchRequest};
 use redial::ldap::{Envelope, MessageId, oid};
 
 pub(crate) fn frame(message_id: u32, op: &[u8]) -> Vec<u8> {
@@ -51,35 +52,46 @@ pub(crate) fn sasl_bind(mechanism: &str) -> Vec<u8> {
 }
 
 pub(crate) fn search() -> Vec<u8> {
-    let mut out = Vec::new();
-    write_constructed(&mut out, op::SEARCH_REQUEST, |out| {
-        write_element(out, tag::OCTET_STRING, b"dc=contacts");
-        write_integer(out, tag::ENUMERATED, 2);
-        write_integer(out, tag::ENUMERATED, 0);
-        write_integer(out, tag::INTEGER, 0);
-        write_integer(out, tag::INTEGER, 0);
-        write_boolean(out, tag::BOOLEAN, false);
-        write_element(out, 0x87, b"objectClass");
-        write_constructed(out, tag::SEQUENCE, |_| {});
-    });
-    out
+    search_for("dc=contacts", "(objectClass=*)", &[])
+}
+
+pub(crate) fn search_for(base: &str, filter: &str, attributes: &[&str]) -> Vec<u8> {
+    SearchRequest {
+        base_object: base.to_owned(),
+        scope: Scope::WholeSubtree,
+        deref_aliases: 0,
+        size_limit: 0,
+        time_limit: 0,
+        types_only: false,
+        filter: Filter::parse(filter).unwrap(),
+        attributes: attributes.iter().map(|&attribute| attribute.to_owned()).collect(),
+    }
+    .encode()
 }
 
 pub(crate) fn compare() -> Vec<u8> {
+    compare_with("cn=a", "sn", "b")
+}
+
+pub(crate) fn compare_with(entry: &str, attribute: &str, value: &str) -> Vec<u8> {
     let mut out = Vec::new();
     write_constructed(&mut out, op::COMPARE_REQUEST, |out| {
-        write_element(out, tag::OCTET_STRING, b"cn=a");
+        write_element(out, tag::OCTET_STRING, entry.as_bytes());
         write_constructed(out, tag::SEQUENCE, |out| {
-            write_element(out, tag::OCTET_STRING, b"sn");
-            write_element(out, tag::OCTET_STRING, b"b");
+            write_element(out, tag::OCTET_STRING, attribute.as_bytes());
+            write_element(out, tag::OCTET_STRING, value.as_bytes());
         });
     });
     out
 }
 
 pub(crate) fn delete() -> Vec<u8> {
+    delete_of("cn=a")
+}
+
+pub(crate) fn delete_of(entry: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    write_element(&mut out, op::DELETE_REQUEST, b"cn=a");
+    write_element(&mut out, op::DELETE_REQUEST, entry.as_bytes());
     out
 }
 
@@ -123,4 +135,46 @@ pub(crate) fn said(out: &[u8]) -> Vec<(u32, u8, u32)> {
         said.push((envelope.message_id.number(), envelope.op_tag, result.code.0));
     }
     said
+}
+
+/// A response as one line: `2 done 0`, `1 entry cn=a,dc=corp cn=a`, `notice 52`.
+pub(crate) fn in_words(frame: &[u8]) -> String {
+    let envelope = Envelope::parse(frame).unwrap();
+    let id = envelope.message_id.number();
+    if envelope.op_tag == op::SEARCH_RESULT_ENTRY {
+        return format!("{id} entry {}", entry_in_words(envelope.op_content));
+    }
+    let code = LdapResult::parse(envelope.op_content).unwrap().code.0;
+    match envelope.op_tag {
+        op::SEARCH_RESULT_DONE => format!("{id} done {code}"),
+        op::BIND_RESPONSE => format!("{id} bind {code}"),
+        op::COMPARE_RESPONSE => format!("{id} compare {code}"),
+        op::DELETE_RESPONSE => format!("{id} delete {code}"),
+        op::EXTENDED_RESPONSE if id == 0 => format!("notice {code}"),
+        op::EXTENDED_RESPONSE => format!("{id} extended {code} {}", extended_value(envelope.op_content)).trim_end().to_owned(),
+        other => format!("{id} {other:#04x} {code}"),
+    }
+}
+
+fn entry_in_words(content: &[u8]) -> String {
+    let mut fields = Reader::new(content);
+    let mut words = vec![fields.text(tag::OCTET_STRING).unwrap().to_owned()];
+    let mut attributes = Reader::new(fields.expect(tag::SEQUENCE).unwrap().content);
+    while !attributes.is_empty() {
+        let mut attribute = Reader::new(attributes.expect(tag::SEQUENCE).unwrap().content);
+        let name = attribute.text(tag::OCTET_STRING).unwrap();
+        let mut values = Reader::new(attribute.expect(tag::SET).unwrap().content);
+        while !values.is_empty() {
+            words.push(format!("{name}={}", values.text(tag::OCTET_STRING).unwrap()));
+        }
+    }
+    words.join(" ")
+}
+
+fn extended_value(content: &[u8]) -> String {
+    let mut fields = Reader::new(content);
+    std::iter::from_fn(|| fields.element().ok())
+        .find(|field| field.tag == 0x8b)
+        .map(|field| String::from_utf8_lossy(field.content).into_owned())
+        .unwrap_or_default()
 }
