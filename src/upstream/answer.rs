@@ -103,15 +103,17 @@ impl Answer {
         if !(self.may_retry && error.is_retryable()) {
             return Err(error);
         }
-        if self.retry(Some(self.attempt.server())).await == Err(DirectoryError::Unavailable) {
-            self.may_retry = true;
-            self.retry(None).await.map_err(|_| error)?;
-        }
-        Ok(())
+        let retried = match self.retry(Some(self.attempt.server())).await {
+            Err(DirectoryError::Unavailable) => self.retry(None).await,
+            retried => retried,
+        };
+        retried.map_err(|_| error)
     }
 
     async fn retry(&mut self, except: Option<usize>) -> Result<(), DirectoryError> {
         self.may_retry = false;
+        // Or all who retry would wait for the places that they hold themselves.
+        self.attempt.release();
         (self.attempt, self.collect) = attempt(&self.upstream, &self.operation, except).await?;
         self.upstream.metrics.upstream_retried(self.upstream.index);
         Ok(())

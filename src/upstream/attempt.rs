@@ -15,7 +15,7 @@ pub(crate) struct Lease {
     /// The connection.
     pub(crate) connection: Connection,
     /// A place among the operations of the server.
-    pub(crate) _place: Option<OwnedSemaphorePermit>,
+    pub(crate) place: Option<OwnedSemaphorePermit>,
     /// The connection's one paged search.
     pub(crate) paging: Option<OwnedSemaphorePermit>,
 }
@@ -71,6 +71,11 @@ impl Attempt {
             _ => {}
         }
         Some(reply)
+    }
+
+    /// Gives back what only a running operation needs.
+    pub(crate) fn release(&mut self) {
+        drop((self.lease.place.take(), self.lease.paging.take()));
     }
 
     /// What the server announced.

@@ -77,7 +77,7 @@ impl Clients {
         };
         let paged = paged && bound.standing.capabilities().paging;
         let paging = if paged { Some(paging(&bound.connection, deadline).await?) } else { None };
-        Ok((bound.standing, Lease { connection: bound.connection, _place: None, paging }))
+        Ok((bound.standing, Lease { connection: bound.connection, place: None, paging }))
     }
 
     /// A server has accepted this name and password in a bind of the client's own: an earlier refusal is history.
@@ -92,6 +92,9 @@ impl Clients {
     }
 
     fn state(self: &Arc<Self>, servers: &Servers, credentials: &Arc<Credentials>, except: Option<usize>) -> Result<State, DirectoryError> {
+        if except.is_some_and(|except| servers.choose(&[except]).is_none()) {
+            return Err(DirectoryError::Unavailable);
+        }
         let now = Instant::now();
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|slot| slot.is_needed(now));

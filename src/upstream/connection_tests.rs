@@ -1,3 +1,5 @@
+//! Tests of one connection over an in-memory stream: the test is the controller.
+
 use super::*;
 use crate::directory::Done;
 use crate::ldap::control::write_control;

@@ -86,7 +86,7 @@ impl Pool {
                 }
             };
             let paging = if paged { Some(paging(&connection, deadline).await?) } else { None };
-            return Ok(Lease { connection, _place: Some(place), paging });
+            return Ok(Lease { connection, place: Some(place), paging });
         }
         // It accepts connections and drops them at once.
         Err(DirectoryError::Unavailable)
@@ -176,6 +176,8 @@ impl Pool {
     fn with_state<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.connections.retain(Connection::is_open);
+        // A connect that ended without a word of its own must not be waited for again.
+        state.connecting = state.connecting.take().filter(|connecting| connecting.peek().is_none());
         look(&mut state)
     }
 }
