@@ -202,7 +202,8 @@ impl Builder {
             kinds: Vec::new(),
             first_kinds: vec![0],
             attributes: Vec::new(),
-            by_type: HashMap::new(),
+            // Known even where no entry names its class.
+            by_type: HashMap::from([("objectclass".to_owned(), Vec::new())]),
             spellings: HashMap::new(),
         }
     }

@@ -137,7 +137,7 @@ impl Evaluation<'_> {
         find: impl Fn(&Column, &mut u64) -> Result<Option<Found>, TooMuchWork>,
     ) -> Result<Item, TooMuchWork> {
         let asked = Description::fold(attribute);
-        let Some(attributes) = self.store.attributes_of(&asked) else { return Ok(unknown(&asked)) };
+        let Some(attributes) = self.store.attributes_of(&asked) else { return Ok(Item::Undefined) };
         // A type that is known, but not with these options, is false for everybody.
         let (mut columns, mut defined) = (0, 0);
         for (_, attribute) in attributes {
@@ -167,11 +167,6 @@ impl Evaluation<'_> {
     pub(super) fn spend(&mut self, octets: u64) -> Result<(), TooMuchWork> {
         spend(&mut self.left, octets)
     }
-}
-
-/// objectClass is known even where no entry names its class.
-fn unknown(asked: &Description) -> Item {
-    if asked.kind == "objectclass" { Item::Defined } else { Item::Undefined }
 }
 
 fn spend(left: &mut u64, octets: u64) -> Result<(), TooMuchWork> {

@@ -20,9 +20,11 @@ pub(super) fn add(evaluation: &mut Evaluation<'_>, asked: &Extensible, entries: 
     }
     let description = asked.attribute.as_deref().map(Description::fold);
     let store = evaluation.store;
-    let mut item = Item::Undefined;
+    let candidates = candidates(store, description.as_ref());
+    // A type that is known, but not with these options, is false for everybody.
+    let mut item = if candidates.as_ref().is_some_and(Vec::is_empty) { Item::Defined } else { Item::Undefined };
     let mut found = evaluation.nobody()?;
-    for (kind, attribute) in candidates(store, description.as_ref()) {
+    for (kind, attribute) in candidates.unwrap_or_default() {
         if rule.fits(&attribute.column) {
             item = Item::Defined;
             rule.add(evaluation, kind, &attribute.column, &asked.value, &mut found)?;
@@ -35,10 +37,11 @@ pub(super) fn add(evaluation: &mut Evaluation<'_>, asked: &Extensible, entries: 
     Ok(item)
 }
 
-fn candidates<'a>(store: &'a Store, asked: Option<&Description>) -> Vec<(u16, &'a Attribute)> {
+/// The attributes that are asked about; `None` for an unknown type.
+fn candidates<'a>(store: &'a Store, asked: Option<&Description>) -> Option<Vec<(u16, &'a Attribute)>> {
     match asked {
-        Some(asked) => store.attributes_of(asked).map(Iterator::collect).unwrap_or_default(),
-        None => (0..).zip(&store.attributes).collect(),
+        Some(asked) => Some(store.attributes_of(asked)?.collect()),
+        None => Some((0..).zip(&store.attributes).collect()),
     }
 }
 

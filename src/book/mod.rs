@@ -165,4 +165,6 @@ impl Book {
 const WORK_LIMIT: u64 = 32 << 20;
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

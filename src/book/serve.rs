@@ -140,3 +140,129 @@ const WORK_AT_ONCE: u64 = 2 << 20;
 const PIECE: usize = 64 << 10;
 /// Replies that may wait for a slow reader.
 const REPLIES_WAITING: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::book::Entry;
+    use crate::book::tests::{decode, request};
+    use crate::directory::RunAs;
+    use crate::ldap::control::write_control;
+    use crate::ldap::dn::Dn;
+    use crate::ldap::message::{Scope, WriteKind};
+    use crate::secret::Secret;
+    use std::time::Duration;
+
+    /// A book whose whole is many pieces.
+    fn crowd(people: u32) -> Book {
+        let person =
+            |number: u32| Entry::new(format!("cn=Person {number:05},dc=a")).with("objectClass", "person").with("sn", "x".repeat(200));
+        let entries: Vec<_> = std::iter::once(Entry::new("dc=a").with("dc", "a")).chain((0..people).map(person)).collect();
+        Book::from_entries(&Dn::parse("dc=a").unwrap(), &entries).unwrap()
+    }
+
+    fn search(filter: &str, entries_wanted: Option<u32>) -> Operation {
+        let request = Arc::new(request("dc=a", Scope::WholeSubtree, filter, &[]));
+        operation(Asked::Search { op: Bytes::new(), request, entries_wanted })
+    }
+
+    fn operation(request: Asked) -> Operation {
+        Operation { run_as: RunAs::Service, request, controls: None, deadline: Instant::now() + Duration::from_secs(10) }
+    }
+
+    async fn collect(mut replies: Replies) -> (Vec<String>, Result<ResultCode, DirectoryError>) {
+        let mut names = Vec::new();
+        loop {
+            match replies.next().await.expect("a stream ends in Done or an error") {
+                Ok(Reply::Entry(entry)) => names.push(decode(&entry).0),
+                Ok(Reply::Intermediate(_)) => {}
+                Ok(Reply::Done(done)) => return (names, Ok(done.code)),
+                Err(error) => return (names, Err(error)),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_answer_is_ready_at_once() {
+        let replies = crowd(10).run(search("(sn=x*)", None)).await.unwrap();
+        assert!(matches!(replies, Replies::Ready(_)));
+        let (names, code) = collect(replies).await;
+        assert_eq!((names.len(), code), (10, Ok(ResultCode::SUCCESS)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_answer_arrives_whole_and_in_order() {
+        let replies = crowd(3000).run(search("(sn=x*)", None)).await.unwrap();
+        assert!(matches!(replies, Replies::Arriving(_)));
+        let (names, code) = collect(replies).await;
+        assert_eq!((names.len(), code), (3000, Ok(ResultCode::SUCCESS)));
+        assert!(names.is_sorted());
+        let (names, code) = collect(crowd(3000).run(search("(sn=x*)", Some(2000))).await.unwrap()).await;
+        assert_eq!((names.len(), code), (2000, Ok(ResultCode::SIZE_LIMIT_EXCEEDED)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_reads_ends_at_its_deadline_and_says_why() {
+        let replies = crowd(3000).run(search("(sn=x*)", None)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let (names, end) = collect(replies).await;
+        assert_eq!(end, Err(DirectoryError::TimedOut));
+        assert!(names.len() < REPLIES_WAITING);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_abandoned_answer_is_not_put_together() {
+        let book = crowd(3000);
+        drop(book.run(search("(sn=x*)", None)).await.unwrap());
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(Arc::strong_count(&book.store), 1);
+    }
+
+    #[tokio::test]
+    async fn much_work_is_done_aside_with_the_same_result() {
+        let filter = format!("(&{}(cn=person 00007))", "(cn=*e*0*)".repeat(10));
+        let book = crowd(3000);
+        assert!(book.search_within(&request("dc=a", Scope::WholeSubtree, &filter, &[]), None, WORK_AT_ONCE).is_none());
+        let (names, code) = collect(book.run(search(&filter, None)).await.unwrap()).await;
+        assert_eq!((names, code), (vec!["cn=Person 00007,dc=a".to_owned()], Ok(ResultCode::SUCCESS)));
+    }
+
+    #[tokio::test]
+    async fn too_much_work_is_refused() {
+        let filter = format!("(|{})", "(cn=*e*0*)".repeat(200));
+        let (names, code) = collect(crowd(3000).run(search(&filter, None)).await.unwrap()).await;
+        assert_eq!((names.len(), code), (0, Ok(ResultCode::ADMIN_LIMIT_EXCEEDED)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_critical_control_that_is_not_carried_out_is_refused() {
+        for (control, critical, code) in [
+            (oid::SORT_REQUEST, true, ResultCode::UNAVAILABLE_CRITICAL_EXTENSION),
+            (oid::SORT_REQUEST, false, ResultCode::SUCCESS),
+            (oid::MANAGE_DSA_IT, true, ResultCode::SUCCESS),
+            (oid::DOMAIN_SCOPE, true, ResultCode::SUCCESS),
+        ] {
+            let mut controls = Vec::new();
+            write_control(&mut controls, control, critical, None);
+            let asked = Operation { controls: Some(controls.into()), ..search("(dc=a)", None) };
+            assert_eq!(collect(crowd(1).run(asked).await.unwrap()).await.1, Ok(code), "{control}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn compare_is_answered_and_binds_and_writes_are_not() {
+        let book = crowd(1);
+        let compare = Asked::Compare { op: Bytes::new(), entry: "dc=a".to_owned(), attribute: "dc".to_owned(), value: b"A".to_vec() };
+        assert_eq!(collect(book.run(operation(compare)).await.unwrap()).await.1, Ok(ResultCode::COMPARE_TRUE));
+        for asked in [
+            Asked::Bind { name: "dc=a".to_owned(), password: Secret::new(b"x") },
+            Asked::Write { op: Bytes::new(), kind: WriteKind::Delete },
+            Asked::Extended { op: Bytes::new() },
+        ] {
+            assert_eq!(book.run(operation(asked)).await.unwrap_err(), DirectoryError::NotSupported);
+        }
+        assert!(book.is_available());
+    }
+}

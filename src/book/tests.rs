@@ -53,7 +53,7 @@ fn staff() -> Book {
     Book::from_ldif(STAFF, &name("dc=example,dc=com")).unwrap()
 }
 
-fn request(base: &str, scope: Scope, filter: &str, attributes: &[&str]) -> SearchRequest {
+pub(super) fn request(base: &str, scope: Scope, filter: &str, attributes: &[&str]) -> SearchRequest {
     SearchRequest {
         base_object: base.to_owned(),
         scope,
@@ -66,10 +66,10 @@ fn request(base: &str, scope: Scope, filter: &str, attributes: &[&str]) -> Searc
     }
 }
 
-type Attributes = Vec<(String, Vec<String>)>;
+pub(super) type Attributes = Vec<(String, Vec<String>)>;
 
 /// Takes a SearchResultEntry apart.
-fn decode(entry: &[u8]) -> (String, Attributes) {
+pub(super) fn decode(entry: &[u8]) -> (String, Attributes) {
     let mut whole = Reader::new(entry);
     let mut parts = Reader::new(whole.expect(op::SEARCH_RESULT_ENTRY).unwrap().content);
     whole.finish().unwrap();
@@ -397,4 +397,13 @@ fn in_the_root_every_attribute_is_a_user_attribute() {
     assert_eq!((dn.as_str(), kinds(&attributes)), ("", vec!["supportedLDAPVersion", "subschemaSubentry", "namingContexts"]));
     let one = book.search(&request("", Scope::BaseObject, "(objectClass=*)", &["namingcontexts"]), None).next().unwrap();
     assert_eq!(kinds(&decode(&one).1), ["namingContexts"]);
+}
+
+#[test]
+fn a_class_is_known_even_where_no_entry_names_its_own() {
+    let book = Book::from_entries(&name("dc=a"), &[Entry::new("dc=a").with("dc", "a")]).unwrap();
+    for filter in ["(objectClass=*)", "(!(objectClass=x))", "(!(objectClass:=x))"] {
+        assert_eq!(book.search(&request("dc=a", Scope::BaseObject, filter, &[]), None).count(), 1, "{filter}");
+    }
+    assert_eq!(book.compare("dc=a", "objectClass", b"x").code, ResultCode::NO_SUCH_ATTRIBUTE);
 }
