@@ -38,6 +38,8 @@
 
 pub mod cli;
 
+pub mod proxy;
+
 pub mod admin;
 pub mod downstream;
 

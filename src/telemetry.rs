@@ -1,7 +1,6 @@
 //! Logs: `tracing` to standard error, as text or as JSON lines.
 //!
-//! Whoever logs takes the field's name from [`field`], so that one thing has one name in all lines. The level comes from `--log`, else from
-//! `RUST_LOG`, else it is `info`. DNs, filters and names are logged at `debug` only, secrets never.
+//! The level comes from `--log`, else from `RUST_LOG`, else it is `info`. DNs, filters and names are logged at `debug` only, secrets never.
 
 use std::io::{IsTerminal, stderr};
 use thiserror::Error;
@@ -9,28 +8,6 @@ use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
-
-/// The target of the one `debug` event that the pipeline makes of each operation, with the fields [`field::OPERATION`],
-/// [`field::SERVED`], [`field::CODE`], [`field::ENTRIES`], [`field::TOOK_US`], and for a search [`field::BASE`] and [`field::FILTER`].
-pub const OPERATION_TARGET: &str = "redial::operation";
-
-/// The names of fields.
-pub mod field {
-    /// The kind of operation.
-    pub const OPERATION: &str = "operation";
-    /// Where its answer came from.
-    pub const SERVED: &str = "served";
-    /// Its result code's name.
-    pub const CODE: &str = "code";
-    /// Entries in the answer.
-    pub const ENTRIES: &str = "entries";
-    /// How long it took, in microseconds.
-    pub const TOOK_US: &str = "took_us";
-    /// A search's baseObject.
-    pub const BASE: &str = "base";
-    /// A search's filter (RFC 4515).
-    pub const FILTER: &str = "filter";
-}
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -132,8 +132,9 @@ impl Store {
         usize::try_from(self.capacity / 100).unwrap_or(usize::MAX)
     }
 
-    /// Answers and octets held, approximately: what expired or was outdated counts until it is swept.
+    /// Answers and octets held. The sweeping that is due is done first; what a write has outdated counts until it expires.
     pub fn holds(&self) -> (u64, u64) {
+        self.kept.run_pending_tasks();
         (self.kept.entry_count(), self.kept.weighted_size())
     }
 }

@@ -1,8 +1,17 @@
-//! `redial serve`: Runs the proxy.
+//! `redial serve`: the proxy, from a configuration file to its orderly end.
 
 use super::Failure;
+use crate::config::Config;
+use crate::config::load::load;
+use crate::metrics::Metrics;
+use crate::proxy::Proxy;
+use crate::telemetry::{self, Format};
 use clap::Args;
-use std::path::PathBuf;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
 
 /// What `redial serve` takes.
 #[derive(Debug, Args)]
@@ -10,12 +19,83 @@ pub struct Arguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// What is logged, to standard error: `info`, `debug`, `info,redial::upstream=debug` [default: RUST_LOG, else info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+    /// Log JSON lines
+    #[arg(long)]
+    pub log_json: bool,
 }
 
-/// Runs the proxy.
+/// Runs the proxy until SIGTERM or SIGINT, then lets operations in flight end.
 ///
 /// # Errors
-/// As [`Failure`] says.
-pub async fn run(_arguments: &Arguments) -> Result<(), Failure> {
-    Err(Failure::fault("not written yet"))
+/// [`Failure::Configuration`] where the file, or an address in it, is bad; [`Failure::Fault`] when a part of the proxy dies.
+pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let format = if arguments.log_json { Format::Json } else { Format::Text };
+    telemetry::begin(arguments.log.as_deref(), format).map_err(Failure::configuration)?;
+    // Listened for before anything is served, so that a signal that comes early is not lost.
+    let stop = StopSignal::listen()?;
+    let proxy = Proxy::start(read(&arguments.config)?).await.map_err(Failure::configuration)?;
+    if let Some(address) = proxy.admin_address() {
+        info!(%address, "admin address");
+    }
+    info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    run_until(stop, proxy).await
+}
+
+/// The configuration; its warnings go to the log.
+pub(super) fn read(file: &Path) -> Result<Config, Failure> {
+    let loaded = load(file).map_err(|rejected| Failure::configuration(format_args!("{}:\n{rejected}", file.display())))?;
+    for warning in loaded.warnings {
+        warn!("{warning}");
+    }
+    Ok(loaded.config)
+}
+
+/// Serves until the signal comes, then drains. A part that dies ends all of it: a supervisor starts it anew, where a proxy without its listener
+/// would only look alive.
+pub(super) async fn run_until(mut stop: StopSignal, mut proxy: Proxy) -> Result<(), Failure> {
+    count_panics(Arc::clone(proxy.metrics()));
+    tokio::select! {
+        name = stop.received() => info!(signal = name, "stopping"),
+        why = proxy.died() => return Err(Failure::fault(why)),
+    }
+    tokio::select! {
+        () = proxy.stop() => info!("stopped"),
+        name = stop.received() => warn!(signal = name, "stopped at once"),
+    }
+    Ok(())
+}
+
+/// A panic ends one connection and not the process, so somebody must count it.
+fn count_panics(metrics: Arc<Metrics>) {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        metrics.panicked();
+        report(panic);
+    }));
+}
+
+/// SIGTERM, from a supervisor, or SIGINT, from a keyboard.
+#[derive(Debug)]
+pub(super) struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    /// From now on these signals do not end the process.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::fault(format_args!("signals cannot be listened for: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// The next one's name. Cancel safe.
+    async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
