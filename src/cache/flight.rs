@@ -226,7 +226,7 @@ mod tests {
 
     fn flights() -> Flights {
         // The hundredth that is kept: 1,000 octets.
-        Flights::new(Arc::new(Store::new(100_000, 1)))
+        Flights::new(Arc::new(Store::new(100_000, 1, Duration::from_secs(2_000))))
     }
 
     async fn join(flights: &Flights, directory: &Arc<Scripted>) -> Fetched {

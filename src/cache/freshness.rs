@@ -56,11 +56,11 @@ impl Deadlines {
             Freshness::Expired
         }
     }
+}
 
-    /// From `now` until it may never be served again.
-    pub fn remaining(&self, now: Instant) -> Duration {
-        self.stale_until.saturating_duration_since(now)
-    }
+/// How long after it came any answer with these lifetimes may still be served.
+pub fn longest(lifetimes: &Lifetimes) -> Duration {
+    lifetimes.ttl.max(lifetimes.empty_ttl).min(LONGEST) + lifetimes.stale.min(LONGEST)
 }
 
 /// The part of a TTL that jitter takes off at most.
@@ -126,8 +126,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_outlives_the_longest_of_its_times() {
+        assert_eq!(longest(&LIFETIMES), Duration::from_secs(86_700));
+        assert_eq!(longest(&Lifetimes { ttl: Duration::ZERO, ..LIFETIMES }), Duration::from_secs(86_430));
+    }
+
+    #[test]
     fn absurd_lifetimes_overflow_nothing() {
         let lifetimes = Lifetimes { ttl: Duration::MAX, stale: Duration::MAX, ..LIFETIMES };
         assert_eq!(judged_after(&lifetimes, true, 0.0, 1_000_000), Freshness::Fresh);
+        assert_eq!(longest(&lifetimes), 2 * LONGEST);
     }
 }

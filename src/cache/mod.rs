@@ -43,8 +43,9 @@ pub struct SearchCache {
 impl SearchCache {
     /// An empty cache for that many directories.
     pub fn new(config: &config::Cache, directories: usize) -> Self {
-        let store = Arc::new(Store::new(config.capacity, directories));
-        Self { flights: Flights::new(Arc::clone(&store)), store, rules: Rules::new(config) }
+        let rules = Rules::new(config);
+        let store = Arc::new(Store::new(config.capacity, directories, rules.longest()));
+        Self { flights: Flights::new(Arc::clone(&store)), store, rules }
     }
 
     /// What is known under `key`. No allocation, no waiting.

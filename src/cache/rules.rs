@@ -4,8 +4,10 @@
 //! `(cn=*smi*)` nor `(cn=smith)`. Structure and order of branches must be the same; attribute names and literal values compare without case.
 //! Asked when an answer is stored, never for a hit.
 
+use super::freshness;
 use crate::config::{self, Lifetimes};
 use crate::ldap::filter::{Assertion, Filter};
+use std::time::Duration;
 
 /// The configured rules and what holds where none fits.
 #[derive(Debug)]
@@ -23,6 +25,12 @@ impl Rules {
     /// The lifetimes for answers to `filter`.
     pub fn lifetimes(&self, filter: &Filter) -> Lifetimes {
         self.fitting(filter).map_or(self.defaults, |rule| rule.lifetimes)
+    }
+
+    /// How long after it came any answer may still be served.
+    pub fn longest(&self) -> Duration {
+        let others = self.rules.iter().map(|rule| freshness::longest(&rule.lifetimes));
+        others.fold(freshness::longest(&self.defaults), Duration::max)
     }
 
     /// The first rule whose template fits.
@@ -89,7 +97,6 @@ const ANY_VALUE: &[u8] = b"?";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn lifetimes(seconds: u64) -> Lifetimes {
         Lifetimes { ttl: Duration::from_secs(seconds), empty_ttl: Duration::ZERO, stale: Duration::ZERO, refresh: 1.0 }
@@ -144,5 +151,10 @@ mod tests {
         let rules = rules(&["(cn=smith)", "(cn=?)", "(cn=jones)"]);
         let ttl = |filter: &str| rules.lifetimes(&Filter::parse(filter).unwrap()).ttl.as_secs();
         assert_eq!((ttl("(cn=smith)"), ttl("(cn=jones)"), ttl("(sn=x)")), (1, 2, 0));
+    }
+
+    #[test]
+    fn the_longest_of_all_lifetimes_is_known() {
+        assert_eq!(rules(&["(cn=a)", "(cn=b)"]).longest().as_secs(), 2);
     }
 }

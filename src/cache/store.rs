@@ -2,12 +2,11 @@
 //!
 //! An invalidation does not look for entries: it moves the directory's generation, and what was asked for before is not found any more. That
 //! takes the same short time however much is kept, and no fill in flight can bring an outdated answer back. The deadlines stored with an
-//! answer decide how good it is; the expiry of the map underneath only frees memory.
+//! answer decide how good it is; the expiry of the map underneath only frees memory, by a clock of its own.
 
 use super::answer::Answer;
 use super::freshness::{Deadlines, Freshness};
 use crate::config::Lifetimes;
-use moka::Expiry;
 use moka::sync::Cache;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,17 +52,17 @@ struct Kept {
     stored_at: Instant,
     /// From when on the next asker is told to refresh, in milliseconds after `stored_at`.
     refresh_from: AtomicU64,
-    /// From storing to the last moment when it may be served.
-    lifetime: Duration,
 }
 
 impl Store {
-    /// Holds up to `capacity` octets of answers from that many directories.
-    pub fn new(capacity: u64, directories: usize) -> Self {
+    /// Holds up to `capacity` octets of answers from that many directories. After `longest` no answer may be served any more, whatever its
+    /// own deadlines, so its memory is freed.
+    pub fn new(capacity: u64, directories: usize, longest: Duration) -> Self {
         let kept = Cache::<Box<[u8]>, Arc<Kept>>::builder()
             .max_capacity(capacity)
             .weigher(|key, kept| weight(key, kept))
-            .expire_after(EndOfLifetime)
+            // One expiry for all: an expiry per entry would make the map's housekeeping, which some hits do, allocate.
+            .time_to_live(longest)
             .build_with_hasher(foldhash::quality::RandomState::default());
         let histories = std::iter::repeat_with(AtomicU64::default).take(directories).collect();
         Self { kept, histories, history: AtomicU64::default(), capacity }
@@ -106,16 +105,11 @@ impl Store {
             return false;
         }
         let Some(deadlines) = Deadlines::new(lifetimes, answer.entry_count() > 0, jitter, now) else { return false };
-        let kept = Kept {
-            answer: Arc::clone(answer),
-            generation,
-            deadlines,
-            stored_at: now,
-            refresh_from: AtomicU64::default(),
-            lifetime: deadlines.remaining(now),
-        };
+        let kept = Kept { answer: Arc::clone(answer), generation, deadlines, stored_at: now, refresh_from: AtomicU64::default() };
         // A write between the question above and this line does no harm: the generation is asked again at each look-up.
         self.kept.insert(key.into(), Arc::new(kept));
+        // The map counts the new entry, and makes room for it, in its housekeeping: now, and not in somebody's hit.
+        self.kept.run_pending_tasks();
         true
     }
 
@@ -149,19 +143,6 @@ impl Kept {
     }
 }
 
-/// Frees an entry's memory when it may not be served any more, by a clock of its own.
-struct EndOfLifetime;
-
-impl Expiry<Box<[u8]>, Arc<Kept>> for EndOfLifetime {
-    fn expire_after_create(&self, _: &Box<[u8]>, kept: &Arc<Kept>, _: std::time::Instant) -> Option<Duration> {
-        Some(kept.lifetime)
-    }
-
-    fn expire_after_update(&self, _: &Box<[u8]>, kept: &Arc<Kept>, _: std::time::Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(kept.lifetime)
-    }
-}
-
 fn weight(key: &[u8], kept: &Kept) -> u32 {
     u32::try_from(key.len() + kept.answer.weight() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
 }
@@ -191,7 +172,7 @@ mod tests {
     }
 
     fn store() -> Store {
-        Store::new(1 << 20, 2)
+        Store::new(1 << 20, 2, seconds(2_000))
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -269,7 +250,7 @@ mod tests {
 
     #[test]
     fn more_than_a_hundredth_of_the_capacity_is_not_kept() {
-        let (store, now) = (Store::new(1_000_000, 1), Instant::now());
+        let (store, now) = (Store::new(1_000_000, 1, seconds(2_000)), Instant::now());
         assert!(!store.insert(b"large", &answer(10_000), store.generation(Some(0)), &LIFETIMES, 0.0, now));
         assert!(store.insert(b"small", &answer(9_000), store.generation(Some(0)), &LIFETIMES, 0.0, now));
     }
@@ -285,11 +266,10 @@ mod tests {
 
     #[test]
     fn the_capacity_counts_octets_and_holds() {
-        let (store, now) = (Store::new(200_000, 1), Instant::now());
+        let (store, now) = (Store::new(200_000, 1, seconds(2_000)), Instant::now());
         for number in 0u32..2_000 {
             store.insert(&number.to_be_bytes(), &answer(1_000), store.generation(Some(0)), &LIFETIMES, 0.0, now);
         }
-        store.kept.run_pending_tasks();
         let (entries, octets) = store.holds();
         assert!(octets <= 200_000, "{octets} octets");
         assert!((50..200).contains(&entries), "{entries} entries");

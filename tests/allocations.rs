@@ -1,0 +1,110 @@
+//! A hit allocates nothing: neither deciding, nor the key, nor the look-up, nor writing the answer.
+
+#![expect(clippy::unwrap_used, reason = "a test's helper fails the test")]
+
+use allocation_counter::measure;
+use redial::access::{Accesses, Asker, Verdict};
+use redial::cache::answer::{Answer, AnswerBuilder};
+use redial::cache::key::{Keyed, Owner, write_key};
+use redial::cache::store::{Lookup, Store};
+use redial::config::{Access, Clients, DirectoryConfig, DirectoryKind, Lifetimes};
+use redial::identity::Identity;
+use redial::ldap::dn::Dn;
+use redial::ldap::envelope::{op, write_envelope};
+use redial::ldap::filter::Filter;
+use redial::ldap::message::{Request, Scope, SearchRequest};
+use redial::ldap::response::{write_entry_op, write_result_op};
+use redial::ldap::{Envelope, MessageId, ResultCode};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const STAFF: &str = "OU=Staff,DC=corp,DC=example";
+
+#[test]
+fn a_hit_allocates_nothing() {
+    let frame = frame();
+    let accesses = accesses();
+    let store = Store::new(256 << 20, 1, Duration::from_secs(600));
+    let now = Instant::now();
+    let (mut key, mut out) = (Vec::with_capacity(4096), Vec::with_capacity(1 << 16));
+
+    let serve = |key: &mut Vec<u8>, out: &mut Vec<u8>| -> bool {
+        key.clear();
+        out.clear();
+        let envelope = Envelope::parse(&frame).unwrap();
+        let Request::Search(search) = Request::parse(&envelope).unwrap() else { return false };
+        let asker = Asker { peer: "10.20.1.2".parse().unwrap(), identity: &Identity::Anonymous };
+        let Verdict::Allow(grant) = accesses.decide(&asker, search.base_object, search.scope) else { return false };
+        let owner = Owner { access: grant.index(), principal: None };
+        assert_eq!(write_key(key, owner, grant.directory(), &search, envelope.controls), Keyed::Cacheable);
+        let Lookup::Fresh(answer) = store.look_up(key, now) else { return false };
+        answer.write(envelope.message_id, out);
+        true
+    };
+
+    assert!(!serve(&mut key, &mut out), "nothing is kept yet");
+    assert!(store.insert(&key, &answer(), store.generation(Some(0)), &LIFETIMES, 0.5, now));
+    assert!(serve(&mut key, &mut out));
+    // Many, since the map underneath does its housekeeping in some of the look-ups.
+    let mut served = 0;
+    let counted = measure(|| served = (0..10_000).filter(|_| serve(&mut key, &mut out)).count());
+    assert_eq!((served, counted.count_total), (10_000, 0));
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(measure(|| drop(std::hint::black_box(Box::new(1)))).count_total, 1);
+}
+
+fn frame() -> Vec<u8> {
+    let request = SearchRequest {
+        base_object: STAFF.to_lowercase(),
+        scope: Scope::WholeSubtree,
+        deref_aliases: 0,
+        size_limit: 50,
+        time_limit: 0,
+        types_only: false,
+        filter: Filter::parse("(|(cn=smi*)(sn=smi*)(!(givenName:caseExactMatch:=Smith)))").unwrap(),
+        attributes: ["cn", "sn", "givenName", "telephoneNumber", "mobile", "ipPhone"].map(str::to_owned).to_vec(),
+    };
+    let mut frame = Vec::new();
+    write_envelope(&mut frame, MessageId::new(7).unwrap(), &request.encode(), None);
+    frame
+}
+
+fn accesses() -> Accesses {
+    let access = Access {
+        name: "phones".to_owned(),
+        networks: vec!["10.20.0.0/16".parse().unwrap()],
+        clients: Clients::Anonymous,
+        bases: vec![(STAFF.to_owned(), Dn::parse(STAFF).unwrap())],
+        attributes: Some(["cn".to_owned(), "sn".to_owned()].into()),
+        filter: Some(Filter::parse("(objectClass=person)").unwrap()),
+        size_limit: Some(500),
+    };
+    let base = "DC=corp,DC=example";
+    let directory = DirectoryConfig {
+        name: "corp".to_owned(),
+        base: base.to_owned(),
+        base_dn: Dn::parse(base).unwrap(),
+        kind: DirectoryKind::Embedded { ldif: "phonebook.ldif".into() },
+    };
+    Accesses::new(&[access], &[directory])
+}
+
+fn answer() -> Arc<Answer> {
+    let mut builder = AnswerBuilder::default();
+    for number in 0..10 {
+        let mut octets = Vec::new();
+        let name = format!("CN=Person {number},{STAFF}");
+        write_entry_op(&mut octets, &name, [("cn", [name.as_bytes()]), ("sn", [b"Person".as_slice()])]);
+        builder.push_entry(&octets);
+    }
+    let mut done = Vec::new();
+    write_result_op(&mut done, op::SEARCH_RESULT_DONE, ResultCode::SUCCESS, "", "");
+    Arc::new(builder.finish(ResultCode::SUCCESS, &done))
+}
+
+const LIFETIMES: Lifetimes =
+    Lifetimes { ttl: Duration::from_secs(300), empty_ttl: Duration::from_secs(30), stale: Duration::from_secs(300), refresh: 0.8 };
