@@ -1,3 +1,4 @@
+#!/bin/bash
 # Sourced by `samba` and `slapd`: what both need to run a server for as long as somebody holds their standard input open.
 #
 # Whoever starts a server keeps the other end of its standard input. When that process ends, however it ends, the pipe closes and the
@@ -16,7 +17,8 @@ say() { echo "$(basename "$0"): $*" >&2; }
 
 # hold FILE: waits until nobody else holds it. The server inherits the lock, so that it is free again only when the server is gone.
 hold() {
-  exec 9>"$1"
+  [ -e "$1" ] || (umask 0 && : >"$1")
+  exec 9<"$1"
   flock -w 300 9 || { say "somebody else has held $1 for five minutes"; exit 1; }
 }
 
