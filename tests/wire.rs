@@ -71,7 +71,7 @@ fn describe(octets: &[u8]) -> Vec<String> {
             lines.push(format!("attributes {}", search.attributes.join(" ")).trim_end().to_owned());
         }
         Ok(Request::Extended(extended)) => {
-            let value = extended.value.map_or("no value".to_owned(), |value| format!("{} octets", value.len()));
+            let value = extended.value.map_or_else(|| "no value".to_owned(), |value| format!("{} octets", value.len()));
             lines.push(format!("extended {} {value}", extended.name));
         }
         Ok(Request::Abandon(message_id)) => lines.push(format!("abandon {}", message_id.number())),

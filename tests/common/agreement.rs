@@ -9,13 +9,13 @@ use redial::ldap::filter::{Assertion, Extensible, Filter, Substrings};
 use redial::ldap::message::{Authentication, Request, Scope, Search, SearchRequest, Write, WriteKind};
 
 /// The message as rasn reads it, if it does.
-pub fn decode(frame: &[u8]) -> Option<LdapMessage> {
+pub(crate) fn decode(frame: &[u8]) -> Option<LdapMessage> {
     let (message, rest) = rasn::ber::decode_with_remainder::<LdapMessage>(frame).ok()?;
     rest.is_empty().then_some(message)
 }
 
 /// Checks that every field is the same where both decoders take the request; says whether both did.
-pub fn check(frame: &[u8]) -> bool {
+pub(crate) fn check(frame: &[u8]) -> bool {
     let Ok(envelope) = Envelope::parse(frame) else { return false };
     let Ok(request) = Request::parse(&envelope) else { return false };
     let Ok(controls) = parse_controls(envelope.controls) else { return false };

@@ -12,7 +12,7 @@ use redial::ldap::filter::{Assertion, Extensible, Filter, Substrings};
 use redial::ldap::message::{Scope, SearchRequest};
 
 /// A filter whose attribute descriptions have the characters that they may have.
-pub fn filter() -> impl Strategy<Value = Filter> {
+pub(crate) fn filter() -> impl Strategy<Value = Filter> {
     let description = || prop_oneof!["cn|sn|telephoneNumber|mobile", "[a-zA-Z][a-zA-Z0-9;.-]{0,8}"];
     let value = || prop_oneof!["[a-z0-9*()\\\\ \u{e4}\u{fc}\u{7f}]{0,6}".prop_map(String::into_bytes), vec(any::<u8>(), 0..6)];
     let piece = || value().prop_map(|piece| if piece.is_empty() { vec![b'x'] } else { piece });
@@ -48,7 +48,7 @@ pub fn filter() -> impl Strategy<Value = Filter> {
 }
 
 /// A search.
-pub fn search() -> impl Strategy<Value = SearchRequest> {
+pub(crate) fn search() -> impl Strategy<Value = SearchRequest> {
     let scope = prop_oneof![Just(Scope::BaseObject), Just(Scope::SingleLevel), Just(Scope::WholeSubtree)];
     (name(), scope, 0..4_u8, number(), number(), any::<bool>(), filter(), vec("[a-zA-Z*+;.=-]{0,12}", 0..5)).prop_map(
         |(base_object, scope, deref_aliases, size_limit, time_limit, types_only, filter, attributes)| SearchRequest {
@@ -65,7 +65,7 @@ pub fn search() -> impl Strategy<Value = SearchRequest> {
 }
 
 /// A whole message with a request of any kind and perhaps controls.
-pub fn message() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn message() -> impl Strategy<Value = Vec<u8>> {
     (number(), operation(), option::of(controls())).prop_map(|(message_id, op, controls)| {
         let mut out = Vec::new();
         write_envelope(&mut out, MessageId::new(message_id).unwrap(), &op, controls.as_deref());
@@ -74,7 +74,7 @@ pub fn message() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A message with some octets changed, added or taken out.
-pub fn damaged_message() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn damaged_message() -> impl Strategy<Value = Vec<u8>> {
     let damage = (any::<prop::sample::Index>(), 0..4_u8, any::<u8>());
     (message(), vec(damage, 1..4)).prop_map(|(mut octets, damages)| {
         for (at, kind, octet) in damages {

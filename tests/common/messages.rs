@@ -5,38 +5,38 @@ use redial::ldap::ber::{self, tag};
 use redial::ldap::envelope::{op, write_envelope};
 
 /// One element.
-pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     ber::write_element(&mut out, tag, content);
     out
 }
 
 /// An LDAPMessage without controls.
-pub fn frame(message_id: u32, op: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(message_id: u32, op: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     write_envelope(&mut out, MessageId::new(message_id).unwrap(), op, None);
     out
 }
 
 /// The filter `(attribute=*)`.
-pub fn present(attribute: &str) -> Vec<u8> {
+pub(crate) fn present(attribute: &str) -> Vec<u8> {
     element(0x87, attribute.as_bytes())
 }
 
 /// A search below `dc=x`.
-pub fn search(filter: &[u8], attributes: &[&str]) -> Vec<u8> {
+pub(crate) fn search(filter: &[u8], attributes: &[&str]) -> Vec<u8> {
     frame(1, &element(op::SEARCH_REQUEST, &search_fields(filter, attributes).concat()))
 }
 
 /// A search whose field number `at` (from baseObject, which is 0, to attributes, which is 7) is `field`.
-pub fn with_field(at: usize, field: &[u8]) -> Vec<u8> {
+pub(crate) fn with_field(at: usize, field: &[u8]) -> Vec<u8> {
     let mut fields = search_fields(&present("cn"), &["cn"]);
     fields[at] = field.to_vec();
     frame(1, &element(op::SEARCH_REQUEST, &fields.concat()))
 }
 
 /// The eight fields of a search.
-pub fn search_fields(filter: &[u8], attributes: &[&str]) -> Vec<Vec<u8>> {
+pub(crate) fn search_fields(filter: &[u8], attributes: &[&str]) -> Vec<Vec<u8>> {
     let attributes: Vec<u8> = attributes.iter().flat_map(|attribute| element(tag::OCTET_STRING, attribute.as_bytes())).collect();
     vec![
         element(tag::OCTET_STRING, b"dc=x"),
@@ -51,6 +51,6 @@ pub fn search_fields(filter: &[u8], attributes: &[&str]) -> Vec<Vec<u8>> {
 }
 
 /// Runs `test` on a stack of 64 KiB; an overflow ends the process.
-pub fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(64 * 1024).spawn(test).unwrap().join().unwrap();
 }
