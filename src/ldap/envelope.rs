@@ -46,17 +46,24 @@ pub struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Takes one whole frame apart, after the tree of all its lengths and tags has been checked.
     ///
+    /// The contents of a SearchRequest are left out of that: [`super::message::Request::parse`] reads each of their elements
+    /// anyway, and a cached search is the one message for which walking them twice would show.
+    ///
     /// # Errors
     /// When the frame is no LDAPMessage; RFC 4511 section 4.1.1 then asks for a Notice of Disconnection.
     pub fn parse(frame: &'a [u8]) -> Result<Self, BerError> {
         let mut outer = Reader::new(frame);
         let message = outer.expect(tag::SEQUENCE)?;
         outer.finish()?;
-        ber::check_tree(message.content)?;
-
         let mut fields = Reader::new(message.content);
         let message_id = MessageId(fields.integer(tag::INTEGER, MessageId::MAX)?);
         let op = fields.element()?;
+        if op.tag & ber::CONSTRUCTED != 0 && op.tag != op::SEARCH_REQUEST {
+            ber::check_tree(op.raw)?;
+        }
+        if !fields.is_empty() {
+            ber::check_tree(fields.rest())?;
+        }
         let controls = fields.optional(CONTROLS)?.map(|element| element.content);
         // What follows is ignored. Controls may not hide there, since a critical one would be lost.
         while !fields.is_empty() {

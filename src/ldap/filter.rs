@@ -3,7 +3,7 @@
 //! Order of branches and octets of values are kept as they came. Reading, from octets and from text, does not recurse, and bounds
 //! the depth and the number of nodes; so printing, comparing and dropping a tree, which do, need little stack as well.
 
-use super::ber::{self, BerError, Element, Reader, tag};
+use super::ber::{self, BerError, Element, Nesting, Reader, tag};
 use super::filter_text;
 use thiserror::Error;
 
@@ -109,37 +109,35 @@ impl Filter {
     /// # Errors
     /// The first violation met.
     pub fn check(octets: &[u8]) -> Result<(), FilterError> {
-        let mut level = Reader::new(octets);
-        level.element()?;
-        level.finish()?;
-
-        // What is left to read at each level above this one.
-        let mut above = [Reader::new(&[]); MAX_DEPTH];
-        let mut depth = 0usize;
+        let mut nesting = Nesting::<MAX_DEPTH>::new(octets.len());
+        let mut rest = Reader::new(octets);
         let mut nodes = 0;
-        level = Reader::new(octets);
+        // The filter itself stands alone, as does the branch of a not.
+        let mut is_only = true;
         loop {
-            let element = level.element()?;
+            let before = rest.rest();
+            let element = rest.element()?;
+            nesting.take(element.raw.len())?;
+            if is_only && nesting.left() > 0 {
+                return Err(BerError::TrailingOctets.into());
+            }
             nodes += 1;
             if nodes > MAX_NODES {
                 return Err(FilterError::TooManyNodes);
             }
+            is_only = false;
             if matches!(element.tag, AND | OR | NOT) {
-                *above.get_mut(depth).ok_or(FilterError::TooDeep)? = level;
-                depth += 1;
-                level = Reader::new(element.content);
-                if element.tag == NOT {
-                    let mut only = level;
-                    only.element()?;
-                    only.finish()?;
+                nesting.enter(element.content.len()).ok_or(FilterError::TooDeep)?;
+                rest = Reader::new(before.get(element.raw.len() - element.content.len()..).unwrap_or_default());
+                is_only = element.tag == NOT;
+                if is_only && element.content.is_empty() {
+                    return Err(BerError::Truncated.into());
                 }
             } else {
                 check_item(&element)?;
             }
-            while level.is_empty() {
-                let Some(outer) = depth.checked_sub(1) else { return Ok(()) };
-                depth = outer;
-                level = above.get(depth).copied().unwrap_or(level);
+            if !nesting.leave_finished() {
+                return Ok(());
             }
         }
     }
@@ -376,17 +374,17 @@ fn check_item(item: &Element<'_>) -> Result<(), FilterError> {
     let mut fields = Reader::new(item.content);
     match item.tag {
         EQUALITY | GREATER_OR_EQUAL | LESS_OR_EQUAL | APPROX => {
-            fields.text(tag::OCTET_STRING)?;
+            fields.check_text(tag::OCTET_STRING)?;
             fields.expect(tag::OCTET_STRING)?;
             Ok(fields.finish()?)
         }
         SUBSTRINGS => {
-            fields.text(tag::OCTET_STRING)?;
+            fields.check_text(tag::OCTET_STRING)?;
             let pieces = fields.expect(tag::SEQUENCE)?;
             fields.finish()?;
             check_pieces(pieces.content)
         }
-        PRESENT => Ok(item.text().map(|_| ())?),
+        PRESENT => Ok(item.check_text()?),
         EXTENSIBLE => {
             let rule = optional_text(&mut fields, MATCHING_RULE)?;
             let attribute = optional_text(&mut fields, MATCH_TYPE)?;

@@ -16,7 +16,7 @@ pub use super::write::{Write, WriteKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RequestError {
     /// Not a request, or one whose envelope cannot be trusted: Notice of Disconnection (RFC 4511 section 4.1.1).
-    #[error("not a request: protocolOp {0:#04x}")]
+    #[error("not a request, or one of broken lengths: protocolOp {0:#04x}")]
     NotARequest(u8),
     /// The contents of a known request are malformed: protocolError(2) in its own response.
     #[error("malformed request: {0}")]
@@ -67,7 +67,11 @@ impl<'a> Request<'a> {
         let op = envelope.op;
         let content = envelope.op_content;
         match envelope.op_tag {
-            op::SEARCH_REQUEST => Search::parse(op, content).map(Self::Search),
+            op::SEARCH_REQUEST => Search::parse(op, content).map(Self::Search).map_err(|error| match ber::check_tree(content) {
+                Ok(()) => error,
+                // The envelope has left these lengths to us, and any other request would not have come through it.
+                Err(_) => RequestError::NotARequest(envelope.op_tag),
+            }),
             op::BIND_REQUEST => Ok(Self::Bind(Bind::parse(content)?)),
             op::UNBIND_REQUEST => {
                 Reader::new(content).finish()?;

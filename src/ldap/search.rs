@@ -78,7 +78,7 @@ impl<'a> Search<'a> {
         let mut names = Reader::new(attributes);
         let mut count = 0;
         while !names.is_empty() {
-            names.text(tag::OCTET_STRING)?;
+            names.check_text(tag::OCTET_STRING)?;
             count += 1;
         }
         if count > MAX_ATTRIBUTES {
