@@ -26,7 +26,7 @@
 //! `compare DN ATTRIBUTE VALUE`, `delete DN`, `abandon ID`, `cancel ID`, `whoami`, `starttls`, `unbind`, `extended OID`.
 //! MESSAGE: `ID entry DN ATTRIBUTE=VALUE ...`, `ID done CODE`, `ID bind CODE`, `ID compare CODE`, `ID delete CODE`,
 //! `ID extended CODE [VALUE]`, `notice CODE`. QUESTION: as `tests/common/directory_by_hand.rs` words it.
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a scenario fails by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
 #[path = "common/directory_by_hand.rs"]
 mod directory_by_hand;

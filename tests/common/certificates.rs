@@ -1,0 +1,55 @@
+//! A certificate for a test's listener, and a phone that trusts it.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "tests fail by panicking, and each of them uses its part of this"
+)]
+
+use redial::config::{ListenerTls, TlsMode};
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// PEM files that go with it.
+pub(crate) struct Certificate {
+    folder: PathBuf,
+    der: CertificateDer<'static>,
+}
+
+impl Certificate {
+    /// A new one for `phonebook.example`; `name` keeps tests that run at once apart.
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("redial-downstream-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let made = rcgen::generate_simple_self_signed(["phonebook.example".to_owned()]).unwrap();
+        std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        Self { folder, der: made.cert.der().clone() }
+    }
+
+    /// The listener's part of it.
+    pub(crate) fn listener_tls(&self, mode: TlsMode) -> ListenerTls {
+        ListenerTls { certificate: self.folder.join("cert.pem"), key: self.folder.join("key.pem"), mode, client_ca: None }
+    }
+
+    /// A phone's part of it.
+    pub(crate) fn phone(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        let provider = Arc::new(default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build().unwrap();
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        // A folder that is left in /tmp harms nobody.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

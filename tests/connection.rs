@@ -1,0 +1,191 @@
+//! Connections under strain: phones that do not read, that flood, that leave; and listeners on real sockets.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/directory_by_hand.rs"]
+mod directory_by_hand;
+#[path = "common/house.rs"]
+mod house;
+#[path = "common/requests.rs"]
+mod requests;
+
+use house::House;
+use redial::downstream::Listener;
+use redial::ldap::ResultCode;
+use redial::ldap::frame::frame_length;
+use redial::ldap::oid;
+use requests::{extended, frame, in_words, search_for};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+fn who_am_i(message_id: u32) -> Vec<u8> {
+    frame(message_id, &extended(oid::WHO_AM_I, None))
+}
+
+/// Reads whole messages until there are `count`.
+async fn hear<S: AsyncRead + Unpin>(stream: &mut S, count: usize) -> Vec<String> {
+    let (mut received, mut heard) = (Vec::new(), Vec::new());
+    while heard.len() < count {
+        match frame_length(&received, usize::MAX).unwrap() {
+            Some(length) if length <= received.len() => heard.push(in_words(&received.drain(..length).collect::<Vec<_>>())),
+            _ => assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "closed after {heard:?}"),
+        }
+    }
+    heard
+}
+
+/// Gives the directory entries of a kilobyte for its first question until it can take no more; how many that were.
+async fn fill(house: &House, most: usize) -> usize {
+    let description = "x".repeat(1000);
+    let mut given = 0;
+    while given < most {
+        if house.directory.entry(1, "cn=a,dc=corp", &[("description", &description)]) {
+            given += 1;
+            continue;
+        }
+        settle().await;
+        if !house.directory.entry(1, "cn=a,dc=corp", &[("description", &description)]) {
+            return given;
+        }
+        given += 1;
+    }
+    given
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_phone_that_does_not_read_slows_its_own_answer_and_goes_after_10_seconds() {
+    // Nothing is kept of an answer over a hundredth of the cache, so this one is streamed.
+    let house = House::new("", "[limits]\nqueued = \"64KiB\"\n[cache]\ncapacity = \"1MiB\"");
+    let mut stream = house.connect(1024);
+    stream.write_all(&frame(1, &search_for("dc=corp", "(cn=*)", &[]))).await.unwrap();
+    settle().await;
+    let given = fill(&house, 100_000).await;
+    assert!(given < 2_000, "{given} entries of a kilobyte were taken for a phone that reads nothing");
+
+    let before = Instant::now();
+    while !house.directory.is_rid_of(1) {
+        assert!(before.elapsed() < Duration::from_secs(60), "the search outlives its phone");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!((9..12).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_phone_that_reads_slowly_gets_all_of_it() {
+    let house = House::new("", "[limits]\nqueued = \"64KiB\"\n[cache]\ncapacity = \"1MiB\"");
+    let mut stream = house.connect(1024);
+    stream.write_all(&frame(1, &search_for("dc=corp", "(cn=*)", &[]))).await.unwrap();
+    settle().await;
+    assert_eq!(fill(&house, 200).await, 200);
+    house.directory.done(1, ResultCode::SUCCESS);
+    let before = Instant::now();
+    let (mut received, mut messages) = (Vec::new(), 0);
+    while messages <= 200 {
+        sleep(Duration::from_millis(500)).await;
+        let mut octets = [0; 512];
+        let count = stream.read(&mut octets).await.unwrap();
+        assert_ne!(count, 0, "closed after {messages} messages");
+        received.extend_from_slice(&octets[..count]);
+        while let Some(length) = frame_length(&received, usize::MAX).unwrap().filter(|length| *length <= received.len()) {
+            received.drain(..length);
+            messages += 1;
+        }
+    }
+    assert!(before.elapsed() > Duration::from_secs(100), "it did not read slowly");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_pipelined_requests_is_answered_in_order() {
+    let house = House::new("", "");
+    let (mut reader, mut writer) = tokio::io::split(house.connect(1000));
+    let flood = (1..=5000).flat_map(who_am_i).collect::<Vec<_>>();
+    let writing = tokio::spawn(async move { writer.write_all(&flood).await.map(|()| writer) });
+    let heard = hear(&mut reader, 5000).await;
+    assert!(heard.iter().zip(1..).all(|(message, number)| *message == format!("{number} extended 0")));
+    writing.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_cut_at_any_octet_are_the_same_requests() {
+    let house = House::new("", "");
+    let octets = [who_am_i(1), frame(2, &extended("1.2.3", None)), who_am_i(3)].concat();
+    for cut in 0..octets.len() {
+        let mut stream = house.connect(4096);
+        stream.write_all(&octets[..cut]).await.unwrap();
+        settle().await;
+        stream.write_all(&octets[cut..]).await.unwrap();
+        assert_eq!(hear(&mut stream, 3).await, ["1 extended 0", "2 extended 2", "3 extended 0"], "cut at {cut}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_over_the_limit_is_refused_before_it_has_arrived() {
+    let house = House::new("", "[limits]\nmessage = \"4KiB\"");
+    let mut stream = house.connect(4096);
+    stream.write_all(&[0x30, 0x82, 0x10, 0x00]).await.unwrap();
+    assert_eq!(hear(&mut stream, 1).await, ["notice 2"]);
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+}
+
+fn bind_listener(house: &House) -> (Listener, SocketAddr) {
+    let configured = redial::config::Listener { address: "127.0.0.1:0".parse().unwrap(), ..house.config.listeners[0].clone() };
+    let listener = Listener::bind(0, &configured, &house.config.limits).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn run(house: &House, listener: Listener) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(listener.run(Arc::clone(&house.pipeline), Arc::clone(&house.metrics), house.lifecycle.clone()))
+}
+
+#[tokio::test]
+async fn a_listener_serves_until_the_end_begins() {
+    let house = House::new("", "");
+    let (listener, address) = bind_listener(&house);
+    let running = run(&house, listener);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&who_am_i(1)).await.unwrap();
+    assert_eq!(hear(&mut stream, 1).await, ["1 extended 0"]);
+    house.ending.begin();
+    assert_eq!(hear(&mut stream, 1).await, ["notice 52"]);
+    running.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err(), "it still listens");
+    let House { ending, lifecycle, .. } = house;
+    drop((lifecycle, stream));
+    timeout(Duration::from_secs(5), ending.all_gone()).await.expect("nothing runs any more");
+}
+
+#[tokio::test]
+async fn who_is_not_from_an_allowed_network_is_closed_at_once() {
+    let house = House::new("networks = [\"192.0.2.0/24\"]", "");
+    let (listener, address) = bind_listener(&house);
+    run(&house, listener);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // Closed in order or reset, whichever the kernel makes of it.
+    assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_full_listener_lets_newcomers_wait() {
+    let house = House::new("", "[limits]\nconnections = 1");
+    let (listener, address) = bind_listener(&house);
+    run(&house, listener);
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first.write_all(&who_am_i(1)).await.unwrap();
+    assert_eq!(hear(&mut first, 1).await, ["1 extended 0"]);
+    let mut second = TcpStream::connect(address).await.unwrap();
+    second.write_all(&who_am_i(2)).await.unwrap();
+    // Served once the first has left, whenever that is.
+    drop(first);
+    assert_eq!(hear(&mut second, 1).await, ["2 extended 0"]);
+}
+
+/// Lets every task do what it can without time passing.
+async fn settle() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
