@@ -126,7 +126,7 @@ impl LdapClient {
             ber::write_element(out, tag::OCTET_STRING, name.as_bytes());
             ber::write_element(out, 0x80, password.as_bytes());
         });
-        self.ask(&bind, None, op::BIND_RESPONSE)
+        self.ask(&bind, op::BIND_RESPONSE)
     }
 
     /// The connection, bound; panics when the bind is refused.
@@ -186,7 +186,7 @@ impl LdapClient {
                 ber::write_element(out, tag::OCTET_STRING, value);
             });
         });
-        self.ask(&compare, None, op::COMPARE_RESPONSE)
+        self.ask(&compare, op::COMPARE_RESPONSE)
     }
 
     /// Changes one attribute.
@@ -201,7 +201,7 @@ impl LdapClient {
                 });
             });
         });
-        self.ask(&modify, None, op::MODIFY_RESPONSE)
+        self.ask(&modify, op::MODIFY_RESPONSE)
     }
 
     /// Adds an entry.
@@ -215,14 +215,14 @@ impl LdapClient {
                 }
             });
         });
-        self.ask(&add, None, op::ADD_RESPONSE)
+        self.ask(&add, op::ADD_RESPONSE)
     }
 
     /// Deletes an entry.
     pub(crate) fn delete(&mut self, dn: &str) -> Outcome {
         let mut delete = Vec::new();
         ber::write_element(&mut delete, op::DELETE_REQUEST, dn.as_bytes());
-        self.ask(&delete, None, op::DELETE_RESPONSE)
+        self.ask(&delete, op::DELETE_RESPONSE)
     }
 
     /// Renames an entry in its place; the old value leaves it.
@@ -233,11 +233,41 @@ impl LdapClient {
             ber::write_element(out, tag::OCTET_STRING, new_rdn.as_bytes());
             ber::write_boolean(out, tag::BOOLEAN, true);
         });
-        self.ask(&rename, None, op::MODIFY_DN_RESPONSE)
+        self.ask(&rename, op::MODIFY_DN_RESPONSE)
     }
 
     /// Asks for an extended operation.
     pub(crate) fn extended(&mut self, name: &str, value: Option<&[u8]>) -> Outcome {
+        Outcome::parse(&self.extended_response(name, value))
+    }
+
+    /// Who the server says this is (RFC 4532): an authzId, empty for nobody.
+    pub(crate) fn who_am_i(&mut self) -> String {
+        let content = self.extended_response(oid::WHO_AM_I, None);
+        let (outcome, mut fields) = (Outcome::parse(&content), Reader::new(&content));
+        assert_eq!(outcome.code, ResultCode::SUCCESS, "Who am I?: {}", outcome.diagnostic);
+        let mut value = String::new();
+        while !fields.is_empty() {
+            let field = fields.element().expect("a field of the response");
+            if field.tag == 0x8b {
+                value = String::from_utf8(field.content.to_vec()).expect("an authzId");
+            }
+        }
+        value
+    }
+
+    /// Changes a password, one's own where `user` says so (RFC 3062).
+    pub(crate) fn change_password(&mut self, user: &str, old: &str, new: &str) -> Outcome {
+        let mut value = Vec::new();
+        ber::write_constructed(&mut value, tag::SEQUENCE, |out| {
+            for (tag, text) in [(0x80, user), (0x81, old), (0x82, new)] {
+                ber::write_element(out, tag, text.as_bytes());
+            }
+        });
+        self.extended(oid::PASSWORD_MODIFY, Some(&value))
+    }
+
+    fn extended_response(&mut self, name: &str, value: Option<&[u8]>) -> Vec<u8> {
         let mut extended = Vec::new();
         ber::write_constructed(&mut extended, op::EXTENDED_REQUEST, |out| {
             ber::write_element(out, 0x80, name.as_bytes());
@@ -245,15 +275,27 @@ impl LdapClient {
                 ber::write_element(out, 0x81, value);
             }
         });
-        self.ask(&extended, None, op::EXTENDED_RESPONSE)
+        self.response(&extended, op::EXTENDED_RESPONSE)
     }
 
-    /// Sends a protocolOp and waits for the one response it has.
-    fn ask(&mut self, op: &[u8], controls: Option<&[u8]>, response: u8) -> Outcome {
-        let id = self.send(op, controls);
+    /// Stops an operation; there is no response.
+    pub(crate) fn abandon(&mut self, id: u32) {
+        let mut abandon = Vec::new();
+        ber::write_integer(&mut abandon, op::ABANDON_REQUEST, id);
+        self.send(&abandon, None);
+    }
+
+    /// Sends a protocolOp and waits for the one result it has.
+    fn ask(&mut self, op: &[u8], response: u8) -> Outcome {
+        Outcome::parse(&self.response(op, response))
+    }
+
+    /// The contents of that one response.
+    fn response(&mut self, op: &[u8], response: u8) -> Vec<u8> {
+        let id = self.send(op, None);
         let message = self.receive().expect("a response");
         assert_eq!((message.id, message.op_tag), (id, response), "another response than was asked for");
-        Outcome::parse(&message.content)
+        message.content
     }
 
     /// Sends a protocolOp under the next messageID, which it returns.
@@ -306,7 +348,7 @@ impl Outcome {
 }
 
 impl Entry {
-    fn parse(content: &[u8]) -> Self {
+    pub(crate) fn parse(content: &[u8]) -> Self {
         let mut reader = Reader::new(content);
         let dn = reader.text(tag::OCTET_STRING).expect("objectName").to_owned();
         let list = reader.expect(tag::SEQUENCE).expect("attributes");

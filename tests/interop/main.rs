@@ -25,4 +25,5 @@ mod limits;
 mod listeners;
 mod operations;
 mod phones;
+mod sessions;
 mod writes;

@@ -61,19 +61,27 @@ fn an_entry_is_added_changed_renamed_and_deleted_by_the_administrator() {
 }
 
 #[test]
-fn writes_are_refused_where_the_configuration_does_not_forward_them() {
-    for server in [bed::samba(), bed::slapd()] {
-        let mut administrator = Setup::before(server).start().connect_bound(server);
-        let outcome = administrator.1.delete("CN=Bob Test,OU=Berlin,OU=Staff,DC=corp,DC=example");
-        assert_eq!(outcome.code, ResultCode::UNWILLING_TO_PERFORM, "{:?}: {}", server.kind, outcome.diagnostic);
+fn a_password_changed_through_redial_is_the_one_that_counts_from_then_on() {
+    let servers = written();
+    let slapd = &servers[1]; // Samba does not know the operation.
+    let redial = Setup::before(slapd).with_writes().start();
+    let bob = "cn=Bob Test,ou=Berlin,ou=Staff,dc=corp,dc=example";
+    for (old, new) in [(PASSWORD, "Another.Passw0rd"), ("Another.Passw0rd", PASSWORD)] {
+        let mut client = LdapClient::ldaps(redial.ldaps, &bed::ca()).expect("LDAPS").bound(bob, old);
+        let outcome = client.change_password(bob, old, new);
+        assert_eq!(outcome.code, ResultCode::SUCCESS, "{}", outcome.diagnostic);
+        assert_eq!(redial.connect().bind(bob, new).code, ResultCode::SUCCESS, "the new one");
+        assert_eq!(redial.connect().bind(bob, old).code, ResultCode::INVALID_CREDENTIALS, "the old one");
     }
 }
 
-impl Redial {
-    /// Itself, and a connection bound as the administrator.
-    fn connect_bound(self, server: &Server) -> (Self, LdapClient) {
-        let client = self.connect().bound(server.administrator(), ADMIN_PASSWORD);
-        (self, client)
+#[test]
+fn writes_are_refused_where_the_configuration_does_not_forward_them() {
+    for server in [bed::samba(), bed::slapd()] {
+        let redial = Setup::before(server).start();
+        let outcome =
+            redial.connect().bound(server.administrator(), ADMIN_PASSWORD).delete("CN=Bob Test,OU=Berlin,OU=Staff,DC=corp,DC=example");
+        assert_eq!(outcome.code, ResultCode::UNWILLING_TO_PERFORM, "{:?}: {}", server.kind, outcome.diagnostic);
     }
 }
 
