@@ -407,3 +407,43 @@ fn a_class_is_known_even_where_no_entry_names_its_own() {
     }
     assert_eq!(book.compare("dc=a", "objectClass", b"x").code, ResultCode::NO_SUCH_ATTRIBUTE);
 }
+
+/// The phonebook of `redial demo`.
+const DEMO: &str = include_str!("../../config/demo.ldif");
+
+#[test]
+fn the_demos_phonebook_loads_and_every_name_in_it_can_be_read() {
+    let book = Book::from_ldif(DEMO, &name("dc=example,dc=com")).unwrap();
+    let people: Vec<_> =
+        book.search(&request("dc=example,dc=com", Scope::WholeSubtree, "(objectClass=inetOrgPerson)", &["1.1"]), None).collect();
+    assert_eq!(people.len(), 600);
+    for person in people {
+        let (dn, _) = decode(&person);
+        assert_eq!(book.search(&request(&dn, Scope::BaseObject, "(objectClass=*)", &["1.1"]), None).count(), 1, "{dn}");
+    }
+}
+
+#[test]
+fn the_demos_phonebook_answers_what_phones_ask() {
+    let book = Book::from_ldif(DEMO, &name("dc=example,dc=com")).unwrap();
+    let count = |filter: &str| book.search(&request("dc=example,dc=com", Scope::WholeSubtree, filter, &[]), None).count();
+    for filter in [
+        "(|(cn=mül*)(sn=mül*))",
+        "(|(cn=*ström*)(sn=*ström*))",
+        "(sn=кузн*)",
+        "(cn=ivan *)",
+        "(sn=παπα*)",
+        "(sn=田*)",
+        "(sn=żak)",
+        "(givenName=işıl)",
+        "(telephoneNumber=+49 30 23125*)",
+        "(telephoneNumber=*555-01*)",
+        "(&(ipPhone=1*)(department=vertrieb))",
+        "(&(telephoneNumber=*)(sn=s*))",
+        "(department=recht, risiko)",
+    ] {
+        assert!(count(filter) > 0, "{filter}");
+    }
+    let sales = book.search(&request("ou=vertrieb,ou=people,dc=example,dc=com", Scope::SingleLevel, "(cn=*)", &[]), None).count();
+    assert!(sales > 50, "{sales}");
+}
