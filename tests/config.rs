@@ -215,7 +215,8 @@ fn a_password_in_a_private_file_or_the_environment_is_taken() {
 fn check_prints_the_report_and_exits_with_64() {
     let folder = Folder::new("check");
     let good = redial(&["check", folder.copy(&configurations("config")[1]).to_str().unwrap()], "");
-    assert_eq!((good.status.code(), String::from_utf8(good.stdout).unwrap().as_str()), (Some(0), "The configuration is fine.\n"));
+    let report = String::from_utf8(good.stdout).unwrap();
+    assert!(good.status.code() == Some(0) && report.ends_with("1 entry\nThe configuration is fine.\n"), "{report}");
 
     let bad = redial(&["check", folder.write("bad.toml", "[cache]\nttl = 5\n", 0o644).to_str().unwrap()], "");
     assert_eq!(bad.status.code(), Some(64));

@@ -17,6 +17,7 @@ mod collect;
 mod connect;
 mod connection;
 mod driver;
+pub mod examine;
 mod health;
 mod message_ids;
 mod outbox;

@@ -1,0 +1,163 @@
+//! Looks at the configured controllers once, for `redial check --online`: resolve, connect, verify, bind, read the rootDSE.
+//!
+//! One after another, since a password that one of them refuses is not tried on the next: the service account must not be locked by a
+//! check.
+
+use super::connect::{ConnectError, Connector};
+use super::connection::{Connection, Outgoing, Settings};
+use super::outbox::Payload;
+use super::trust::{self, TrustError};
+use crate::config;
+use crate::directory::{DirectoryError, Reply};
+use crate::ldap::ResultCode;
+use crate::ldap::ber::{BerError, Reader, tag};
+use crate::ldap::dn::Dn;
+use crate::ldap::filter::Filter;
+use crate::ldap::message::{Scope, SearchRequest};
+use crate::ldap::oid;
+use crate::lifecycle::lifecycle;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What one controller showed.
+#[derive(Debug)]
+pub struct Examined {
+    /// Its URL as configured.
+    pub server: String,
+    /// What it says of itself, or why nothing is known.
+    pub found: Result<Found, String>,
+}
+
+/// What a controller says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    /// The service account was accepted; `false` where there is none, or where it was not tried any more.
+    pub bound: bool,
+    /// For connecting, TLS and bind together.
+    pub took: Duration,
+    /// It is Active Directory, or says so.
+    pub active_directory: bool,
+    /// It knows paged results (RFC 2696).
+    pub paging: bool,
+    /// Its naming contexts, as written.
+    pub naming_contexts: Vec<String>,
+}
+
+impl Found {
+    /// Does it hold this base? `true` where it does not tell its naming contexts.
+    pub fn holds(&self, base: &Dn) -> bool {
+        let mut contexts = self.naming_contexts.iter().filter_map(|context| Dn::parse(context).ok()).peekable();
+        contexts.peek().is_none() || contexts.any(|context| base.is_under(&context))
+    }
+
+    /// Adds what one entry, the rootDSE, tells.
+    fn read(&mut self, entry: &[u8]) -> Result<(), BerError> {
+        let mut entry = Reader::new(Reader::new(entry).element()?.content);
+        entry.expect(tag::OCTET_STRING)?;
+        let mut attributes = Reader::new(entry.expect(tag::SEQUENCE)?.content);
+        while !attributes.is_empty() {
+            let mut attribute = Reader::new(attributes.expect(tag::SEQUENCE)?.content);
+            let name = String::from_utf8_lossy(attribute.expect(tag::OCTET_STRING)?.content).to_ascii_lowercase();
+            let mut values = Reader::new(attribute.expect(tag::SET)?.content);
+            while !values.is_empty() {
+                self.note(&name, &String::from_utf8_lossy(values.expect(tag::OCTET_STRING)?.content));
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, attribute: &str, value: &str) {
+        match attribute {
+            "namingcontexts" => self.naming_contexts.push(value.to_owned()),
+            "supportedcapabilities" => self.active_directory |= value == oid::ACTIVE_DIRECTORY,
+            "supportedcontrol" => self.paging |= value == oid::PAGED_RESULTS,
+            _ => {}
+        }
+    }
+}
+
+/// Examines each server of a directory, in the order of the configuration.
+///
+/// # Errors
+/// When the CAs cannot be read.
+pub async fn examine(config: &config::Upstream, limits: &config::Limits) -> Result<Vec<Examined>, TrustError> {
+    let tls = trust::client_config(config.ca.as_deref())?;
+    let settings = Settings { frame_limit: limits.upstream_message, idle: config.idle, max_age: None, stall: limits.write_stall };
+    // Ends the connections when the examination is over.
+    let (_ending, running) = lifecycle();
+    let mut account = config.service.as_ref();
+    let mut examined = Vec::with_capacity(config.servers.len());
+    for server in &config.servers {
+        let connector =
+            Connector { server: server.clone(), tls: Arc::clone(&tls), timeout: config.connect_timeout, lifecycle: running.clone() };
+        let begun = Instant::now();
+        let bind_as = account.map(|account| (account.bind_dn.as_str(), &account.password));
+        let found = match connector.connect(bind_as, settings, ()).await {
+            Err(error) => {
+                if matches!(&error, ConnectError::BindRefused { code, .. } if *code == ResultCode::INVALID_CREDENTIALS) {
+                    account = None;
+                }
+                Err(error.to_string())
+            }
+            Ok(connection) => {
+                let found = Found { bound: bind_as.is_some(), took: begun.elapsed(), ..Found::default() };
+                let deadline = Instant::now() + config.operation_timeout;
+                let read = root_dse(&connection, found, deadline).await;
+                read.map_err(|error| format!("{}: the rootDSE cannot be read: {error}", server.url))
+            }
+        };
+        examined.push(Examined { server: server.url.clone(), found });
+    }
+    Ok(examined)
+}
+
+async fn root_dse(connection: &Connection, mut found: Found, deadline: Instant) -> Result<Found, DirectoryError> {
+    let request = SearchRequest {
+        base_object: String::new(),
+        scope: Scope::BaseObject,
+        deref_aliases: 0,
+        size_limit: 0,
+        time_limit: 0,
+        types_only: false,
+        filter: Filter::Present("objectClass".to_owned()),
+        attributes: ["namingContexts", "supportedCapabilities", "supportedControl"].map(str::to_owned).to_vec(),
+    };
+    let request = Outgoing { op: Payload::Open(request.encode().into()), controls: None };
+    let mut in_flight = connection.begin(request, deadline).await?;
+    while let Some(reply) = in_flight.next().await {
+        match reply? {
+            Reply::Entry(entry) => found.read(&entry).map_err(|_| DirectoryError::Misbehaved("a malformed rootDSE"))?,
+            Reply::Intermediate(_) => {}
+            Reply::Done(_) => break,
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ldap::response::write_entry_op;
+
+    #[test]
+    fn what_a_controller_says_of_itself_is_read_from_its_root() {
+        let mut entry = Vec::new();
+        let attributes: [(&str, Vec<&[u8]>); 3] = [
+            ("NamingContexts", vec![b"DC=corp", b"CN=Configuration,DC=corp"]),
+            ("supportedCapabilities", vec![oid::ACTIVE_DIRECTORY.as_bytes()]),
+            ("supportedExtension", vec![oid::PAGED_RESULTS.as_bytes()]),
+        ];
+        write_entry_op(&mut entry, "", attributes);
+        let mut found = Found::default();
+        found.read(&entry).unwrap();
+        assert!(found.active_directory && !found.paging);
+        assert!(found.holds(&Dn::parse("ou=staff,dc=CORP").unwrap()));
+        assert!(!found.holds(&Dn::parse("dc=other").unwrap()));
+    }
+
+    #[test]
+    fn a_controller_that_tells_nothing_may_hold_anything() {
+        assert!(Found::default().holds(&Dn::parse("dc=other").unwrap()));
+    }
+}
