@@ -1,5 +1,7 @@
 //! The README tells the truth: its configuration passes `redial check`, and the metrics that it names are the metrics there are.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use redial::config::load::load;
 use redial::metrics::Metrics;

@@ -1,5 +1,7 @@
 //! The program from its start to its end: what a supervisor and a phone meet around the searches.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 #[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
 
