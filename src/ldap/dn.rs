@@ -8,6 +8,7 @@
 //! schema's business.
 
 use super::ber::{self, tag};
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// A text that is no distinguished name. A client that sends one is told invalidDNSyntax(34).
@@ -23,13 +24,15 @@ pub struct DnError {
 /// A normalised distinguished name. The empty one is the root.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Dn {
-    /// Normalised RDNs, leftmost (the entry itself) first.
-    rdns: Vec<Box<str>>,
+    /// Normalised RDNs, leftmost (the entry itself) first, with commas between them.
+    text: String,
+    /// Where each RDN begins in the text.
+    starts: Vec<usize>,
 }
 
 impl Dn {
     /// The empty name: rootDSE as a base, and above every other name.
-    pub const ROOT: Self = Self { rdns: Vec::new() };
+    pub const ROOT: Self = Self { text: String::new(), starts: Vec::new() };
 
     /// Reads RFC 4514 text, and the blanks around separators that phones put there (`dc=acme, dc=com`).
     ///
@@ -37,37 +40,49 @@ impl Dn {
     /// When the text is no distinguished name.
     pub fn parse(text: &str) -> Result<Self, DnError> {
         let mut parser = Parser::new(text);
-        let mut rdns = Vec::new();
-        while parser.has_rdn(rdns.len())? {
-            rdns.push(normalise(parser.rdn()?));
+        let mut dn = Self { text: String::with_capacity(text.len()), starts: Vec::new() };
+        while parser.has_rdn(dn.depth())? {
+            if dn.depth() > 0 {
+                dn.text.push(',');
+            }
+            dn.starts.push(dn.text.len());
+            push_rdn(&mut dn.text, parser.rdn()?);
         }
-        Ok(Self { rdns })
+        Ok(dn)
     }
 
     /// The empty name.
-    pub fn is_root(&self) -> bool {
-        self.rdns.is_empty()
+    pub const fn is_root(&self) -> bool {
+        self.starts.is_empty()
     }
 
     /// How many RDNs.
-    pub fn depth(&self) -> usize {
-        self.rdns.len()
+    pub const fn depth(&self) -> usize {
+        self.starts.len()
     }
 
     /// The same entry, or below it.
     pub fn is_under(&self, base: &Self) -> bool {
-        self.rdns.ends_with(&base.rdns)
+        let Some(below) = self.depth().checked_sub(base.depth()) else { return false };
+        self.starts.get(below).is_none_or(|&start| self.text.get(start..) == Some(&base.text))
     }
 
     /// One level up; the root has no parent.
     pub fn parent(&self) -> Option<Self> {
-        let (_, above) = self.rdns.split_first()?;
-        Some(Self { rdns: above.to_vec() })
+        let (_, above) = self.starts.split_first()?;
+        let Some(&start) = above.first() else { return Some(Self::ROOT) };
+        let text = self.text.get(start..)?.to_owned();
+        Some(Self { text, starts: above.iter().map(|above| above - start).collect() })
+    }
+
+    /// Normalised text, borrowed; as [`Dn::normalised`].
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Normalised text: the key under which an entry is found. It reads back as the same name.
     pub fn normalised(&self) -> String {
-        self.rdns.join(",")
+        self.text.clone()
     }
 
     /// The attribute types and values of the leftmost RDN (values unescaped, in their original case), from the text as written.
@@ -82,7 +97,7 @@ impl Dn {
             return Ok(Vec::new());
         }
         let written = |value| match value {
-            Value::Text(text) => text,
+            Value::Text(text) => text.into_owned(),
             Value::Hex(digits) => format!("#{digits}"),
         };
         Ok(parser.rdn()?.into_iter().map(|(attribute, value)| (attribute.to_owned(), written(value))).collect())
@@ -91,13 +106,13 @@ impl Dn {
 
 impl std::fmt::Display for Dn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.normalised())
+        f.write_str(&self.text)
     }
 }
 
 /// A value as it was meant, whatever escapes it was written with.
-enum Value {
-    Text(String),
+enum Value<'a> {
+    Text(Cow<'a, str>),
     /// The hexadecimal digits behind `#`.
     Hex(String),
 }
@@ -125,7 +140,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `type=value`, and more of them behind `+`.
-    fn rdn(&mut self) -> Result<Vec<(&'a str, Value)>, DnError> {
+    fn rdn(&mut self) -> Result<Vec<(&'a str, Value<'a>)>, DnError> {
         let mut pairs = Vec::new();
         loop {
             self.skip_blanks();
@@ -158,7 +173,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `#` and pairs of hexadecimal digits.
-    fn hex_value(&mut self) -> Result<Value, DnError> {
+    fn hex_value(&mut self) -> Result<Value<'a>, DnError> {
         self.at += 1;
         let start = self.at;
         while self.peek().is_some_and(|octet| octet.is_ascii_hexdigit()) {
@@ -171,10 +186,25 @@ impl<'a> Parser<'a> {
     }
 
     /// A value with its escapes undone, without the blanks at its end that no backslash protects.
-    fn text_value(&mut self) -> Result<Value, DnError> {
-        let mut value = Vec::new();
+    fn text_value(&mut self) -> Result<Value<'a>, DnError> {
+        let start = self.at;
+        while let Some(octet) = self.peek() {
+            match octet {
+                b',' | b'+' => break,
+                b'\\' => return self.escaped_value(start),
+                b'"' | b';' | b'<' | b'>' | 0 => return Err(self.error("a character that must be escaped")),
+                _ => self.at += 1,
+            }
+        }
+        let text = self.text.get(start..self.at).unwrap_or_default();
+        Ok(Value::Text(Cow::Borrowed(text.trim_end_matches(' '))))
+    }
+
+    /// The value that began at `start` and in which a backslash has come.
+    fn escaped_value(&mut self, start: usize) -> Result<Value<'a>, DnError> {
+        let mut value = self.text.as_bytes().get(start..self.at).unwrap_or_default().to_vec();
         // Up to here the value's blanks count.
-        let mut kept = 0;
+        let mut kept = value.len();
         while let Some(octet) = self.peek() {
             match octet {
                 b',' | b'+' => break,
@@ -194,7 +224,10 @@ impl<'a> Parser<'a> {
             }
         }
         value.truncate(kept);
-        Ok(String::from_utf8(value).map_or_else(|not_text| Value::Hex(octet_string_digits(not_text.as_bytes())), Value::Text))
+        Ok(match String::from_utf8(value) {
+            Ok(text) => Value::Text(Cow::Owned(text)),
+            Err(not_text) => Value::Hex(octet_string_digits(not_text.as_bytes())),
+        })
     }
 
     /// What follows a backslash: one of the characters that need it, or two hexadecimal digits.
@@ -234,32 +267,52 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// One RDN in its canonical spelling.
-fn normalise(pairs: Vec<(&str, Value)>) -> Box<str> {
-    let mut pairs: Vec<String> = pairs
-        .into_iter()
-        .map(|(attribute, value)| {
-            let attribute = attribute.to_ascii_lowercase();
-            match value {
-                Value::Hex(digits) => format!("{attribute}=#{digits}"),
-                Value::Text(text) => format!("{attribute}={}", escape(&fold(&text))),
-            }
-        })
-        .collect();
+/// Appends one RDN in its canonical spelling.
+fn push_rdn(out: &mut String, pairs: Vec<(&str, Value<'_>)>) {
+    if let [(attribute, value)] = pairs.as_slice() {
+        return push_pair(out, attribute, value);
+    }
+    let spelled = |(attribute, value): (&str, Value<'_>)| {
+        let mut pair = String::new();
+        push_pair(&mut pair, attribute, &value);
+        pair
+    };
+    let mut pairs: Vec<String> = pairs.into_iter().map(spelled).collect();
     pairs.sort_unstable();
-    pairs.join("+").into()
+    out.push_str(&pairs.join("+"));
 }
 
-/// Folds case and inner runs of spaces.
-fn fold(value: &str) -> String {
-    let mut folded = String::with_capacity(value.len());
-    for character in value.chars() {
-        if character == ' ' && folded.ends_with(' ') {
+fn push_pair(out: &mut String, attribute: &str, value: &Value<'_>) {
+    out.extend(attribute.chars().map(|character| character.to_ascii_lowercase()));
+    out.push('=');
+    match value {
+        Value::Text(text) => push_folded(out, text),
+        Value::Hex(digits) => {
+            out.push('#');
+            out.push_str(digits);
+        }
+    }
+}
+
+/// Appends a value with its case and inner runs of spaces folded, and escaped so that it can be read in one way only.
+fn push_folded(out: &mut String, value: &str) {
+    let mut is_first = true;
+    let mut is_behind_space = false;
+    for (at, character) in value.char_indices() {
+        if character == ' ' && is_behind_space {
             continue;
         }
-        folded.push(simple_fold(character));
+        let is_last = || value.get(at..).is_some_and(|rest| rest.bytes().all(|octet| octet == b' '));
+        match character {
+            '\0' => out.push_str("\\00"),
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => out.extend(['\\', character]),
+            ' ' if is_first || is_last() => out.push_str("\\ "),
+            '#' if is_first => out.push_str("\\#"),
+            _ => out.push(simple_fold(character)),
+        }
+        is_behind_space = character == ' ';
+        is_first = false;
     }
-    folded
 }
 
 /// One character in lower case, where the two are a pair. The Kelvin sign is none: its lower case is the letter k, whose upper
@@ -273,22 +326,6 @@ fn simple_fold(character: char) -> char {
         (Some(only), None) if only.to_uppercase().eq([character]) => only,
         _ => character,
     }
-}
-
-/// Escapes so that the text can be read in one way only.
-fn escape(value: &str) -> String {
-    let last = value.chars().count().saturating_sub(1);
-    let mut escaped = String::with_capacity(value.len());
-    for (at, character) in value.chars().enumerate() {
-        match character {
-            '\0' => escaped.push_str("\\00"),
-            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => escaped.extend(['\\', character]),
-            ' ' if at == 0 || at == last => escaped.push_str("\\ "),
-            '#' if at == 0 => escaped.push_str("\\#"),
-            _ => escaped.push(character),
-        }
-    }
-    escaped
 }
 
 /// The digits of the BER encoding of an OCTET STRING with these contents, which is what the `#` form holds.
