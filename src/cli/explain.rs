@@ -242,8 +242,23 @@ fn cache(text: &mut String, config: &Config, filter: &Filter, key: Option<&Vec<u
     if refresh < 1.0 {
         line(text, "asked again", &format!("by a hit after {}", shown(std::time::Duration::from_secs(ttl.mul_f64(refresh).as_secs()))));
     }
-    // The octets themselves: searches with the same line share an answer.
-    line(text, "key", &format!("\"{}\"", key.escape_ascii()));
+    line(text, "key", &readable(key));
+}
+
+/// A key's own octets, text as text and the rest in hex: searches with the same line share an answer.
+fn readable(key: &[u8]) -> String {
+    let is_text = |octet: &u8| octet.is_ascii_graphic() && !matches!(octet, b'<' | b'>');
+    let mut text = String::new();
+    for run in key.chunk_by(|one, next| is_text(one) == is_text(next)) {
+        // A single letter among lengths and tags is no text.
+        if run.len() > 1 && run.iter().all(is_text) {
+            text.extend(run.iter().map(|octet| char::from(*octet)));
+        } else {
+            let hex: String = run.iter().map(|octet| format!("{octet:02x}")).collect();
+            let _ = write!(text, "<{hex}>");
+        }
+    }
+    text
 }
 
 fn scope_word(scope: Scope) -> &'static str {
@@ -369,6 +384,11 @@ mod tests {
         let key = |text: String| text.lines().find(|line| line.starts_with("  key")).unwrap().to_owned();
         assert_eq!(key(sub("ou=staff,dc=corp")), key(sub("OU=Staff, DC=corp")));
         assert_ne!(key(sub("ou=staff,dc=corp")), key(sub("dc=own")));
+    }
+
+    #[test]
+    fn a_key_is_shown_as_text_where_it_is_text() {
+        assert_eq!(readable(b"\x00\x02cn\x00\x01x\x00<cn>"), "<0002>cn<0001><78><003c>cn<3e>");
     }
 
     #[test]
