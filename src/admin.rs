@@ -1,8 +1,8 @@
 //! The admin address: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever starts, stops and balances Redial.
 //!
 //! It speaks HTTP/1.1 and never on a phone's network: there is no TLS and no password. It goes on answering while the proxy
-//! drains, and ends when its task is dropped. Bounded: [`MAX_CONNECTIONS`] at once, [`HEADER_TIMEOUT`] for a request,
-//! [`CONNECTION_LIFETIME`] for everything.
+//! drains, and ends when its task is dropped. Bounded: `MAX_CONNECTIONS` at once, `HEADER_TIMEOUT` for a request,
+//! `CONNECTION_LIFETIME` for everything.
 //!
 //! `/healthz` is 200 while the process serves: restart it when it is not. `/readyz` is 503 while it must not get phones: before any
 //! directory has been available for the first time, and from SIGTERM on. Directories that were there and went away leave it ready, since the cache

@@ -4,7 +4,7 @@
 //! Label values come from enums and the configuration, so they are finite; no DN, user, filter or client address ever is one.
 //!
 //! Counters and gauges live in the `metrics` crate's Prometheus recorder. Its histograms keep every sample until somebody
-//! collects them, which costs an allocation each 64 operations; [`histogram`] counts into fixed buckets instead. There is no global recorder:
+//! collects them, which costs an allocation each 64 operations; `histogram.rs` counts into fixed buckets instead. There is no global recorder:
 //! a test, or a second proxy in one process, has numbers of its own.
 
 mod histogram;
