@@ -133,7 +133,7 @@ impl AnswerBuilder {
 }
 
 /// Whole LDAPMessages one after another, each with a messageID of one octet.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Messages {
     blob: Vec<u8>,
     spans: Vec<Span>,
@@ -176,6 +176,13 @@ impl Messages {
 
     fn count(&self) -> u32 {
         u32::try_from(self.spans.len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl std::fmt::Debug for Messages {
+    /// How many, not what they say.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Messages").field("count", &self.spans.len()).field("octets", &self.blob.len()).finish()
     }
 }
 
@@ -302,6 +309,13 @@ mod tests {
         for code in (0..=130).map(ResultCode).filter(|code| ![0, 4, 32].contains(&code.0)) {
             assert!(!answer(0, code).is_complete(None), "{code}");
         }
+    }
+
+    #[test]
+    fn debug_shows_nobody() {
+        let mut builder = AnswerBuilder::default();
+        builder.push_entry(&entry_op("CN=Smith"));
+        assert_eq!(format!("{builder:?}"), "AnswerBuilder { messages: Messages { count: 1, octets: 50 } }");
     }
 
     #[test]

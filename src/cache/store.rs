@@ -27,7 +27,6 @@ pub enum Lookup {
 }
 
 /// The answers that are kept.
-#[derive(Debug)]
 pub struct Store {
     kept: Cache<Box<[u8]>, Arc<Kept>, foldhash::quality::RandomState>,
     histories: Box<[AtomicU64]>,
@@ -44,7 +43,6 @@ pub struct Generation {
 }
 
 /// An answer and what decides whether it is served.
-#[derive(Debug)]
 struct Kept {
     answer: Arc<Answer>,
     generation: Generation,
@@ -130,6 +128,18 @@ impl Store {
     pub fn holds(&self) -> (u64, u64) {
         self.kept.run_pending_tasks();
         (self.kept.entry_count(), self.kept.weighted_size())
+    }
+}
+
+impl std::fmt::Debug for Store {
+    /// How much, not what: answers are people's names and numbers.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (entries, octets) = self.holds();
+        f.debug_struct("Store")
+            .field("entries", &entries)
+            .field("octets", &octets)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
     }
 }
 
