@@ -8,14 +8,13 @@
 use super::operations::{Heard, Operations};
 use super::service::Service;
 use super::unwritten::{Unwritten, write_now};
+use super::when_woken::WhenWoken;
 use crate::identity::Identity;
 use crate::ldap::ResultCode;
 use crate::ldap::frame::frame_length;
 use crate::lifecycle::Lifecycle;
 use crate::pipeline::{Begun, Client, Said};
 use crate::session::{Accepted, Session, Step};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -86,6 +85,11 @@ impl Connection {
         }
     }
 
+    /// What it shares with the listener's other connections.
+    pub(super) const fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
     /// The handshake is over.
     pub(super) fn tls_started(&mut self) {
         if !self.session.has_tls() {
@@ -100,15 +104,14 @@ impl Connection {
     /// Not cancel safe.
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> End {
         let mut lifecycle = self.lifecycle.clone();
-        // Polled only when it was woken. A bare future would take a lock that all connections share on every poll of this task.
-        let mut ending = FuturesUnordered::from_iter([lifecycle.ending()]);
+        let ending = WhenWoken::new(lifecycle.ending());
         tokio::select! {
             biased;
             end = poll_fn(|cx| self.poll_serve(stream, cx)) => return end,
-            _ = ending.next() => {}
+            () = ending => {}
         }
         self.draining = true;
-        match timeout(self.service.limits.drain, poll_fn(|cx| self.poll_serve(stream, cx))).await {
+        match Box::pin(timeout(self.service.limits.drain, poll_fn(|cx| self.poll_serve(stream, cx)))).await {
             Ok(end) => end,
             Err(_) => {
                 debug!(peer = %self.client.peer, "operations were still in flight at the end of the drain");

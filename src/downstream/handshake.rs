@@ -59,10 +59,11 @@ impl Handshakes {
         Self { permits: Semaphore::new(at_once), timeout }
     }
 
-    /// Carries out a handshake, and says whether it resumed a session.
+    /// Carries out a handshake, and says whether it resumed a session. The stream comes in a box: it is large, and would otherwise stand
+    /// several times in the future of whoever awaits it.
     ///
     /// Not cancel safe.
-    pub(super) async fn accept<S>(&self, tls: &Tls, mut stream: S) -> Result<(TlsStream<Replay<S>>, HandshakeKind), HandshakeError>
+    pub(super) async fn accept<S>(&self, tls: &Tls, mut stream: S) -> Result<(Box<TlsStream<Replay<S>>>, HandshakeKind), HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -79,7 +80,7 @@ impl Handshakes {
             Err(_) => return Err(HandshakeError { opening: Opening::of(&hello), why: Failure::TimedOut }),
         };
         let kind = stream.get_ref().1.handshake_kind().unwrap_or(HandshakeKind::Full);
-        Ok((stream, kind))
+        Ok((Box::new(stream), kind))
     }
 
     async fn compute<S>(&self, tls: &Tls, stream: Replay<S>) -> Result<TlsStream<Replay<S>>, Failure>

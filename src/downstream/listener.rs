@@ -9,6 +9,7 @@ use crate::config::{self, Limits};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, Rejected};
 use crate::pipeline::Pipeline;
+use futures_util::FutureExt;
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -16,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -116,8 +117,12 @@ impl Gate {
                 self.metrics.connection_rejected(self.index, Rejected::Network);
                 continue;
             }
+            debug!(%peer, "connected");
+            // Answers are written whole, so waiting for more to send is only delay. It fails on a connection that is gone, which the
+            // first read tells.
+            let _ = stream.set_nodelay(true);
             let open = Open::new(permit, Arc::clone(&self.metrics), self.index);
-            tokio::spawn(serve(Arc::clone(service), stream, peer, lifecycle.clone(), open));
+            tokio::spawn(Arc::clone(service).serve(stream, peer, lifecycle.clone()).map(|()| drop(open)));
         }
     }
 
@@ -130,14 +135,6 @@ impl Gate {
         // It is never closed.
         Arc::clone(&self.permits).acquire_owned().await.ok()
     }
-}
-
-async fn serve(service: Arc<Service>, stream: TcpStream, peer: SocketAddr, lifecycle: Lifecycle, open: Open) {
-    // Answers are written whole, so waiting for more to send is only delay. It fails on a connection that is gone, which the first read tells.
-    let _ = stream.set_nodelay(true);
-    debug!(%peer, "connected");
-    service.serve(stream, peer, lifecycle).await;
-    drop(open);
 }
 
 /// A connection that is open: counted, and holding its permit.

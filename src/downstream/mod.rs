@@ -11,6 +11,7 @@ mod operations;
 mod service;
 mod tls;
 mod unwritten;
+mod when_woken;
 
 pub use listener::{ListenError, Listener};
 pub use service::Service;

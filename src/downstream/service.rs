@@ -54,56 +54,62 @@ impl Service {
     /// Serves one connection to its end, over any stream.
     ///
     /// Not cancel safe: dropped, it drops the connection.
-    pub async fn serve<S>(self: Arc<Self>, mut stream: S, peer: SocketAddr, lifecycle: Lifecycle)
+    // No `async fn`: its arguments would stand twice in the future, once as they came and once where they are used.
+    pub fn serve<S>(self: Arc<Self>, mut stream: S, peer: SocketAddr, lifecycle: Lifecycle) -> impl Future<Output = ()> + Send
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let ldaps = matches!(self.tls, Some((TlsMode::Ldaps, _)));
-        let mut connection = Connection::new(Arc::clone(&self), peer, ldaps, lifecycle);
-        if !ldaps {
-            match connection.run(&mut stream).await {
-                End::StartTls => {}
-                end => return self.close(stream, end).await,
-            }
-        }
-        // In a box of its own, so that plain connections do not carry room for it.
-        Box::pin(self.serve_tls(connection, stream, peer)).await;
-    }
-
-    /// The handshake, and the session under TLS.
-    async fn serve_tls<S>(&self, mut connection: Connection, stream: S, peer: SocketAddr)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
-    {
-        let Some((_, tls)) = &self.tls else { return };
-        // The handshake's own state goes back to the allocator before the session begins.
-        match Box::pin(self.handshakes.accept(tls, stream)).await {
-            Ok((mut stream, kind)) => {
-                let how = if kind == HandshakeKind::Resumed { Handshake::Resumed } else { Handshake::Full };
-                self.metrics.handshake(self.listener, how);
-                connection.tls_started();
+        let patience = self.limits.write_stall;
+        let mut connection = Connection::new(self, peer, ldaps, lifecycle);
+        async move {
+            if !ldaps {
                 let end = connection.run(&mut stream).await;
-                drop(connection);
-                self.close(stream, end).await;
+                if end != End::StartTls {
+                    drop(connection);
+                    return close(&mut stream, end, patience).await;
+                }
             }
-            Err(error) => {
-                self.metrics.handshake(self.listener, Handshake::Failed);
-                log_failed_handshake(&error, peer);
-            }
+            // In a box of its own, so that plain connections do not carry room for it.
+            Box::pin(serve_tls(connection, stream, peer)).await;
         }
     }
+}
 
-    /// Lets the peer hear the last word before the connection goes.
-    async fn close<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, end: End) {
-        if end != End::Lost {
-            Box::pin(close_gently(stream, end == End::Noticed, self.limits.write_stall)).await;
+/// The handshake, and the session under TLS.
+async fn serve_tls<S>(mut connection: Connection, stream: S, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let service = Arc::clone(connection.service());
+    let Some((_, tls)) = &service.tls else { return };
+    // The handshake's own state goes back to the allocator before the session begins.
+    match Box::pin(service.handshakes.accept(tls, stream)).await {
+        Ok((mut stream, kind)) => {
+            let how = if kind == HandshakeKind::Resumed { Handshake::Resumed } else { Handshake::Full };
+            service.metrics.handshake(service.listener, how);
+            connection.tls_started();
+            let end = connection.run(&mut stream).await;
+            drop(connection);
+            close(&mut stream, end, service.limits.write_stall).await;
         }
+        Err(error) => {
+            service.metrics.handshake(service.listener, Handshake::Failed);
+            log_failed_handshake(&error, peer);
+        }
+    }
+}
+
+/// Lets the peer hear the last word before its stream goes.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, end: End, patience: Duration) {
+    if end != End::Lost {
+        Box::pin(close_gently(stream, end == End::Noticed, patience)).await;
     }
 }
 
 /// Ends TLS and TCP in order. After a notice, what the peer still sends is read and forgotten for a moment: an unread octet would make the
 /// kernel reset the connection, and the notice might never be seen.
-async fn close_gently<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, noticed: bool, patience: Duration) {
+async fn close_gently<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, noticed: bool, patience: Duration) {
     if !matches!(timeout(patience, stream.shutdown()).await, Ok(Ok(()))) || !noticed {
         return;
     }
