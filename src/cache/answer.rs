@@ -315,7 +315,7 @@ mod tests {
     fn debug_shows_nobody() {
         let mut builder = AnswerBuilder::default();
         builder.push_entry(&entry_op("CN=Smith"));
-        assert_eq!(format!("{builder:?}"), "AnswerBuilder { messages: Messages { count: 1, octets: 50 } }");
+        assert_eq!(format!("{builder:?}"), "AnswerBuilder { messages: Messages { count: 1, octets: 37 } }");
     }
 
     #[test]
