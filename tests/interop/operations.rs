@@ -50,7 +50,8 @@ fn sigterm_ends_it_cleanly_and_idle_phones_are_told() {
 #[test]
 fn every_search_that_the_demo_prints_finds_entries() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/demo");
-    let tried = Command::new(script).args([env!("CARGO_BIN_EXE_redial"), "--port", "13890"]).output().expect("the script");
+    let ports = ["--ldap-port", "13389", "--ldaps-port", "13636", "--admin-port", "19390"];
+    let tried = Command::new(script).arg(env!("CARGO_BIN_EXE_redial")).args(ports).output().expect("the script");
     let said = String::from_utf8_lossy(&tried.stdout).into_owned() + &String::from_utf8_lossy(&tried.stderr);
     assert!(tried.status.success(), "{said}");
 }
