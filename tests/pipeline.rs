@@ -1,5 +1,12 @@
 //! An operation's way from accepted to answered, over a scripted directory and a paused clock.
-#![allow(clippy::allow_attributes, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 #[path = "common/scripted_directory.rs"]
 mod scripted_directory;

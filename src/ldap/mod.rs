@@ -2,7 +2,7 @@
 //!
 //! Everything here is pure. Bytes come in as slices; what goes out is appended to a `Vec<u8>`. Nothing in this floor knows a
 //! socket, a clock, a session or a cache. Read in this order: [`ber`] (elements), [`frame`] (whole LDAPMessages out of a
-//! stream), [`envelope`] (messageID, protocolOp, controls), [`message`] (typed requests and results; [`search`], [`write`] and [`result_code`]
+//! stream), [`envelope`] (messageID, protocolOp, controls), [`message`] (typed requests and results; [`search`], [`mod@write`] and [`result_code`]
 //! are parts of it), [`response`] (what Redial says itself), [`filter`], [`dn`], [`control`], [`oid`].
 
 pub mod ber;

@@ -96,7 +96,7 @@ impl<'a> Search<'a> {
     /// The same request, owned, with its filter as a tree.
     ///
     /// # Errors
-    /// Never for a view that [`Request::parse`] made; the type says so because the filter is decoded here.
+    /// Never for a view that [`super::message::Request::parse`] made; the type says so because the filter is decoded here.
     pub fn to_owned(&self) -> Result<SearchRequest, FilterError> {
         Ok(SearchRequest {
             base_object: self.base_object.to_owned(),
