@@ -17,10 +17,34 @@ mod messages;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use redial::ldap::ber::{self, Reader};
+use redial::ldap::control::parse_controls;
 use redial::ldap::envelope::Envelope;
 use redial::ldap::filter::Filter;
 use redial::ldap::frame::frame_length;
 use redial::ldap::message::Request;
+
+/// The elements with a NULL at the end of constructed element number `at`, if there are as many.
+fn with_element_too_many(octets: &[u8], at: &mut usize) -> Option<Vec<u8>> {
+    let mut elements = Reader::new(octets);
+    let mut before = Vec::new();
+    while !elements.is_empty() {
+        let element = elements.element().unwrap();
+        if element.tag & ber::CONSTRUCTED != 0 {
+            let changed = if *at == 0 {
+                Some([element.content, &[0x05, 0x00]].concat())
+            } else {
+                *at -= 1;
+                with_element_too_many(element.content, at)
+            };
+            if let Some(content) = changed {
+                return Some([&before[..], &messages::element(element.tag, &content), elements.rest()].concat());
+            }
+        }
+        before.extend_from_slice(element.raw);
+    }
+    None
+}
 
 proptest! {
     #[test]
@@ -53,6 +77,22 @@ proptest! {
         prop_assert!(Request::parse(&envelope).is_ok());
         // Our writer is canonical, so a message of ours is itself again.
         prop_assert_eq!(checks::write(envelope, envelope.message_id), message);
+    }
+
+    #[test]
+    fn an_element_too_many_is_refused_wherever_it_is(message in generate::message()) {
+        let envelope = Envelope::parse(&message).unwrap();
+        let mut at = 0;
+        while let Some(op) = with_element_too_many(envelope.op, &mut at.clone()) {
+            let frame = messages::frame(1, &op);
+            prop_assert!(Request::parse(&Envelope::parse(&frame).unwrap()).is_err(), "{:02x?}", op);
+            at += 1;
+        }
+        let mut at = 0;
+        while let Some(controls) = with_element_too_many(envelope.controls.unwrap_or_default(), &mut at.clone()) {
+            prop_assert!(parse_controls(Some(&controls)).is_err());
+            at += 1;
+        }
     }
 
     #[test]
