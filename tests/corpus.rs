@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     dead_code,
+    unreachable_pub,
     reason = "a test fails by panicking, and uses its part of what is shared"
 )]
 

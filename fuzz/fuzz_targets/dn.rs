@@ -1,7 +1,4 @@
 //! A distinguished name in text.
 #![no_main]
 
-#[path = "../src/checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| checks::dn(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::dn(octets));

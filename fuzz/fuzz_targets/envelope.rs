@@ -1,7 +1,4 @@
 //! One message taken apart.
 #![no_main]
 
-#[path = "../src/checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| checks::envelope(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::envelope(octets));

@@ -1,7 +1,4 @@
 //! A filter in octets.
 #![no_main]
 
-#[path = "../src/checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| checks::filter(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::filter(octets));

@@ -10,14 +10,14 @@ use redial::ldap::frame::{FrameError, frame_length};
 use redial::ldap::message::{LdapResult, Request};
 
 /// A check, by the name of its corpus.
-pub(crate) type Check = (&'static str, fn(&[u8]));
+pub type Check = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const ALL: [Check; 6] =
+pub const ALL: [Check; 6] =
     [("frame", frame), ("envelope", envelope), ("request", request), ("filter", filter), ("filter_text", filter_text), ("dn", dn)];
 
 /// Frames and what remains are the input, and the frames do not depend on how much of it had arrived when they were looked for.
-pub(crate) fn frame(octets: &[u8]) {
+pub fn frame(octets: &[u8]) {
     let limit = 1000;
     let (frames, end) = frames(octets, limit);
     let mut consumed = 0;
@@ -39,7 +39,7 @@ pub(crate) fn frame(octets: &[u8]) {
 }
 
 /// All frames at the front of `octets`, and what is said of the rest.
-pub(crate) fn frames(octets: &[u8], limit: usize) -> (Vec<&[u8]>, Result<Option<usize>, FrameError>) {
+pub fn frames(octets: &[u8], limit: usize) -> (Vec<&[u8]>, Result<Option<usize>, FrameError>) {
     let mut frames = Vec::new();
     let mut rest = octets;
     loop {
@@ -55,7 +55,7 @@ pub(crate) fn frames(octets: &[u8], limit: usize) -> (Vec<&[u8]>, Result<Option<
 }
 
 /// What is taken apart is put together again under any messageID, and taken apart alike.
-pub(crate) fn envelope(octets: &[u8]) {
+pub fn envelope(octets: &[u8]) {
     let Ok(envelope) = Envelope::parse(octets) else { return };
     assert_eq!(frame_length(octets, octets.len()), Ok(Some(octets.len())));
     if envelope.op_tag != op::SEARCH_REQUEST || Request::parse(&envelope).is_ok() {
@@ -86,7 +86,7 @@ pub(crate) fn envelope(octets: &[u8]) {
 }
 
 /// A request is understood or refused; a search that is understood is the same one after it has been written again.
-pub(crate) fn request(octets: &[u8]) {
+pub fn request(octets: &[u8]) {
     let Ok(envelope) = Envelope::parse(octets) else { return };
     let Ok(request) = Request::parse(&envelope) else { return };
     assert!(!format!("{request:?}").is_empty());
@@ -106,7 +106,7 @@ pub(crate) fn request(octets: &[u8]) {
 }
 
 /// Checking and building a filter agree; octets and text both read back as the same tree.
-pub(crate) fn filter(octets: &[u8]) {
+pub fn filter(octets: &[u8]) {
     let checked = Filter::check(octets);
     let built = Filter::decode(octets);
     assert_eq!(checked, built.as_ref().map(|_| ()).map_err(|error| *error));
@@ -117,7 +117,7 @@ pub(crate) fn filter(octets: &[u8]) {
 }
 
 /// A text that is a filter reads back, as text and as octets.
-pub(crate) fn filter_text(octets: &[u8]) {
+pub fn filter_text(octets: &[u8]) {
     let Ok(text) = std::str::from_utf8(octets) else { return };
     match Filter::parse(text) {
         Ok(filter) => both_ways(&filter),
@@ -126,7 +126,7 @@ pub(crate) fn filter_text(octets: &[u8]) {
 }
 
 /// A filter that was read reads back.
-pub(crate) fn both_ways(filter: &Filter) {
+pub fn both_ways(filter: &Filter) {
     let mut octets = Vec::new();
     filter.encode(&mut octets);
     assert_eq!(Filter::decode(&octets).as_ref(), Ok(filter));
@@ -156,7 +156,7 @@ fn has_plain_names(filter: &Filter) -> bool {
 }
 
 /// A normalised name is a name, and normalised already; every name is under its parents and under no child.
-pub(crate) fn dn(octets: &[u8]) {
+pub fn dn(octets: &[u8]) {
     let Ok(text) = std::str::from_utf8(octets) else { return };
     let dn = match Dn::parse(text) {
         Ok(dn) => dn,
@@ -177,7 +177,7 @@ pub(crate) fn dn(octets: &[u8]) {
 }
 
 /// The message under another messageID.
-pub(crate) fn write(envelope: Envelope<'_>, message_id: MessageId) -> Vec<u8> {
+pub fn write(envelope: Envelope<'_>, message_id: MessageId) -> Vec<u8> {
     let mut out = Vec::new();
     write_envelope(&mut out, message_id, envelope.op, envelope.controls);
     out
