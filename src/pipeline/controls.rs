@@ -33,12 +33,12 @@ const SEARCH_TRAVELLERS: [&str; 1] = [oid::MANAGE_DSA_IT];
 /// Controls that a search has by nature here: references never leave this proxy.
 const SEARCH_FULFILLED: [&str; 1] = [oid::DOMAIN_SCOPE];
 
-/// Controls that a write, a compare or an extended operation takes along.
+/// Controls that a compare takes along. Not the assertion control: its filter would test what the access hides.
+const COMPARE_TRAVELLERS: [&str; 1] = [oid::MANAGE_DSA_IT];
+
+/// Controls that a write or an extended operation, which runs as the client, takes along.
 const WRITE_TRAVELLERS: [&str; 7] =
     [oid::MANAGE_DSA_IT, oid::ASSERTION, oid::PRE_READ, oid::POST_READ, oid::PASSWORD_POLICY, oid::PERMISSIVE_MODIFY, oid::TREE_DELETE];
-
-/// The controls that work through this proxy, for the rootDSE's supportedControl.
-pub const SUPPORTED: [&str; 5] = [oid::PAGED_RESULTS, oid::MANAGE_DSA_IT, oid::ASSERTION, oid::PRE_READ, oid::POST_READ];
 
 /// Judges the controls of a search.
 ///
@@ -67,16 +67,28 @@ pub(super) fn of_search(controls: Option<&[u8]>) -> Result<SearchControls<'_>, R
     Ok(judged)
 }
 
-/// The controls that travel with a write, a compare or an extended operation, encoded.
+/// The controls that travel with a compare, encoded.
+///
+/// # Errors
+/// What the response says.
+pub(super) fn of_compare(controls: Option<&[u8]>) -> Result<Option<Vec<u8>>, Refused> {
+    travelling(controls, &COMPARE_TRAVELLERS)
+}
+
+/// The controls that travel with a write or an extended operation, encoded.
 ///
 /// # Errors
 /// What the response says.
 pub(super) fn of_write(controls: Option<&[u8]>) -> Result<Option<Vec<u8>>, Refused> {
+    travelling(controls, &WRITE_TRAVELLERS)
+}
+
+fn travelling(controls: Option<&[u8]>, travellers: &[&str]) -> Result<Option<Vec<u8>>, Refused> {
     let mut travelling = Vec::new();
     for control in parse_controls(controls).map_err(|_| MALFORMED)? {
         match control.oid {
             oid::PROXIED_AUTHORIZATION => return Err(PROXIED),
-            known if WRITE_TRAVELLERS.contains(&known) => travelling.extend_from_slice(control.raw),
+            known if travellers.contains(&known) => travelling.extend_from_slice(control.raw),
             _ if control.critical => return Err(UNKNOWN),
             _ => {}
         }
@@ -173,6 +185,12 @@ mod tests {
         assert_eq!(of_search(Some(&malformed)), Err(MALFORMED_PAGING));
         let absent = controls(&[(oid::PAGED_RESULTS, false, None)]);
         assert_eq!(of_search(Some(&absent)), Err(MALFORMED_PAGING));
+    }
+
+    #[test]
+    fn an_assertion_does_not_travel_with_a_compare_where_it_would_test_hidden_attributes() {
+        assert_eq!(of_compare(Some(&controls(&[(oid::ASSERTION, true, Some(b"x"))]))), Err(UNKNOWN));
+        assert_eq!(of_compare(Some(&controls(&[(oid::ASSERTION, false, Some(b"x"))]))), Ok(None));
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Pipeline {
         compare: &Compare<'_>,
         controls: Option<&[u8]>,
     ) -> Result<Begun, Refused> {
-        let controls = controls::of_write(controls)?;
+        let controls = controls::of_compare(controls)?;
         let asker = Asker { peer: client.peer.ip(), identity: &client.identity };
         let grant = match self.accesses.decide(&asker, compare.entry, Scope::BaseObject) {
             Verdict::Allow(grant) if grant.may_compare(compare.attribute) => grant,
