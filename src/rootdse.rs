@@ -86,7 +86,7 @@ const FEATURES: [&str; 2] = [oid::ABSOLUTE_FILTERS, oid::ALL_OPERATIONAL];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Cache, DirectoryConfig, Lifetimes, Limits, ListenerTls, SearchAs, Upstream};
+    use crate::config::{Binds, Cache, DirectoryConfig, Lifetimes, Limits, ListenerTls, SearchAs, Upstream};
     use crate::ldap::ber::{Reader, tag};
     use crate::ldap::envelope::Envelope;
     use crate::ldap::filter::Filter;
@@ -125,6 +125,7 @@ mod tests {
             directories: vec![directory("DC=corp,DC=example", forward_writes), directory("dc=contacts", false)],
             accesses: Vec::new(),
             cache: Cache { capacity: 0, defaults: lifetimes, rules: Vec::new() },
+            binds: Binds::default(),
             limits: Limits {
                 message: 0,
                 bound_message: 0,

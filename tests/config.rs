@@ -185,6 +185,7 @@ fn the_sample_explains_every_key() {
         "account = [{x=1}]",
         "cache.x = 1",
         "cache.rule = [{x=1}]",
+        "binds.x = 1",
         "limits.x = 1",
         "admin.x = 1",
     ];

@@ -218,6 +218,7 @@ fn config() -> Config {
         }],
         accesses: vec![access("anybody", Clients::Any)],
         cache: config::Cache::default(),
+        binds: config::Binds::default(),
         limits: config::Limits::default(),
         accounts: Vec::new(),
         admin: None,

@@ -5,6 +5,7 @@
 
 mod access;
 mod account;
+mod binds;
 mod cache;
 mod directory;
 mod limits;
@@ -12,7 +13,7 @@ mod listener;
 
 use super::problem::{Notes, Place, Problem};
 use super::table::{Source, Table, Value};
-use super::{Access, Account, Cache, DirectoryConfig, Limits, Listener};
+use super::{Access, Account, Binds, Cache, DirectoryConfig, Limits, Listener};
 use crate::secret::Secret;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub(super) struct Written {
     pub(super) directories: Vec<Placed<DirectoryConfig>>,
     pub(super) accesses: Vec<WrittenAccess>,
     pub(super) cache: Cache,
+    pub(super) binds: Binds,
     pub(super) limits: Limits,
     pub(super) accounts: Vec<Placed<Account>>,
     pub(super) admin: Option<Placed<SocketAddr>>,
@@ -120,15 +122,15 @@ fn sections(mut root: Table<'_>, context: Context<'_>) -> Written {
     }
     let accesses = accesses.into_iter().filter_map(|table| access::read(table, context)).collect();
     let cache = root.table("cache").map(|table| cache::read(table, context)).unwrap_or_default();
+    let binds = root.table("binds").map(binds::read).unwrap_or_default();
     let limits = root.table("limits").map(limits::read).unwrap_or_default();
     let mut accounts = Vec::new();
     for table in root.tables("account") {
         accounts.extend(account::read(table, context, accounts.len(), &mut mentions));
     }
     let admin = root.table("admin").and_then(admin);
-    root.refuse("binds", "not supported yet: remembered binds come with the next release; remove this table");
     root.finish();
-    Written { listeners, directories, accesses, cache, limits, accounts, admin, mentions, lacks_directories }
+    Written { listeners, directories, accesses, cache, binds, limits, accounts, admin, mentions, lacks_directories }
 }
 
 /// `[directory.NAME]`, in the order of the file, and whether one could not be read.

@@ -114,6 +114,7 @@ fn complete(mut written: Written, notes: &Notes) -> Option<Config> {
         directories: written.directories.into_iter().map(|directory| directory.value).collect(),
         accesses: written.accesses.into_iter().map(|access| access.access).collect(),
         cache: written.cache,
+        binds: written.binds,
         limits: written.limits,
         accounts: written.accounts.into_iter().map(|account| account.value).collect(),
         admin: written.admin.map(|admin| admin.value),

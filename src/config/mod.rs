@@ -32,6 +32,8 @@ pub struct Config {
     pub accesses: Vec<Access>,
     /// The search cache.
     pub cache: Cache,
+    /// Remembered binds, and the guard against lockouts.
+    pub binds: Binds,
     /// Bounds on what a client or a controller may send and hold.
     pub limits: Limits,
     /// Accounts of phones that no directory knows.
@@ -253,6 +255,25 @@ pub struct CacheRule {
     pub template: Filter,
     /// What holds.
     pub lifetimes: Lifetimes,
+}
+
+/// Remembered binds, and the guard against lockouts.
+#[derive(Debug, Clone)]
+pub struct Binds {
+    /// For how long an accepted password is accepted again without asking. Zero: not at all.
+    pub ttl: Duration,
+    /// The same for a password that was refused as wrong.
+    pub rejected_ttl: Duration,
+    /// Wrong passwords of one principal that may reach a controller; at least one.
+    pub attempts: u32,
+    /// For how long after the last of them they count.
+    pub window: Duration,
+}
+
+impl Default for Binds {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(60), rejected_ttl: Duration::from_secs(30), attempts: 3, window: Duration::from_secs(10 * 60) }
+    }
 }
 
 /// Bounds on what a client or a controller may send and hold.
