@@ -1,9 +1,15 @@
 //! Who a client is, and what proves it.
 //!
 //! [`Identity`] is what a session carries and an access asks. It is anonymous at connect and from the moment any Bind arrives (RFC 4513
-//! section 4); only a Bind that succeeded makes it [`Identity::Bound`].
+//! section 4); only a Bind that succeeded makes it [`Identity::Bound`]. [`binds`] remembers for a while what a directory said of a password,
+//! and [`lockout`] sees to it that no account is locked on the way; [`judgement`] reads what the directory said.
 
 pub mod accounts;
+pub mod binds;
+pub mod judgement;
+pub mod lockout;
+pub mod principals;
+mod recent;
 
 use crate::secret::Secret;
 use std::sync::Arc;
@@ -23,7 +29,8 @@ pub enum Identity {
 pub struct Principal {
     /// The name as the client sent it: a DN, a UPN, `DOMAIN\user`, or a local account's name.
     pub name: String,
-    /// What the connection to the directory is bound with when it must be bound as this client; `None` for local accounts.
+    /// What the connection to the directory is bound with when it must be bound as this client; `None` where that is never so: for
+    /// local accounts, and where searches run under the service account and writes are refused.
     pub credentials: Option<Arc<Credentials>>,
     /// The index in the configuration of the directory that accepted the password; `None` for local accounts.
     pub directory: Option<usize>,

@@ -1,0 +1,465 @@
+//! The lockout guard: phones never lock an account, however many of them hold a stale password.
+//!
+//! A directory locks an account after a number of wrong passwords, and forgets them some time after the last one. The guard counts as it does,
+//! but to less: each bind that leaves takes one of `attempts` slots of its principal before it leaves. A right password frees the slots; so
+//! does a result that says nothing about the password. A wrong one keeps its slot until `window` has passed without another.
+//!
+//! - The same wrong password again does not take the last slot: that one is for a password that nobody has tried.
+//! - A password that was right before has a slot of its own beside the others: if it is wrong now, that is seen once. So neither
+//!   wrong guesses nor misconfigured phones keep out those that were in.
+//! - A bind that left and was never answered may have been counted: it keeps its slot, and only the same password may use that again, since
+//!   a right one must work as soon as the directory answers.
+//! - While slots are taken by binds under way, others wait for how these end.
+//!
+//! What is refused here has not been verified, as with an account that its directory has locked: a right password is refused too.
+
+use super::judgement::Judgement;
+use super::principals::{Alias, Mac, Presented};
+use super::recent::Recent;
+use crate::config;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// See the module.
+#[derive(Debug)]
+pub struct LockoutGuard {
+    attempts: usize,
+    window: Duration,
+    watched: Mutex<Recent<Watched>>,
+}
+
+/// May a password be shown to a directory?
+#[derive(Debug)]
+pub enum Admission {
+    /// Yes; tell how it ended by [`Attempt::ended`].
+    Admitted(Attempt),
+    /// Ask again when this has changed, or its other end is gone.
+    Wait(watch::Receiver<()>),
+    /// No, and the client is told that its password is wrong.
+    Refused,
+    /// No, and the client is told that the directory does not answer: it did not, when passwords were shown to it before.
+    Unanswered,
+}
+
+/// A password on its way to a directory. Dropped, it counts as one that was never answered.
+#[derive(Debug)]
+pub struct Attempt {
+    guard: Arc<LockoutGuard>,
+    presented: Presented,
+    begun_at: Instant,
+    ended: bool,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With a response.
+    Answered(Judgement),
+    /// Nothing left for a server.
+    NotSent,
+    /// It left, and no response came.
+    Unanswered,
+}
+
+/// An account has had all its attempts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// From where they came; a few.
+    pub peers: Vec<IpAddr>,
+}
+
+/// One principal.
+#[derive(Debug, Default)]
+struct Watched {
+    slots: Vec<Slot>,
+    /// When the last password was refused, or given up on.
+    last_at: Option<Instant>,
+    /// The password that was right when it was last seen.
+    proved: Option<Mac>,
+    peers: Vec<IpAddr>,
+    /// The administrator knows.
+    announced: bool,
+    /// Tells those who wait that something has ended.
+    changed: Option<watch::Sender<()>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    password: Mac,
+    state: SlotState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SlotState {
+    UnderWay,
+    Wrong,
+    Unanswered,
+}
+
+impl LockoutGuard {
+    /// Nobody has tried anything.
+    pub fn new(config: &config::Binds) -> Self {
+        let attempts = usize::try_from(config.attempts).unwrap_or(usize::MAX);
+        Self { attempts, window: config.window, watched: Mutex::new(Recent::new(MOST_PRINCIPALS)) }
+    }
+
+    /// May this password be shown to a directory?
+    pub fn admit(self: &Arc<Self>, presented: &Presented, peer: IpAddr, now: Instant) -> Admission {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = watched.entry(&presented.principal);
+        watched.expire(self.window, now);
+        if watched.take_slot(&presented.password, self.attempts) {
+            if watched.peers.len() < MOST_PEERS && !watched.peers.contains(&peer) {
+                watched.peers.push(peer);
+            }
+            return Admission::Admitted(Attempt { guard: Arc::clone(self), presented: *presented, begun_at: now, ended: false });
+        }
+        let is = |state| move |slot: &Slot| slot.state == state;
+        if watched.slots.iter().any(is(SlotState::UnderWay)) {
+            return Admission::Wait(watched.changed.get_or_insert_with(|| watch::channel(()).0).subscribe());
+        }
+        if watched.slots.iter().any(is(SlotState::Unanswered)) && !watched.is_known_wrong(&presented.password) {
+            return Admission::Unanswered;
+        }
+        Admission::Refused
+    }
+
+    /// The principals that have no attempt left.
+    pub fn closed(&self, now: Instant) -> usize {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_closed = |watched: &&Watched| watched.is_full(self.attempts) && !watched.is_over(self.window, now);
+        watched.values().filter(is_closed).count()
+    }
+
+    /// An administrator says that this principal is to start anew.
+    pub fn forget(&self, principal: &Mac) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(principal);
+    }
+
+    /// Two principals turned out to be one: what was tried as either was tried as that one.
+    pub fn merge(&self, alias: &Alias) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(from) = watched.remove(&alias.from) else { return };
+        let to = watched.entry(&alias.to);
+        to.slots.extend(from.slots);
+        to.last_at = to.last_at.max(from.last_at);
+        to.announced |= from.announced;
+        to.peers.extend(from.peers.into_iter().take(MOST_PEERS.saturating_sub(to.peers.len())));
+    }
+
+    fn end(&self, presented: &Presented, ended: Ended, now: Instant) -> Option<Closed> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = watched.entry(&presented.principal);
+        watched.end(&presented.password, ended, now);
+        // No receiver is no error: nobody waits.
+        if let Some(changed) = watched.changed.take() {
+            changed.send_replace(());
+        }
+        let closes = matches!(ended, Ended::Answered(Judgement::Wrong | Judgement::Unclear))
+            && watched.is_full(self.attempts)
+            && !std::mem::replace(&mut watched.announced, true);
+        closes.then(|| Closed { peers: watched.peers.clone() })
+    }
+}
+
+impl Attempt {
+    /// It has ended. Says where it was the last one that the account has.
+    pub fn ended(mut self, ended: Ended, now: Instant) -> Option<Closed> {
+        self.ended = true;
+        self.guard.end(&self.presented, ended, now)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.guard.end(&self.presented, Ended::Unanswered, self.begun_at);
+        }
+    }
+}
+
+impl Watched {
+    /// Forgets what the directory has forgotten.
+    fn expire(&mut self, window: Duration, now: Instant) {
+        if self.is_over(window, now) {
+            self.slots.retain(|slot| slot.state == SlotState::UnderWay);
+            self.peers.clear();
+            self.announced = false;
+            self.last_at = None;
+        }
+    }
+
+    fn is_over(&self, window: Duration, now: Instant) -> bool {
+        self.last_at.is_some_and(|last_at| now >= last_at + window)
+    }
+
+    /// Every slot holds a password that was shown and not accepted.
+    fn is_full(&self, attempts: usize) -> bool {
+        self.slots.iter().filter(|slot| slot.state != SlotState::UnderWay).count() >= attempts
+    }
+
+    fn is_known_wrong(&self, password: &Mac) -> bool {
+        self.slots.iter().any(|slot| slot.state == SlotState::Wrong && slot.password == *password)
+    }
+
+    fn take_slot(&mut self, password: &Mac, attempts: usize) -> bool {
+        let unanswered = |slot: &&mut Slot| slot.state == SlotState::Unanswered && slot.password == *password;
+        if let Some(slot) = self.slots.iter_mut().find(unanswered) {
+            slot.state = SlotState::UnderWay;
+            return true;
+        }
+        let slots = match self.proved {
+            Some(proved) if proved == *password => attempts.saturating_add(1),
+            _ if self.is_known_wrong(password) => attempts.saturating_sub(1),
+            _ => attempts,
+        };
+        if self.slots.len() >= slots {
+            return false;
+        }
+        self.slots.push(Slot { password: *password, state: SlotState::UnderWay });
+        true
+    }
+
+    fn end(&mut self, password: &Mac, ended: Ended, now: Instant) {
+        let under_way = |slot: &Slot| slot.state == SlotState::UnderWay && slot.password == *password;
+        let position = self.slots.iter().position(under_way);
+        if let Some(position) = position {
+            self.slots.swap_remove(position);
+        }
+        let keeps = match ended {
+            Ended::NotSent | Ended::Answered(Judgement::Nothing | Judgement::AccountState) => return,
+            Ended::Answered(Judgement::Right) => {
+                self.slots.retain(|slot| slot.state == SlotState::UnderWay);
+                self.peers.clear();
+                self.announced = false;
+                self.last_at = None;
+                self.proved = Some(*password);
+                return;
+            }
+            Ended::Answered(Judgement::Wrong | Judgement::Unclear) => SlotState::Wrong,
+            Ended::Unanswered => SlotState::Unanswered,
+        };
+        if keeps == SlotState::Wrong && self.proved == Some(*password) {
+            self.proved = None;
+        }
+        self.slots.push(Slot { password: *password, state: keeps });
+        self.last_at = self.last_at.max(Some(now));
+    }
+}
+
+/// Some 30 MiB at worst. Whoever would have one account forgotten must try as many others, at a directory, in between.
+const MOST_PRINCIPALS: usize = 1 << 17;
+/// Addresses that are named to the administrator.
+const MOST_PEERS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::principals::Principals;
+    use crate::secret::Secret;
+
+    const WINDOW: Duration = Duration::from_secs(600);
+    const WRONG: Ended = Ended::Answered(Judgement::Wrong);
+    const RIGHT: Ended = Ended::Answered(Judgement::Right);
+
+    struct House {
+        guard: Arc<LockoutGuard>,
+        principals: Principals,
+        now: Instant,
+    }
+
+    impl House {
+        fn with(attempts: u32) -> Self {
+            let config = config::Binds { attempts, window: WINDOW, ..config::Binds::default() };
+            Self { guard: Arc::new(LockoutGuard::new(&config)), principals: Principals::new(&[1; 32]), now: Instant::now() }
+        }
+
+        fn new() -> Self {
+            Self::with(3)
+        }
+
+        fn admit(&self, name: &str, password: &str) -> Admission {
+            let presented = self.principals.present(0, name, &Secret::new(password.as_bytes()));
+            self.guard.admit(&presented, IpAddr::from([10, 20, 0, 1]), self.now)
+        }
+
+        /// Shows a password to the directory, which answers as told; says whether it may.
+        fn shows(&self, name: &str, password: &str, ended: Ended) -> bool {
+            match self.admit(name, password) {
+                Admission::Admitted(attempt) => {
+                    attempt.ended(ended, self.now);
+                    true
+                }
+                _ => false,
+            }
+        }
+
+        fn later(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+        }
+    }
+
+    #[test]
+    fn five_different_wrong_passwords_are_three_attempts() {
+        let house = House::new();
+        let shown = ["a", "b", "c", "d", "e"].map(|password| house.shows("alice", password, WRONG));
+        assert_eq!(shown, [true, true, true, false, false]);
+        assert!(house.shows("bob", "a", WRONG), "another account");
+        assert!(matches!(house.admit("ALICE", "f"), Admission::Refused), "another spelling");
+    }
+
+    #[test]
+    fn the_window_begins_anew_with_each_wrong_password_as_the_directorys_own_does() {
+        let mut house = House::new();
+        for password in ["a", "b"] {
+            assert!(house.shows("alice", password, WRONG));
+            house.later(500);
+        }
+        assert!(house.shows("alice", "c", WRONG), "1,000 s after the first one");
+        house.later(599);
+        assert!(!house.shows("alice", "d", WRONG), "the first is long ago, but the directory has counted on");
+        house.later(1);
+        assert!(house.shows("alice", "d", WRONG));
+    }
+
+    #[test]
+    fn a_right_password_starts_anew() {
+        let house = House::new();
+        for round in 0..5 {
+            for password in ["a", "b"] {
+                assert!(house.shows("alice", password, WRONG), "round {round}");
+            }
+            assert!(house.shows("alice", "right", RIGHT), "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_phone_that_repeats_a_stale_password_leaves_the_last_attempt_to_others() {
+        let mut house = House::new();
+        let shown = [0; 20].map(|_| {
+            house.later(60);
+            house.shows("alice", "stale", WRONG)
+        });
+        assert_eq!(shown.iter().filter(|shown| **shown).count(), 4, "two in each of the two windows: {shown:?}");
+        assert!(house.shows("alice", "new", RIGHT));
+        assert!(house.shows("alice", "stale", WRONG));
+    }
+
+    #[test]
+    fn with_one_attempt_a_wrong_password_is_shown_once() {
+        let house = House::with(1);
+        assert!(house.shows("alice", "a", WRONG));
+        assert!(!house.shows("alice", "a", WRONG) && !house.shows("alice", "b", RIGHT));
+    }
+
+    #[test]
+    fn who_was_in_is_not_kept_out_by_the_guesses_of_others() {
+        let house = House::new();
+        assert!(house.shows("alice", "right", RIGHT));
+        for password in ["a", "b", "c"] {
+            assert!(house.shows("alice", password, WRONG));
+        }
+        assert!(!house.shows("alice", "d", WRONG));
+        assert!(house.shows("alice", "right", RIGHT), "it was right before");
+        for password in ["a", "b", "c"] {
+            assert!(house.shows("alice", password, WRONG));
+        }
+        assert!(house.shows("alice", "right", WRONG), "it was changed: seen once");
+        assert!(!house.shows("alice", "right", WRONG));
+    }
+
+    #[test]
+    fn what_says_nothing_about_the_password_does_not_count() {
+        let house = House::new();
+        for ended in [Ended::NotSent, Ended::Answered(Judgement::Nothing), Ended::Answered(Judgement::AccountState)].repeat(5) {
+            assert!(house.shows("alice", "a", ended), "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn an_unclear_refusal_counts() {
+        let house = House::new();
+        for password in ["a", "b", "c"] {
+            assert!(house.shows("alice", password, Ended::Answered(Judgement::Unclear)));
+        }
+        assert!(matches!(house.admit("alice", "d"), Admission::Refused));
+    }
+
+    #[test]
+    fn attempts_under_way_are_counted_and_others_wait_for_their_end() {
+        let house = House::new();
+        let under_way = ["a", "b", "c"].map(|password| match house.admit("alice", password) {
+            Admission::Admitted(attempt) => attempt,
+            other => panic!("{other:?}"),
+        });
+        let Admission::Wait(changed) = house.admit("alice", "right") else { panic!("all are taken") };
+        assert!(!changed.has_changed().unwrap_or(true));
+        for attempt in under_way {
+            assert_eq!(attempt.ended(WRONG, house.now).is_some(), house.guard.closed(house.now) == 1, "said when it closes");
+        }
+        assert!(changed.has_changed().unwrap_or(true));
+        assert!(matches!(house.admit("alice", "right"), Admission::Refused));
+    }
+
+    #[test]
+    fn who_waited_goes_when_another_was_right() {
+        let house = House::with(1);
+        let Admission::Admitted(attempt) = house.admit("alice", "a") else { panic!("the first") };
+        let Admission::Wait(changed) = house.admit("alice", "b") else { panic!("the second waits") };
+        attempt.ended(RIGHT, house.now);
+        assert!(changed.has_changed().unwrap_or(true));
+        assert!(house.shows("alice", "b", WRONG));
+    }
+
+    #[test]
+    fn passwords_that_were_never_answered_keep_their_slots_and_may_be_tried_again() {
+        let house = House::new();
+        for password in ["a", "b", "right"] {
+            assert!(house.shows("alice", password, Ended::Unanswered));
+        }
+        assert!(matches!(house.admit("alice", "d"), Admission::Unanswered), "not called wrong, since nobody has said so");
+        for _ in 0..10 {
+            assert!(house.shows("alice", "right", Ended::Unanswered));
+        }
+        assert!(house.shows("alice", "right", RIGHT), "the directory is back");
+        assert!(house.shows("alice", "d", WRONG));
+    }
+
+    #[test]
+    fn an_attempt_that_is_dropped_counts_as_unanswered() {
+        let house = House::with(1);
+        drop(house.admit("alice", "a"));
+        assert!(matches!(house.admit("alice", "b"), Admission::Unanswered));
+    }
+
+    #[test]
+    fn the_administrator_is_told_once_a_window_and_from_where() {
+        let mut house = House::new();
+        let mut told = Vec::new();
+        for password in ["a", "b", "c", "c", "d"] {
+            if let Admission::Admitted(attempt) = house.admit("alice", password) {
+                told.extend(attempt.ended(WRONG, house.now));
+            }
+        }
+        assert_eq!(told, [Closed { peers: vec![IpAddr::from([10, 20, 0, 1])] }]);
+        assert_eq!(house.guard.closed(house.now), 1);
+        house.later(600);
+        assert_eq!(house.guard.closed(house.now), 0);
+    }
+
+    #[test]
+    fn two_names_of_one_principal_have_one_count() {
+        let house = House::new();
+        assert!(house.shows("alice@corp.example", "a", WRONG) && house.shows("CORP\\alice", "b", WRONG));
+        for name in ["alice@corp.example", "CORP\\alice"] {
+            house.guard.merge(&house.principals.learn_alias(name, "S-1-5-21-1104").unwrap());
+        }
+        assert!(house.shows("CORP\\alice", "c", WRONG));
+        assert!(!house.shows("alice@corp.example", "d", WRONG));
+        house.guard.forget(&house.principals.principal("alice@corp.example"));
+        assert!(house.shows("CORP\\alice", "d", WRONG));
+    }
+}

@@ -1,0 +1,195 @@
+//! Names and passwords as memory may hold them: keyed digests that only this process could have made and that give nothing back.
+//!
+//! A name, a password and a listener come in, a [`Presented`] goes out. The key is random, made anew for each process, and never leaves it. A name
+//! is folded (a DN normalised, other text in lower case), and once a directory has said which names are one principal's
+//! ([`Principals::learn_alias`]) they are one here as well.
+
+use super::accounts::normalised;
+use super::recent::Recent;
+use crate::secret::Secret;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
+use std::sync::{Mutex, PoisonError};
+
+/// Makes digests, and knows which names are the same principal's.
+#[derive(Debug)]
+pub struct Principals {
+    key: hmac::Key,
+    /// From a name's digest to its principal's.
+    aliases: Mutex<Recent<Option<Mac>>>,
+}
+
+/// An HMAC-SHA256 under the process's key. Compared in constant time; `Debug` does not show it.
+#[derive(Clone, Copy)]
+pub struct Mac([u8; 32]);
+
+/// A name and a password that somebody presented at a listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Presented {
+    /// Whose they are said to be, however spelled.
+    pub principal: Mac,
+    /// This password of that principal.
+    pub password: Mac,
+    /// This password under exactly this spelling of the name: what a directory is asked.
+    pub proof: Mac,
+    /// The index of the listener in the configuration.
+    pub listener: usize,
+}
+
+/// Two digests that turned out to be one principal's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alias {
+    /// The digest that is used no more.
+    pub from: Mac,
+    /// The one that is used instead.
+    pub to: Mac,
+}
+
+impl Principals {
+    /// `key` is random and this process's own; the caller wipes its copy.
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), aliases: Mutex::new(Recent::new(MOST_ALIASES)) }
+    }
+
+    /// What is remembered of a name and a password.
+    pub fn present(&self, listener: usize, name: &str, password: &Secret) -> Presented {
+        let principal = self.principal(name);
+        let password_of = |use_: u8, owner: &[u8]| self.digest(use_, owner, password.expose());
+        let proof = password_of(PROOF, name.as_bytes());
+        Presented { principal, password: password_of(PASSWORD, &principal.0), proof, listener }
+    }
+
+    /// Whose name that is.
+    pub fn principal(&self, name: &str) -> Mac {
+        let name = self.name(name);
+        self.aliases.lock().unwrap_or_else(PoisonError::into_inner).touch(&name).and_then(|alias| *alias).unwrap_or(name)
+    }
+
+    /// A directory has said whose name that is: `canonical` is the same for all names of one principal. What was remembered under
+    /// [`Alias::from`] belongs to [`Alias::to`] from now on; `None` where that was known already.
+    pub fn learn_alias(&self, name_as_sent: &str, canonical: &str) -> Option<Alias> {
+        let (name, to) = (self.name(name_as_sent), self.name(canonical));
+        let mut aliases = self.aliases.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = aliases.touch(&name).and_then(|alias| *alias).unwrap_or(name);
+        if from == to {
+            return None;
+        }
+        *aliases.entry(&name) = Some(to);
+        Some(Alias { from, to })
+    }
+
+    fn name(&self, name: &str) -> Mac {
+        self.digest(NAME, &[], normalised(name).as_bytes())
+    }
+
+    /// The digest of two texts and of what they are, so that no two questions have the same octets.
+    fn digest(&self, use_: u8, first: &[u8], second: &[u8]) -> Mac {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&[use_]);
+        context.update(&first.len().to_be_bytes());
+        context.update(first);
+        context.update(second);
+        let mut mac = [0; 32];
+        for (to, from) in mac.iter_mut().zip(context.sign().as_ref()) {
+            *to = *from;
+        }
+        Mac(mac)
+    }
+}
+
+impl PartialEq for Mac {
+    fn eq(&self, other: &Self) -> bool {
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for Mac {}
+
+impl std::hash::Hash for Mac {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl std::fmt::Debug for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mac(***)")
+    }
+}
+
+#[cfg(test)]
+impl Mac {
+    pub(super) fn for_tests(number: u16) -> Self {
+        let mut mac = [0; 32];
+        mac[..2].copy_from_slice(&number.to_be_bytes());
+        Self(mac)
+    }
+}
+
+const NAME: u8 = 0;
+const PASSWORD: u8 = 1;
+const PROOF: u8 = 2;
+
+/// Names whose principal is known; some 5 MiB.
+const MOST_ALIASES: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn principals() -> Principals {
+        Principals::new(&[7; 32])
+    }
+
+    fn present(principals: &Principals, name: &str, password: &str) -> Presented {
+        principals.present(0, name, &Secret::new(password.as_bytes()))
+    }
+
+    #[test]
+    fn spellings_of_a_name_are_one_principal_and_different_questions() {
+        let principals = principals();
+        for (one, other) in [("Alice@Corp.example", "alice@corp.EXAMPLE"), ("CN=Alice, DC=corp", "cn=alice,dc=CORP")] {
+            let (one, other) = (present(&principals, one, "a"), present(&principals, other, "a"));
+            assert!(one.principal == other.principal && one.password == other.password);
+            assert!(one.proof != other.proof, "a directory may tell them apart");
+        }
+        assert_ne!(principals.principal("alice"), principals.principal("bob"));
+    }
+
+    #[test]
+    fn no_part_of_a_name_can_pass_for_a_part_of_a_password() {
+        let principals = principals();
+        let (one, other) = (present(&principals, "alice", "x1"), present(&principals, "alicex", "1"));
+        assert!(one.proof != other.proof && one.password != other.password);
+        assert_ne!(present(&principals, "alice", "a").password, present(&principals, "bob", "a").password);
+    }
+
+    #[test]
+    fn another_process_has_other_digests() {
+        let (one, other) = (principals(), Principals::new(&[8; 32]));
+        assert_ne!(present(&one, "alice", "a").proof, present(&other, "alice", "a").proof);
+    }
+
+    #[test]
+    fn names_that_a_directory_calls_one_principal_are_one() {
+        let principals = principals();
+        let canonical = "S-1-5-21-1-2-3-1104";
+        assert!(principals.learn_alias("alice@corp.example", canonical).is_some());
+        assert!(principals.learn_alias("CORP\\alice", canonical).is_some());
+        assert_eq!(principals.principal("corp\\ALICE"), principals.principal("alice@corp.example"));
+        assert_eq!(principals.learn_alias("corp\\alice", canonical), None, "known");
+        let renamed = principals.learn_alias("corp\\alice", "S-1-5-21-1-2-3-2000").unwrap();
+        assert_eq!(renamed.from, principals.principal(canonical));
+        assert_ne!(principals.principal("CORP\\alice"), principals.principal("alice@corp.example"));
+    }
+
+    #[test]
+    fn debug_shows_neither_name_nor_password_nor_digest() {
+        let principals = principals();
+        let presented = present(&principals, "alice", "hunter2");
+        for text in [format!("{presented:?}"), format!("{principals:?}")] {
+            assert!(!text.contains("alice") && !text.contains("hunter2"), "{text}");
+        }
+        assert!(format!("{presented:?}").contains("Mac(***)"));
+    }
+}
