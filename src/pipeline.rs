@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`Pipeline::begin`] never waits: what memory can answer is written there and then. What needs time becomes a [`Running`] for
-//! [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind`, compares and writes in `forward`, pages in
+//! [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind` and `proofs`, compares and writes in `forward`, pages in
 //! `paging`.
 
 mod bind;
@@ -19,6 +19,7 @@ pub mod controls;
 mod delivery;
 mod forward;
 mod paging;
+mod proofs;
 
 use crate::access::narrow::Part;
 use crate::access::{Accesses, Asker, Grant, Refusal, Verdict};
@@ -26,9 +27,9 @@ use crate::cache::answer::AnswerBuilder;
 use crate::cache::key::{Keyed, Owner, write_key};
 use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache};
 use crate::config::{Config, DirectoryConfig, DirectoryKind, Lifetimes, SearchAs};
-use crate::directory::{Asked, Directory, Operation, RunAs};
-use crate::identity::Identity;
+use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
 use crate::identity::accounts::Accounts;
+use crate::identity::{Credentials, Identity};
 use crate::ldap::ResultCode;
 use crate::ldap::filter::Filter;
 use crate::ldap::message::{Scope, Search};
@@ -40,6 +41,7 @@ use bytes::Bytes;
 use controls::Refused;
 use delivery::Delivery;
 use paging::{PageWanted, Pages};
+use proofs::Proofs;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub struct Pipeline {
     stations: Vec<Station>,
     root_dse: RootDse,
     accounts: Accounts,
+    proofs: Proofs,
     pages: Pages,
     metrics: Arc<Metrics>,
 }
@@ -163,6 +166,7 @@ impl Pipeline {
             stations: config.directories.iter().zip(directories).map(|(config, directory)| Station::new(config, directory)).collect(),
             root_dse: RootDse::new(config),
             accounts: Accounts::new(&config.accounts),
+            proofs: Proofs::new(&config.binds, Arc::clone(&metrics)),
             pages: Pages::new(config.cache.capacity),
             metrics,
         }
@@ -180,7 +184,7 @@ impl Pipeline {
         let asked = AskedAt { kind, message_id: accepted.message_id, received_at };
         let begun = match accepted.request {
             AcceptedRequest::Search(search) => self.begin_search(client, asked, &search, accepted.controls, out),
-            AcceptedRequest::Bind(bind) => self.begin_bind(asked, &bind, accepted.controls),
+            AcceptedRequest::Bind(bind) => self.begin_bind(client, asked, &bind, accepted.controls),
             AcceptedRequest::Compare(compare) => self.begin_compare(client, asked, &compare, accepted.controls),
             AcceptedRequest::Write(write) => self.begin_write(client, asked, &write, accepted.controls),
             AcceptedRequest::Extended(extended) => self.begin_extended(client, asked, &extended, accepted.controls),
@@ -354,7 +358,12 @@ impl Pipeline {
                 tracing::debug!(%error, "served stale");
                 delivery.answer(&stale, Served::Stale).await
             }
-            (Some(Fetched::Failed(error)), _) => delivery.failed(&error).await,
+            (Some(Fetched::Failed(error)), _) => {
+                if error == DirectoryError::CredentialsRefused {
+                    errand.clients().for_each(|client| self.proofs.forget(&client.name));
+                }
+                delivery.failed(&error).await
+            }
             (None, Some(stale)) => delivery.answer(&stale, Served::Stale).await,
             (None, None) => delivery.end(Served::Failed, ResultCode::TIME_LIMIT_EXCEEDED, "the search's own time limit").await,
         };
@@ -428,6 +437,11 @@ impl Pipeline {
         );
     }
 
+    /// Principals whose new passwords are refused here, so that their accounts are not locked.
+    pub fn guarded_principals(&self) -> usize {
+        self.proofs.guarded()
+    }
+
     /// Answers and octets that the cache holds, approximately.
     pub fn cache_holds(&self) -> (u64, u64) {
         self.cache.holds()
@@ -441,6 +455,11 @@ impl Station {
             DirectoryKind::Embedded { .. } => (SearchAs::Service, false, EMBEDDED_PATIENCE),
         };
         Self { directory, config: config.clone(), search_as, forwards_writes, patience }
+    }
+
+    /// Runs an operation that has one response.
+    async fn last_word(&self, operation: Operation) -> Result<Done, DirectoryError> {
+        last_word(&*self.directory, operation).await
     }
 
     /// Controllers stand behind it.
@@ -463,12 +482,35 @@ impl Errand {
     fn set_out(self) -> Fill {
         Fill::new(self.searches, self.entries_wanted)
     }
+
+    /// Under whose names they run.
+    fn clients(&self) -> impl Iterator<Item = &Credentials> {
+        self.searches.iter().filter_map(|(_, operation)| match &operation.run_as {
+            RunAs::Client(credentials) => Some(&**credentials),
+            RunAs::Service => None,
+        })
+    }
 }
 
 impl AskedAt {
     fn outcome(&self, served: Served, code: ResultCode, entries: u32) -> Outcome {
         Outcome { kind: self.kind, served, code, entries, took: self.received_at.elapsed() }
     }
+}
+
+/// Runs an operation that has one response.
+async fn last_word(directory: &dyn Directory, operation: Operation) -> Result<Done, DirectoryError> {
+    let deadline = operation.deadline;
+    let answered = async {
+        let mut replies = directory.run(operation).await?;
+        while let Some(reply) = replies.next().await {
+            if let Reply::Done(done) = reply? {
+                return Ok(done);
+            }
+        }
+        Err(DirectoryError::ConnectionLost { sent: true })
+    };
+    timeout_at(deadline, answered).await.unwrap_or(Err(DirectoryError::TimedOut))
 }
 
 /// Records an operation that ends because nobody waits for it any more: its future is dropped.

@@ -218,6 +218,7 @@ fn cache_gauges(pipeline: Arc<Pipeline>) -> Box<dyn Fn(&Metrics) + Send + Sync> 
     Box::new(move |metrics| {
         let (entries, octets) = pipeline.cache_holds();
         metrics.cache_holds(entries, octets);
+        metrics.lockout_guarded(pipeline.guarded_principals());
     })
 }
 

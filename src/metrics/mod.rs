@@ -12,6 +12,7 @@ mod names;
 mod process;
 
 use crate::config::{Config, DirectoryKind};
+use crate::identity::binds::Recalled;
 use crate::ldap::ResultCode;
 use crate::outcome::{OperationKind, Outcome, Served};
 use histogram::Histogram;
@@ -43,6 +44,27 @@ pub enum Rejected {
     AcceptError,
 }
 
+/// What memory knew of a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BindRecall {
+    /// It was accepted a moment ago.
+    Accepted,
+    /// It was refused as wrong.
+    Rejected,
+    /// Nothing.
+    Miss,
+}
+
+impl From<&Recalled> for BindRecall {
+    fn from(recalled: &Recalled) -> Self {
+        match recalled {
+            Recalled::Accepted(_) => Self::Accepted,
+            Recalled::Rejected => Self::Rejected,
+            Recalled::Unknown(_) => Self::Miss,
+        }
+    }
+}
+
 /// Handles of all metrics, made once.
 #[derive(Debug)]
 pub struct Metrics {
@@ -53,6 +75,7 @@ pub struct Metrics {
     durations: Box<[Histogram]>,
     entries: [Counter; Served::ALL.len()],
     cache: CacheHandles,
+    binds: BindHandles,
     listeners: Box<[ListenerHandles]>,
     directories: Box<[DirectoryHandles]>,
     panics: Counter,
@@ -68,6 +91,14 @@ struct CacheHandles {
     refreshes: Counter,
     entries: Gauge,
     bytes: Gauge,
+}
+
+#[derive(Debug)]
+struct BindHandles {
+    /// In the order of the variants of [`BindRecall`].
+    recalled: [Counter; 3],
+    guard_refused: Counter,
+    guarded: Gauge,
 }
 
 #[derive(Debug)]
@@ -131,6 +162,7 @@ impl Metrics {
             durations: (0..OperationKind::ALL.len() * Served::ALL.len()).map(|_| Histogram::default()).collect(),
             entries: Served::ALL.map(|served| counter(&recorder, names::ENTRIES, &[("served", served.name())])),
             cache: CacheHandles::new(&recorder),
+            binds: BindHandles::new(&recorder),
             listeners: listeners.iter().map(|address| ListenerHandles::new(&recorder, address)).collect(),
             directories: directories.into_iter().map(|(name, servers)| DirectoryHandles::new(&recorder, name, servers)).collect(),
             panics: counter(&recorder, names::PANICS, &[]),
@@ -199,6 +231,23 @@ impl Metrics {
     pub fn cache_holds(&self, entries: u64, bytes: u64) {
         self.cache.entries.set(float(entries));
         self.cache.bytes.set(float(bytes));
+    }
+
+    /// A client has presented a password that a directory could prove.
+    pub fn bind_recalled(&self, recall: BindRecall) {
+        if let Some(counter) = self.binds.recalled.get(recall as usize) {
+            counter.increment(1);
+        }
+    }
+
+    /// The lockout guard let a bind not out.
+    pub fn lockout_guard_refused(&self) {
+        self.binds.guard_refused.increment(1);
+    }
+
+    /// Accounts that the lockout guard holds closed now.
+    pub fn lockout_guarded(&self, principals: usize) {
+        self.binds.guarded.set(float(principals as u64));
     }
 
     /// A server of a directory (indices in the configuration) is up or down.
@@ -298,6 +347,16 @@ impl CacheHandles {
             Served::Stale => self.stale.increment(1),
             Served::Coalesced => self.coalesced.increment(1),
             Served::Forwarded | Served::Local | Served::Refused | Served::Failed | Served::Abandoned => {}
+        }
+    }
+}
+
+impl BindHandles {
+    fn new(recorder: &PrometheusRecorder) -> Self {
+        Self {
+            recalled: ["accepted", "rejected", "miss"].map(|result| counter(recorder, names::BIND_CACHE, &[("result", result)])),
+            guard_refused: counter(recorder, names::GUARD_REFUSED, &[]),
+            guarded: gauge(recorder, names::GUARDED, &[]),
         }
     }
 }
@@ -474,6 +533,9 @@ mod tests {
         metrics.upstream_ended(0, 1, true, Duration::from_millis(3));
         metrics.upstream_retried(0);
         metrics.cache_holds(7, 4096);
+        metrics.bind_recalled(BindRecall::Rejected);
+        metrics.lockout_guard_refused();
+        metrics.lockout_guarded(2);
         let page = metrics.render();
         for line in [
             r#"redial_downstream_connections{listener="127.0.0.1:389"} 1"#,
@@ -493,6 +555,10 @@ mod tests {
             r#"redial_upstream_retries_total{directory="corp"} 1"#,
             "redial_cache_entries 7",
             "redial_cache_bytes 4096",
+            r#"redial_bind_cache_total{result="accepted"} 0"#,
+            r#"redial_bind_cache_total{result="rejected"} 1"#,
+            "redial_lockout_guard_refused_total 1",
+            "redial_lockout_guarded_principals 2",
         ] {
             has(&page, line);
         }

@@ -37,6 +37,19 @@ pub(super) const CACHE_REFRESHES: Metric =
 pub(super) const CACHE_ENTRIES: Metric = metric("redial_cache_entries", "Answers in the cache.");
 pub(super) const CACHE_BYTES: Metric = metric("redial_cache_bytes", "Octets that the cache holds, keys and overhead counted.");
 
+pub(super) const BIND_CACHE: Metric = metric(
+    "redial_bind_cache_total",
+    "Binds to directories: with a password that was accepted or rejected a moment ago, or that a directory had to be asked about (miss).",
+);
+pub(super) const GUARD_REFUSED: Metric = metric(
+    "redial_lockout_guard_refused_total",
+    "Binds refused without asking a directory, since the account had as many wrong passwords as it may.",
+);
+pub(super) const GUARDED: Metric = metric(
+    "redial_lockout_guarded_principals",
+    "Accounts whose new passwords are refused now, so that their directory does not lock them.",
+);
+
 pub(super) const CONNECTIONS_OPEN: Metric = metric("redial_downstream_connections", "Client connections open now, by listener.");
 pub(super) const CONNECTIONS: Metric = metric("redial_downstream_connections_total", "Client connections accepted, by listener.");
 pub(super) const HANDSHAKES: Metric =
@@ -73,6 +86,8 @@ pub(super) const COUNTERS: &[Metric] = &[
     CACHE_STALE,
     CACHE_COALESCED,
     CACHE_REFRESHES,
+    BIND_CACHE,
+    GUARD_REFUSED,
     CONNECTIONS,
     HANDSHAKES,
     REJECTED,
@@ -86,6 +101,7 @@ pub(super) const COUNTERS: &[Metric] = &[
 pub(super) const GAUGES: &[Metric] = &[
     CACHE_ENTRIES,
     CACHE_BYTES,
+    GUARDED,
     CONNECTIONS_OPEN,
     UPSTREAM_UP,
     UPSTREAM_CONNECTIONS,

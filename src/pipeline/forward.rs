@@ -133,7 +133,14 @@ impl Pipeline {
                 Err(error) => return delivery.failed(&error).await,
             }
         }
+        let client = match &operation.run_as {
+            RunAs::Client(credentials) => Some(std::sync::Arc::clone(credentials)),
+            RunAs::Service => None,
+        };
         let ended = station.last_word(operation).await;
+        if let Some(client) = client.filter(|_| password_may_have_changed(writes, &ended)) {
+            self.proofs.forget(&client.name);
+        }
         if writes && may_have_changed(&ended) {
             self.cache.invalidate_directory(directory);
         }
@@ -150,6 +157,11 @@ impl Pipeline {
 
 fn begun(asked: AskedAt, work: ForwardWork) -> Begun {
     Begun::Running(Box::new(Running { asked, work: Work::Forward(work) }))
+}
+
+/// The client's own password, by this operation or by another hand.
+fn password_may_have_changed(writes: bool, ended: &Result<crate::directory::Done, DirectoryError>) -> bool {
+    (writes && may_have_changed(ended)) || matches!(ended, Err(DirectoryError::CredentialsRefused))
 }
 
 /// Anything but a clear refusal may have changed the directory.

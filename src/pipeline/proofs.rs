@@ -1,0 +1,270 @@
+//! Passwords on their way to a directory: each once, however many ask, and never so many that an account is locked.
+//!
+//! ```text
+//!  recall   accepted or refused a moment ago       ▶ known
+//!  flight   the same is being asked: wait for it   ▶ coalesced
+//!  guard    has the account attempts left?         ▶ refused here
+//!  upstream one bind, never repeated
+//!  judge    what did the directory say?            ▶ remembered, counted
+//! ```
+//!
+//! A flight is a task of its own: what left is judged even when the phone that asked has gone.
+
+use super::last_word;
+use crate::config;
+use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, RunAs};
+use crate::identity::Principal;
+use crate::identity::binds::{BindCache, Generation, Recalled};
+use crate::identity::judgement::Judgement;
+use crate::identity::lockout::{Admission, Attempt, Closed, Ended, LockoutGuard};
+use crate::identity::principals::{Mac, Presented, Principals};
+use crate::ldap::ResultCode;
+use crate::ldap::ber::Reader;
+use crate::ldap::message::LdapResult;
+use crate::metrics::Metrics;
+use crate::outcome::Served;
+use crate::secret::Secret;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Proofs {
+    principals: Principals,
+    shared: Arc<Shared>,
+}
+
+/// What the flights' tasks need.
+#[derive(Debug)]
+struct Shared {
+    cache: BindCache,
+    guard: Arc<LockoutGuard>,
+    flights: Mutex<HashMap<Mac, watch::Receiver<Option<Landed>>>>,
+    metrics: Arc<Metrics>,
+}
+
+/// A question that only a directory can answer.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) name: String,
+    pub(super) password: Secret,
+    pub(super) peer: IpAddr,
+    pub(super) deadline: Instant,
+}
+
+/// How it ended.
+#[derive(Debug, Clone)]
+pub(super) enum Landed {
+    /// The directory accepted the password.
+    Accepted,
+    /// The directory had refused the same a moment before.
+    Rejected,
+    /// The directory said something else.
+    Answered(Done),
+    /// The guard let nothing out: what the client is told.
+    Guarded(ResultCode),
+    /// The directory gave no answer.
+    Failed(DirectoryError),
+}
+
+impl Proofs {
+    /// Nothing is known yet.
+    pub(super) fn new(config: &config::Binds, metrics: Arc<Metrics>) -> Self {
+        let (cache, guard) = (BindCache::new(config), Arc::new(LockoutGuard::new(config)));
+        let shared = Shared { cache, guard, flights: Mutex::default(), metrics };
+        Self { principals: Principals::new(&random_key()), shared: Arc::new(shared) }
+    }
+
+    /// What is remembered of a name and a password that came at a listener.
+    pub(super) fn present(&self, listener: usize, name: &str, password: &Secret) -> Presented {
+        self.principals.present(listener, name, password)
+    }
+
+    /// What a directory said a moment ago; `principal` makes an accepted one anew where no session of it lives.
+    pub(super) fn recall(&self, presented: &Presented, principal: impl FnOnce() -> Principal) -> Recalled {
+        self.shared.cache.recall(presented, Instant::now(), principal)
+    }
+
+    /// Asks, or joins who is asking the same; the answer comes by the question's deadline.
+    ///
+    /// Cancel safe: what is asked is asked to its end.
+    pub(super) async fn ask(&self, presented: &Presented, generation: Generation, question: Question) -> (Landed, Served) {
+        let deadline = question.deadline;
+        let (mut landed, served) = match self.board(presented, generation, question) {
+            Ok(boarded) => boarded,
+            Err(error) => return (Landed::Failed(error), Served::Failed),
+        };
+        let landed = match timeout_at(deadline, landed.wait_for(Option::is_some)).await {
+            Ok(Ok(landed)) => landed.clone().unwrap_or(Landed::Failed(DirectoryError::Unavailable)),
+            Ok(Err(_)) => Landed::Failed(DirectoryError::Unavailable),
+            Err(_) => Landed::Failed(DirectoryError::TimedOut),
+        };
+        let served = match landed {
+            Landed::Accepted | Landed::Rejected | Landed::Answered(_) => served,
+            Landed::Guarded(_) => {
+                self.shared.metrics.lockout_guard_refused();
+                Served::Refused
+            }
+            Landed::Failed(_) => Served::Failed,
+        };
+        (landed, served)
+    }
+
+    /// A directory has refused a connection as this client, or its account has changed: what is remembered is not to be trusted.
+    pub(super) fn forget(&self, name: &str) {
+        self.shared.cache.forget(&self.principals.principal(name));
+    }
+
+    /// Principals that have no attempt left.
+    pub(super) fn guarded(&self) -> usize {
+        self.shared.guard.closed(Instant::now())
+    }
+
+    fn board(
+        &self,
+        presented: &Presented,
+        generation: Generation,
+        question: Question,
+    ) -> Result<(watch::Receiver<Option<Landed>>, Served), DirectoryError> {
+        let mut flights = self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = flights.len() >= MAX_FLIGHTS;
+        let vacant = match flights.entry(presented.proof) {
+            Entry::Occupied(flight) => return Ok((flight.get().clone(), Served::Coalesced)),
+            Entry::Vacant(_) if is_full => return Err(DirectoryError::Busy),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let (tell, landed) = watch::channel(None);
+        vacant.insert(landed.clone());
+        drop(flights);
+        let place = Place { shared: Arc::clone(&self.shared), proof: presented.proof };
+        tokio::spawn(fly(place, *presented, generation, question, tell));
+        Ok((landed, Served::Forwarded))
+    }
+}
+
+/// One flight. Its answer is remembered before it leaves the table, so whoever comes finds one or the other.
+async fn fly(place: Place, presented: Presented, generation: Generation, question: Question, tell: watch::Sender<Option<Landed>>) {
+    let landed = place.shared.prove(&presented, generation, &question).await;
+    drop(place);
+    tell.send_replace(Some(landed));
+}
+
+impl Shared {
+    async fn prove(&self, presented: &Presented, generation: Generation, question: &Question) -> Landed {
+        // Another flight may have landed since this one's client looked.
+        let now = Instant::now();
+        if self.cache.is_accepted(presented, now) {
+            return Landed::Accepted;
+        }
+        if self.cache.is_rejected(presented, now) {
+            return Landed::Rejected;
+        }
+        let attempt = match self.admission(presented, question).await {
+            Ok(attempt) => attempt,
+            Err(landed) => return landed,
+        };
+        let operation = Operation {
+            run_as: RunAs::Service,
+            request: Asked::Bind { name: question.name.clone(), password: question.password.clone() },
+            controls: None,
+            deadline: question.deadline,
+        };
+        let asked_at = Instant::now();
+        let answered = last_word(&*question.directory, operation).await;
+        let judgement = answered.as_ref().map(judge);
+        match judgement {
+            Ok(Judgement::Right) => self.cache.accept(presented, generation, asked_at),
+            Ok(Judgement::Wrong) => self.cache.reject(presented, generation, asked_at),
+            Ok(Judgement::AccountState | Judgement::Unclear) => self.cache.forget(&presented.principal),
+            Ok(Judgement::Nothing) | Err(_) => {}
+        }
+        let ended = judgement.map_or_else(ended_without_answer, Ended::Answered);
+        if let Some(closed) = attempt.ended(ended, Instant::now()) {
+            warn(&question.name, &closed);
+        }
+        tracing::debug!(?ended, "a password was shown to a directory");
+        match answered {
+            Ok(_) if judgement == Ok(Judgement::Right) => Landed::Accepted,
+            Ok(done) => Landed::Answered(done),
+            Err(error) => Landed::Failed(error),
+        }
+    }
+
+    /// Waits until the guard says yes or no.
+    async fn admission(&self, presented: &Presented, question: &Question) -> Result<Attempt, Landed> {
+        loop {
+            match self.guard.admit(presented, question.peer, Instant::now()) {
+                Admission::Admitted(attempt) => return Ok(attempt),
+                Admission::Refused => return Err(Landed::Guarded(ResultCode::INVALID_CREDENTIALS)),
+                Admission::Unanswered => return Err(Landed::Guarded(ResultCode::UNAVAILABLE)),
+                Admission::Wait(mut changed) => {
+                    // An error means that the other end is gone: there is nothing to wait for.
+                    let Ok(_) = timeout_at(question.deadline, changed.changed()).await else {
+                        return Err(Landed::Failed(DirectoryError::Busy));
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// A flight's place in the table; given up when dropped, whatever became of the task.
+struct Place {
+    shared: Arc<Shared>,
+    proof: Mac,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.proof);
+    }
+}
+
+/// What a response says about the password.
+fn judge(done: &Done) -> Judgement {
+    let content = Reader::new(&done.op).element().map(|op| op.content).unwrap_or_default();
+    let diagnostic = LdapResult::parse(content).map(|result| result.diagnostic).unwrap_or_default();
+    Judgement::of(done.code, diagnostic)
+}
+
+/// May the password have been counted?
+const fn ended_without_answer(error: &DirectoryError) -> Ended {
+    match error {
+        DirectoryError::ConnectionLost { sent: true } | DirectoryError::TimedOut | DirectoryError::Misbehaved(_) => Ended::Unanswered,
+        DirectoryError::Unavailable
+        | DirectoryError::ConnectionLost { sent: false }
+        | DirectoryError::Busy
+        | DirectoryError::CredentialsRefused
+        | DirectoryError::NotSupported => Ended::NotSent,
+    }
+}
+
+/// The administrator must know which account, and where to look for the phones.
+fn warn(name: &str, closed: &Closed) {
+    let peers = closed.peers.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ");
+    let name: String = name.chars().take(LONGEST_NAME_LOGGED).collect();
+    tracing::warn!(
+        account = ?name,
+        from = %peers,
+        "too many wrong passwords: new ones are refused here for a while, so that the account is not locked (see [binds])"
+    );
+}
+
+/// The key of the digests, this process's own.
+#[expect(clippy::expect_used, reason = "without random numbers there is no TLS either; this runs once, before anybody connects")]
+fn random_key() -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    getrandom::fill(key.as_mut_slice()).expect("the operating system has random numbers");
+    key
+}
+
+/// Different passwords being proved at once: a bound on what a flood of binds can hold.
+const MAX_FLIGHTS: usize = 4096;
+/// Characters of a name in the log: the longest that a directory knows are shorter.
+const LONGEST_NAME_LOGGED: usize = 256;
