@@ -5,6 +5,7 @@ use crate::common::ldap_client::subtree;
 use crate::redial::{Setup, eventually};
 use crate::relay::Relay;
 use redial::ldap::ResultCode;
+use std::thread;
 
 const ALICE: &str = "CN=Alice Test,OU=Berlin,OU=Staff,DC=corp,DC=example";
 
@@ -78,4 +79,44 @@ fn answers_are_remembered_when_slapd_is_really_stopped_and_asked_again_when_it_i
     assert!(!expected.is_empty());
     eventually("the controller is found again", || redial.connect().search(&other).entries == expected);
     assert_eq!(redial.connect().bind(ALICE, PASSWORD).code, ResultCode::SUCCESS);
+}
+
+#[test]
+fn ten_thousand_binds_with_one_stale_password_are_one_wrong_password_at_the_controller() {
+    let server = bed::samba();
+    let redial = Setup::before(server).start();
+    let before = wrong_passwords(server, "lockme");
+    let phone = || {
+        let mut phone = redial.connect();
+        for _ in 0..200 {
+            assert_eq!(phone.bind("lockme@corp.example", "stale").code, ResultCode::INVALID_CREDENTIALS);
+        }
+    };
+    thread::scope(|scope| (0..50).for_each(|_| drop(scope.spawn(phone))));
+    assert_eq!(wrong_passwords(server, "lockme"), before + 1);
+    assert_eq!(redial.connect().bind("lockme@corp.example", PASSWORD).code, ResultCode::SUCCESS, "the right one works");
+}
+
+#[test]
+fn five_wrong_passwords_lock_nobody_where_the_policy_locks_after_five() {
+    let server = bed::samba();
+    let redial = Setup::before(server).start();
+    for password in ["one", "two", "three", "four", "five"] {
+        assert_eq!(redial.connect().bind("bob@corp.example", password).code, ResultCode::INVALID_CREDENTIALS);
+    }
+    assert_eq!(wrong_passwords(server, "bob"), 3);
+    let (_, metrics) = redial.http("/metrics").expect("metrics");
+    assert!(metrics.contains("redial_lockout_guarded_principals 1"), "{metrics}");
+    assert!(redial.log().contains("bob@corp.example"), "the administrator is told");
+    // Binds at the controller itself: not locked.
+    server.direct_as("bob@corp.example", PASSWORD);
+}
+
+/// What the controller has counted against an account.
+fn wrong_passwords(server: &Server, account: &str) -> u32 {
+    let question = subtree(bed::BASE, &format!("(sAMAccountName={account})"), &["badPwdCount"]);
+    let found = server.direct_as(server.administrator(), bed::ADMIN_PASSWORD).search(&question);
+    let count = found.entries[0].values("badPwdCount").first().map_or(0, |count| count.parse().expect("a number"));
+    assert_eq!(found.entries.len(), 1, "{account}");
+    count
 }
