@@ -115,26 +115,26 @@ impl Column {
 
     /// Adds the entries that have one of the values, and says how many octets that touched.
     pub(super) fn add_entries(&self, found: &Found, entries: &mut Bitset) -> u64 {
+        let mut touched = 0;
         match found {
-            Found::Range(range) => self.add_range(range.clone(), entries),
-            Found::Each(values) => values.iter().map(|value| self.add_range(*value..value + 1, entries)).sum(),
+            Found::Range(range) => touched += self.add_listed(range.clone(), entries),
+            Found::Each(values) => values.iter().for_each(|value| touched += self.add_listed(*value..value + 1, entries)),
         }
-    }
-
-    fn add_range(&self, values: Range<usize>, entries: &mut Bitset) -> u64 {
-        if values.is_empty() {
-            return 0;
-        }
-        let (Some(&from), Some(&end)) = (self.postings.get(values.start), self.postings.get(values.end)) else { return 0 };
-        let ids = self.ids.get(from as usize..end as usize).unwrap_or_default();
-        ids.iter().for_each(|id| entries.insert(*id));
-        let mut touched = ids.len() as u64 * 8;
-        let first = self.dense.partition_point(|(value, _)| (*value as usize) < values.start);
-        for (_, others) in self.dense.iter().skip(first).take_while(|(value, _)| values.contains(&(*value as usize))) {
+        for (_, others) in self.dense.iter().filter(|(value, _)| found.contains(*value as usize)) {
             entries.add_all(others);
             touched += others.octets();
         }
         touched
+    }
+
+    /// The entries of those values that have a list of ids.
+    fn add_listed(&self, values: Range<usize>, entries: &mut Bitset) -> u64 {
+        let (Some(&from), Some(&end)) = (self.postings.get(values.start), self.postings.get(values.end)) else { return 0 };
+        let ids = self.ids.get(from as usize..end as usize).unwrap_or_default();
+        for id in ids {
+            entries.insert(*id);
+        }
+        ids.len() as u64 * 8
     }
 
     /// The values in which `piece` occurs, each once, in order.
@@ -217,6 +217,13 @@ pub(super) enum Found {
 }
 
 impl Found {
+    fn contains(&self, value: usize) -> bool {
+        match self {
+            Self::Range(range) => range.contains(&value),
+            Self::Each(values) => values.binary_search(&value).is_ok(),
+        }
+    }
+
     /// How many.
     pub(super) const fn len(&self) -> usize {
         match self {
