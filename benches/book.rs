@@ -105,7 +105,7 @@ fn people(size: u64) -> Vec<Entry> {
 }
 
 fn person(number: u64, random: &mut fastrand::Rng) -> Entry {
-    let pick = |words: &[&'static str], random: &mut fastrand::Rng| words[random.usize(..words.len())];
+    let pick = |words: &[&'static str], random: &mut fastrand::Rng| random.choice(words).copied().unwrap();
     let mut surname = String::new();
     for _ in 0..random.usize(2..4) {
         surname.push_str(pick(&SYLLABLES, random));
