@@ -4,8 +4,10 @@
 
 use std::io::{IsTerminal, stderr};
 use thiserror::Error;
+use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
@@ -40,14 +42,23 @@ pub enum TelemetryError {
 /// # Errors
 /// When the level makes no sense, or logging has begun before.
 pub fn begin(level: Option<&str>, format: Format) -> Result<(), TelemetryError> {
-    begin_with(level, format, tracing_subscriber::layer::Identity::new())
+    Ok(tracing_subscriber::registry().with(lines(level, format)?).try_init()?)
 }
 
-/// As [`begin`], with one more layer that sees every event whatever the level.
+/// As [`begin`], with one more layer. It must filter for itself: a layer that wants everything makes every event of every crate be put
+/// together, on the hot path too, only to be thrown away.
 ///
 /// # Errors
 /// As [`begin`].
 pub fn begin_with(level: Option<&str>, format: Format, more: impl Layer<Registry> + Send + Sync) -> Result<(), TelemetryError> {
+    Ok(tracing_subscriber::registry().with(more).with(lines(level, format)?).try_init()?)
+}
+
+/// The layer that writes lines, and wants to hear of nothing else.
+fn lines<S>(level: Option<&str>, format: Format) -> Result<impl Layer<S>, TelemetryError>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
     let directives = level.map(str::to_owned).or_else(|| std::env::var(EnvFilter::DEFAULT_ENV).ok()).unwrap_or_default();
     let filter = filter(&directives)?;
     let lines = fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal());
@@ -55,8 +66,7 @@ pub fn begin_with(level: Option<&str>, format: Format, more: impl Layer<Registry
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
     };
-    tracing_subscriber::registry().with(more).with(lines.with_filter(filter)).try_init()?;
-    Ok(())
+    Ok(lines.with_filter(filter))
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
@@ -73,6 +83,15 @@ mod tests {
     #[test]
     fn without_a_word_the_level_is_info() {
         assert_eq!(filter("").unwrap().max_level_hint(), Some(LevelFilter::INFO));
+    }
+
+    #[test]
+    fn at_info_nobody_puts_together_what_is_said_at_debug() {
+        let subscriber = tracing_subscriber::registry().with(lines(Some("info"), Format::Text).unwrap());
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(tracing::enabled!(tracing::Level::INFO));
+            assert!(!tracing::enabled!(target: crate::pipeline::OPERATIONS, tracing::Level::DEBUG));
+        });
     }
 
     #[test]
