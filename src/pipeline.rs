@@ -79,6 +79,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// The index of the listener in the configuration.
     pub listener: usize,
+    /// TLS is up.
+    pub tls: bool,
     /// Who.
     pub identity: Identity,
 }
@@ -403,7 +405,7 @@ impl Pipeline {
 
     /// The rootDSE is Redial's own.
     fn say_root_dse(&self, client: &Client, asked: AskedAt, search: &Search<'_>, out: &mut Vec<u8>) -> Begun {
-        let (code, entries) = self.root_dse.write_answer(client.listener, search, asked.message_id.wire(), out);
+        let (code, entries) = self.root_dse.write_answer(client.listener, client.tls, search, asked.message_id.wire(), out);
         self.record(&asked.outcome(Served::Local, code, entries), describe(search).as_deref());
         Begun::Answered
     }

@@ -1,7 +1,7 @@
 //! The rootDSE (RFC 4512 section 5.1): what Redial itself says it is and can do.
 //!
 //! Anybody may read it, so nothing of a controller's own shows through: no name, no functional level, no SASL mechanism that a proxy could not
-//! carry. What stands in it works through Redial, on that listener. It is a phonebook of one entry without a name, so filters and
+//! carry. What stands in it works through Redial, on that connection. It is a phonebook of one entry without a name, so filters and
 //! selections hold as they do everywhere; every attribute is shown for `*` and for an empty selection, as Active Directory does.
 
 use crate::book::{Book, Entry};
@@ -15,21 +15,39 @@ use crate::ldap::{MessageId, ResultCode, oid};
 /// The rootDSE, as each listener shows it.
 #[derive(Debug)]
 pub struct RootDse {
-    listeners: Vec<Book>,
+    listeners: Vec<Shown>,
+}
+
+/// What a listener shows before TLS, and under it.
+#[derive(Debug)]
+struct Shown {
+    in_the_clear: Book,
+    under_tls: Book,
 }
 
 impl RootDse {
     /// Made from the configuration once.
     pub fn new(config: &Config) -> Self {
-        Self { listeners: config.listeners.iter().map(|listener| book_of(&entry(config, listener))).collect() }
+        let shown = |listener, tls| book_of(&entry(config, listener, tls));
+        let listeners = config.listeners.iter();
+        Self { listeners: listeners.map(|at| Shown { in_the_clear: shown(at, false), under_tls: shown(at, true) }).collect() }
     }
 
-    /// Appends the whole answer to a base search of the empty name on that listener, and says its resultCode and how many entries it has.
-    pub fn write_answer(&self, listener: usize, search: &Search<'_>, message_id: MessageId, out: &mut Vec<u8>) -> (ResultCode, u32) {
-        let (Some(book), Ok(request)) = (self.listeners.get(listener), search.to_owned()) else {
+    /// Appends the whole answer to a base search of the empty name on a connection of that listener, which has TLS or not, and says
+    /// its resultCode and how many entries it has.
+    pub fn write_answer(
+        &self,
+        listener: usize,
+        tls: bool,
+        search: &Search<'_>,
+        message_id: MessageId,
+        out: &mut Vec<u8>,
+    ) -> (ResultCode, u32) {
+        let (Some(shown), Ok(request)) = (self.listeners.get(listener), search.to_owned()) else {
             write_result(out, message_id, op::SEARCH_RESULT_DONE, ResultCode::OPERATIONS_ERROR, "");
             return (ResultCode::OPERATIONS_ERROR, 0);
         };
+        let book = if tls { &shown.under_tls } else { &shown.in_the_clear };
         let answer = book.search(&request, None);
         let result = answer.result().clone();
         let mut entries = 0;
@@ -42,7 +60,7 @@ impl RootDse {
     }
 }
 
-fn entry(config: &Config, listener: &Listener) -> Entry {
+fn entry(config: &Config, listener: &Listener, tls: bool) -> Entry {
     let contexts = config.directories.iter().map(|directory| ("namingContexts", directory.base.as_str()));
     let default_context = config.directories.first().map(|directory| ("defaultNamingContext", directory.base.as_str()));
     let write_controls = WRITE_CONTROLS.iter().filter(|_| forwards_writes(config));
@@ -56,6 +74,7 @@ fn entry(config: &Config, listener: &Listener) -> Entry {
         .chain(controls)
         .chain(extensions(config, listener).map(|oid| ("supportedExtension", oid)))
         .chain(features)
+        .chain(tls.then_some(("supportedSASLMechanisms", "PLAIN")))
         .chain([("vendorName", "Redial"), ("vendorVersion", env!("CARGO_PKG_VERSION"))]);
     let attributes = attributes.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
     Entry { attributes, ..Entry::new("") }
@@ -145,8 +164,12 @@ mod tests {
         }
     }
 
-    /// What a client reads: `attribute: value` lines, and how it ended.
+    /// What a client reads without TLS: `attribute: value` lines, and how it ended.
     fn read(config: &Config, number: usize, filter: &str, attributes: &[&str]) -> (Vec<String>, ResultCode) {
+        read_over(false, config, number, filter, attributes)
+    }
+
+    fn read_over(tls: bool, config: &Config, number: usize, filter: &str, attributes: &[&str]) -> (Vec<String>, ResultCode) {
         let request = SearchRequest {
             base_object: String::new(),
             scope: Scope::BaseObject,
@@ -162,7 +185,7 @@ mod tests {
         let envelope = Envelope::parse(&frame).unwrap();
         let Request::Search(search) = Request::parse(&envelope).unwrap() else { panic!("it is a search") };
         let mut out = Vec::new();
-        let (code, entries) = RootDse::new(config).write_answer(number, &search, MessageId::new(300).unwrap(), &mut out);
+        let (code, entries) = RootDse::new(config).write_answer(number, tls, &search, MessageId::new(300).unwrap(), &mut out);
         let (mut messages, mut lines, mut seen) = (Reader::new(&out), Vec::new(), 0);
         while !messages.is_empty() {
             let message = Envelope::parse(messages.element().unwrap().raw).unwrap();
@@ -221,6 +244,14 @@ mod tests {
         let offers =
             |number| read(&config, number, "(objectClass=*)", &["*"]).0.contains(&format!("supportedExtension: {}", oid::START_TLS));
         assert_eq!([0, 1, 2, 3].map(offers), [false, false, true, true]);
+    }
+
+    #[test]
+    fn plain_is_offered_under_tls_only() {
+        let config = config(vec![listener(Some(TlsMode::StartTlsOptional))], false);
+        let mechanisms = |tls| read_over(tls, &config, 0, "(objectClass=*)", &["supportedSASLMechanisms"]).0;
+        assert_eq!(mechanisms(false), Vec::<String>::new());
+        assert_eq!(mechanisms(true), ["supportedSASLMechanisms: PLAIN"]);
     }
 
     #[test]

@@ -8,10 +8,12 @@ use redial::identity::{Identity, Principal};
 use redial::ldap::ber::{Reader, tag, write_boolean, write_constructed, write_element, write_integer};
 use redial::ldap::control::{parse_controls, write_control};
 use redial::ldap::envelope::{op, write_envelope};
+use redial::ldap::message::Authentication;
 use redial::ldap::{Envelope, MessageId, ResultCode, oid};
-use redial::session::{ClientMessageId, Session, SessionRules, Step};
+use redial::session::{AcceptedRequest, ClientMessageId, Session, SessionRules, Step};
 use requests::{
-    abandon, bind, bind_version, cancel, compare, delete, extended, frame, frame_with_control, said, sasl_bind, search, unbind,
+    abandon, bind, bind_version, cancel, compare, delete, extended, frame, frame_with_control, said, sasl_bind, sasl_bind_with, search,
+    unbind,
 };
 use std::sync::Arc;
 
@@ -253,6 +255,9 @@ fn every_bind_that_the_session_refuses_leaves_it_anonymous() {
         (bind("", "secret"), 49),
         (bind_version(2, "cn=a", "secret"), 2),
         (sasl_bind("GSS-SPNEGO"), 7),
+        (sasl_bind("DIGEST-MD5"), 7),
+        (sasl_bind("PLAIN"), 13),
+        (sasl_bind_with("PLAIN", Some(b"\0cn=a\0secret")), 13),
         (sasl_bind(""), 7),
         (malformed, 2),
     ] {
@@ -263,6 +268,39 @@ fn every_bind_that_the_session_refuses_leaves_it_anonymous() {
         assert!(talk.session.identity().is_anonymous());
         assert!(!talk.session.finished(id(1)));
         assert!(talk.session.is_idle());
+    }
+}
+
+#[test]
+fn sasl_plain_over_tls_runs_as_a_simple_bind() {
+    let mut talk = Talk::new(RULES, true);
+    let plain = frame(1, &sasl_bind_with("PLAIN", Some(b"cn=a\0cn=a\0secret")));
+    let mut out = Vec::new();
+    let Step::AbandonAllThenRun(accepted) = talk.session.receive(&plain, &mut out) else { panic!("somebody must verify it") };
+    let AcceptedRequest::Bind(bind) = accepted.request else { panic!("it is a bind") };
+    assert_eq!(bind.name, "cn=a");
+    assert!(matches!(bind.authentication, Authentication::Simple(b"secret")));
+    assert!(!talk.session.may_receive() && out.is_empty());
+    assert!(talk.session.bind_finished(id(1), somebody("cn=a")));
+    assert_eq!(talk.session.identity().name(), "cn=a");
+}
+
+#[test]
+fn sasl_plain_over_tls_may_come_in_two_steps_and_is_nobody_between_them() {
+    let mut talk = Talk::new(RULES, true).bound("cn=b");
+    assert_eq!(talk.take(&frame(1, &sasl_bind("PLAIN"))), "abandon all");
+    assert_eq!(talk.said(), [(1, op::BIND_RESPONSE, 14)]);
+    assert!(talk.session.identity().is_anonymous() && talk.session.is_idle());
+    assert_eq!(talk.take(&frame(2, &sasl_bind_with("PLAIN", Some(b"\0cn=a\0secret")))), "abandon all, run");
+}
+
+#[test]
+fn sasl_plain_over_tls_that_proves_nothing_is_refused() {
+    for (message, code) in [(&b"\0cn=a\0"[..], 49), (b"cn=b\0cn=a\0secret", 49), (b"cn=a\0secret", 2)] {
+        let mut talk = Talk::new(RULES, true).bound("cn=a");
+        assert_eq!(talk.take(&frame(1, &sasl_bind_with("PLAIN", Some(message)))), "abandon all");
+        assert_eq!(talk.said(), [(1, op::BIND_RESPONSE, code)]);
+        assert!(talk.session.identity().is_anonymous());
     }
 }
 

@@ -68,7 +68,7 @@ impl Connection {
     pub(super) fn new(service: Arc<Service>, peer: SocketAddr, ldaps: bool, lifecycle: Lifecycle) -> Self {
         let now = Instant::now();
         Self {
-            client: Client { peer, listener: service.listener, identity: Identity::Anonymous },
+            client: Client { peer, listener: service.listener, tls: ldaps, identity: Identity::Anonymous },
             session: Session::new(service.rules, ldaps),
             operations: Operations::default(),
             received: Vec::new(),
@@ -298,6 +298,7 @@ impl Connection {
     fn begin(&mut self, accepted: &Accepted<'_>, now: Instant, out: &mut Vec<u8>) {
         let message_id = accepted.message_id;
         self.client.identity = self.session.identity().clone();
+        self.client.tls = self.session.has_tls();
         match self.service.pipeline.begin(&self.client, accepted, now, out) {
             Begun::Answered => {
                 self.session.finished(message_id);

@@ -40,6 +40,16 @@ pub fn write_extended_response(
     write_envelope(out, message_id, &op, None);
 }
 
+/// Appends a whole LDAPMessage with a BindResponse that asks the client to go on (RFC 4513 section 5.2.1.3), with an empty challenge.
+pub fn write_sasl_challenge(out: &mut Vec<u8>, message_id: MessageId) {
+    let mut op = Vec::new();
+    ber::write_constructed(&mut op, op::BIND_RESPONSE, |out| {
+        write_result_fields(out, ResultCode::SASL_BIND_IN_PROGRESS, "", "");
+        ber::write_element(out, SERVER_SASL_CREDS, b"");
+    });
+    write_envelope(out, message_id, &op, None);
+}
+
 /// Appends a Notice of Disconnection: the last thing said on a connection.
 pub fn write_notice_of_disconnection(out: &mut Vec<u8>, code: ResultCode, diagnostic: &str) {
     write_extended_response(out, MessageId::UNSOLICITED, code, diagnostic, Some(oid::NOTICE_OF_DISCONNECTION), None);
@@ -94,6 +104,8 @@ fn write_result_fields(out: &mut Vec<u8>, code: ResultCode, matched_dn: &str, di
 const RESPONSE_NAME: u8 = 0x8a;
 /// The tag of responseValue in an ExtendedResponse.
 const RESPONSE_VALUE: u8 = 0x8b;
+/// The tag of serverSaslCreds in a BindResponse.
+const SERVER_SASL_CREDS: u8 = 0x87;
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +130,13 @@ mod tests {
         let mut out = Vec::new();
         write_notice_of_disconnection(&mut out, ResultCode::UNAVAILABLE, "");
         assert_eq!(out, b"\x30\x24\x02\x01\x00\x78\x1f\x0a\x01\x34\x04\x00\x04\x00\x8a\x161.3.6.1.4.1.1466.20036");
+    }
+
+    #[test]
+    fn a_challenge_is_there_even_when_it_is_empty() {
+        let mut out = Vec::new();
+        write_sasl_challenge(&mut out, MessageId::new(1).unwrap());
+        assert_eq!(out, b"\x30\x0e\x02\x01\x01\x61\x09\x0a\x01\x0e\x04\x00\x04\x00\x87\x00");
     }
 
     #[test]

@@ -1,32 +1,39 @@
-//! What a session decides about a Bind by itself (RFC 4511 section 4.2, RFC 4513 sections 5.1 and 6.3.3).
+//! What a session decides about a Bind by itself (RFC 4511 section 4.2, RFC 4513 sections 5.1, 5.2 and 6.3.3).
 //!
-//! Only a simple bind of version 3 with a name and a password, on a connection where passwords may be shown, is worth asking a directory.
+//! Only a bind of version 3 with a name and a password, on a connection where passwords may be shown, is worth asking a directory. SASL
+//! PLAIN (RFC 4616) is a simple bind in other clothes, so over TLS it becomes one: there are phones that cannot send the other.
 
 use super::SessionRules;
 use crate::ldap::ResultCode;
 use crate::ldap::message::{Authentication, Bind};
 
 /// What becomes of a Bind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BindVerdict {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum BindVerdict<'a> {
     /// An anonymous bind: done.
     Anonymous,
     /// Not with these words: the code, and the diagnostic message.
     Refused(ResultCode, &'static str),
-    /// A name and a password: somebody must verify them.
-    Verify,
+    /// PLAIN is spoken, but its one message is still missing. The Bind that brings it stands for itself, so nothing is kept until then.
+    AwaitsMessage,
+    /// A name and a password, as a simple bind: somebody must verify them.
+    Verify(Bind<'a>),
 }
 
 /// Judges a well-formed Bind on a session that has TLS or not.
-pub(super) fn judge(bind: &Bind<'_>, rules: &SessionRules, tls: bool) -> BindVerdict {
+pub(super) fn judge<'a>(bind: &Bind<'a>, rules: &SessionRules, tls: bool) -> BindVerdict<'a> {
     if bind.version != VERSION {
         return BindVerdict::Refused(ResultCode::PROTOCOL_ERROR, "only LDAP version 3 is spoken here");
     }
     let password = match bind.authentication {
         Authentication::Simple(password) => password,
-        // SASL cannot be carried through a proxy that ends TLS: the channel binding would be the wrong one, and without it this is a relay.
+        Authentication::Sasl { mechanism, credentials } if mechanism.eq_ignore_ascii_case(PLAIN) => return judge_plain(credentials, tls),
+        // Others cannot be carried through a proxy that ends TLS: the channel binding would be the wrong one, and without it this is a relay.
         Authentication::Sasl { .. } => {
-            return BindVerdict::Refused(ResultCode::AUTH_METHOD_NOT_SUPPORTED, "no SASL mechanism is offered: use a simple bind");
+            return BindVerdict::Refused(
+                ResultCode::AUTH_METHOD_NOT_SUPPORTED,
+                "of SASL only PLAIN is offered, over TLS: use a simple bind",
+            );
         }
         Authentication::Unknown(_) => {
             return BindVerdict::Refused(ResultCode::AUTH_METHOD_NOT_SUPPORTED, "unknown authentication choice: use a simple bind");
@@ -39,8 +46,29 @@ pub(super) fn judge(bind: &Bind<'_>, rules: &SessionRules, tls: bool) -> BindVer
         (true, _) if password.is_empty() => BindVerdict::Anonymous,
         (true, _) => BindVerdict::Refused(ResultCode::INVALID_CREDENTIALS, "a password without a name"),
         (false, true) => BindVerdict::Refused(ResultCode::UNWILLING_TO_PERFORM, "a name without a password proves nothing"),
-        (false, false) => BindVerdict::Verify,
+        (false, false) => BindVerdict::Verify(*bind),
     }
+}
+
+/// SASL PLAIN (RFC 4616), whose message is `[authzid] NUL authcid NUL passwd`. The name in the Bind itself means nothing.
+fn judge_plain(message: Option<&[u8]>, tls: bool) -> BindVerdict<'_> {
+    if !tls {
+        return BindVerdict::Refused(ResultCode::CONFIDENTIALITY_REQUIRED, "PLAIN needs TLS: use LDAPS or StartTLS");
+    }
+    let Some(message) = message else { return BindVerdict::AwaitsMessage };
+    let parts = std::str::from_utf8(message).map(|text| text.splitn(4, '\0').collect::<Vec<_>>());
+    let Ok([authorization, name, password]) = parts.as_deref() else {
+        return BindVerdict::Refused(ResultCode::PROTOCOL_ERROR, "not a message of PLAIN");
+    };
+    if name.is_empty() || password.is_empty() {
+        return BindVerdict::Refused(ResultCode::INVALID_CREDENTIALS, "PLAIN needs a name and a password");
+    }
+    // To act as somebody else is a right that nobody has here.
+    let acts_as = ["u:", "dn:"].iter().find_map(|prefix| authorization.strip_prefix(prefix)).unwrap_or(authorization);
+    if !authorization.is_empty() && acts_as != *name && authorization != name {
+        return BindVerdict::Refused(ResultCode::INVALID_CREDENTIALS, "nobody acts as somebody else here");
+    }
+    BindVerdict::Verify(Bind { version: VERSION, name, authentication: Authentication::Simple(password.as_bytes()) })
 }
 
 /// Empty, or nothing but NULs, which a directory written in C may take for empty: an unauthenticated bind (RFC 4513 section 5.1.2).
@@ -50,6 +78,9 @@ fn is_no_password(password: &[u8]) -> bool {
 
 /// The version of RFC 4511.
 const VERSION: u8 = 3;
+
+/// The one SASL mechanism that becomes a simple bind.
+const PLAIN: &str = "PLAIN";
 
 #[cfg(test)]
 mod tests {
@@ -61,17 +92,30 @@ mod tests {
         Bind { version: 3, name, authentication: Authentication::Simple(password) }
     }
 
-    fn code(verdict: BindVerdict) -> Option<u32> {
+    fn code(verdict: BindVerdict<'_>) -> Option<u32> {
         match verdict {
             BindVerdict::Refused(code, _) => Some(code.0),
-            BindVerdict::Anonymous | BindVerdict::Verify => None,
+            BindVerdict::AwaitsMessage => Some(ResultCode::SASL_BIND_IN_PROGRESS.0),
+            BindVerdict::Anonymous | BindVerdict::Verify(_) => None,
         }
+    }
+
+    /// The name and the password that somebody must verify.
+    fn verified<'a>(verdict: &BindVerdict<'a>) -> Option<(&'a str, &'a [u8])> {
+        match verdict {
+            BindVerdict::Verify(Bind { version: 3, name, authentication: Authentication::Simple(password) }) => Some((name, password)),
+            _ => None,
+        }
+    }
+
+    fn plain(message: &[u8]) -> Bind<'_> {
+        Bind { version: 3, name: "cn=ignored", authentication: Authentication::Sasl { mechanism: "PLAIN", credentials: Some(message) } }
     }
 
     #[test]
     fn every_combination_of_emptiness_is_told_apart() {
-        assert_eq!(judge(&simple("", b""), &RULES, false), BindVerdict::Anonymous);
-        assert_eq!(judge(&simple("cn=a", b"secret"), &RULES, false), BindVerdict::Verify);
+        assert!(matches!(judge(&simple("", b""), &RULES, false), BindVerdict::Anonymous));
+        assert_eq!(verified(&judge(&simple("cn=a", b"secret"), &RULES, false)), Some(("cn=a", &b"secret"[..])));
         assert_eq!(code(judge(&simple("cn=a", b""), &RULES, false)), Some(53));
         assert_eq!(code(judge(&simple("", b"secret"), &RULES, false)), Some(49));
     }
@@ -81,7 +125,7 @@ mod tests {
         assert_eq!(code(judge(&simple("cn=a", b"\0"), &RULES, true)), Some(53));
         assert_eq!(code(judge(&simple("cn=a", b"\0\0\0"), &RULES, true)), Some(53));
         assert_eq!(code(judge(&simple("", b"\0"), &RULES, true)), Some(49));
-        assert_eq!(judge(&simple("cn=a", b"\0x"), &RULES, true), BindVerdict::Verify);
+        assert_eq!(verified(&judge(&simple("cn=a", b"\0x"), &RULES, true)), Some(("cn=a", &b"\0x"[..])));
     }
 
     #[test]
@@ -108,7 +152,56 @@ mod tests {
         let rules = SessionRules { plain_passwords: false, ..RULES };
         assert_eq!(code(judge(&simple("cn=a", b"secret"), &rules, false)), Some(13));
         assert_eq!(code(judge(&simple("", b"secret"), &rules, false)), Some(13));
-        assert_eq!(judge(&simple("cn=a", b"secret"), &rules, true), BindVerdict::Verify);
-        assert_eq!(judge(&simple("", b""), &rules, false), BindVerdict::Anonymous);
+        assert_eq!(verified(&judge(&simple("cn=a", b"secret"), &rules, true)), Some(("cn=a", &b"secret"[..])));
+        assert!(matches!(judge(&simple("", b""), &rules, false), BindVerdict::Anonymous));
+    }
+
+    #[test]
+    fn plain_over_tls_becomes_a_simple_bind() {
+        for (message, name) in [
+            (&b"\0cn=a\0secret"[..], "cn=a"),
+            (b"cn=a\0cn=a\0secret", "cn=a"),
+            (b"dn:cn=a\0cn=a\0secret", "cn=a"),
+            (b"u:anna@corp.example\0anna@corp.example\0secret", "anna@corp.example"),
+            (b"u:a\0u:a\0secret", "u:a"),
+        ] {
+            assert_eq!(verified(&judge(&plain(message), &RULES, true)), Some((name, &b"secret"[..])));
+        }
+        let lower_case =
+            Bind { authentication: Authentication::Sasl { mechanism: "plain", credentials: Some(b"\0a\0b") }, ..simple("", b"") };
+        assert_eq!(verified(&judge(&lower_case, &RULES, true)), Some(("a", &b"b"[..])));
+    }
+
+    #[test]
+    fn plain_that_proves_nothing_is_refused() {
+        for (message, expected) in [
+            (&b"\0cn=a\0"[..], 49),
+            (b"\0\0secret", 49),
+            (b"\0\0", 49),
+            (b"cn=b\0cn=a\0secret", 49),
+            (b"u:cn=b\0cn=a\0secret", 49),
+            (b"u:\0cn=a\0secret", 49),
+            (b"", 2),
+            (b"cn=a", 2),
+            (b"cn=a\0secret", 2),
+            (b"\0cn=a\0secret\0", 2),
+            (b"\0cn=a\0\0", 2),
+            (b"\0cn=\xff\0secret", 2),
+            (b"\0cn=a\0secr\xe9t", 2),
+        ] {
+            assert_eq!(code(judge(&plain(message), &RULES, true)), Some(expected), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn plain_without_tls_is_refused_even_where_passwords_may_be_shown() {
+        assert_eq!(code(judge(&plain(b"\0cn=a\0secret"), &RULES, false)), Some(13));
+    }
+
+    #[test]
+    fn plain_without_its_message_is_asked_for_it() {
+        let bind = Bind { authentication: Authentication::Sasl { mechanism: "PLAIN", credentials: None }, ..simple("", b"") };
+        assert_eq!(code(judge(&bind, &RULES, true)), Some(14));
+        assert_eq!(code(judge(&bind, &RULES, false)), Some(13));
     }
 }

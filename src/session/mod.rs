@@ -17,7 +17,7 @@ use crate::ldap::ber::BerError;
 use crate::ldap::control::parse_controls;
 use crate::ldap::envelope::op;
 use crate::ldap::message::{Bind, Compare, Extended, Request, RequestError, Search, Write, WriteKind};
-use crate::ldap::response::{response_tag, write_notice_of_disconnection, write_result};
+use crate::ldap::response::{response_tag, write_notice_of_disconnection, write_result, write_sasl_challenge};
 use crate::ldap::{Envelope, MessageId, ResultCode, oid};
 
 /// A messageID that a client chose; never zero.
@@ -63,7 +63,8 @@ pub struct Accepted<'a> {
 /// The requests that a session does not answer by itself.
 #[derive(Debug, Clone, Copy)]
 pub enum AcceptedRequest<'a> {
-    /// A simple bind, version 3, name and password both there; no frame is taken until [`Session::bind_finished`].
+    /// A simple bind (or what came as SASL PLAIN), version 3, name and password both there; no frame is taken until
+    /// [`Session::bind_finished`].
     Bind(Bind<'a>),
     /// A search.
     Search(Search<'a>),
@@ -274,7 +275,7 @@ impl Session {
         };
         let controls = envelope.controls;
         match request {
-            Request::Bind(bind) => self.bind(Accepted { message_id, request: AcceptedRequest::Bind(bind), controls }, &bind, critical, out),
+            Request::Bind(bind) => self.bind(message_id, &bind, controls, critical, out),
             Request::Search(search) => self.run(Accepted { message_id, request: AcceptedRequest::Search(search), controls }),
             Request::Compare(compare) => self.run(Accepted { message_id, request: AcceptedRequest::Compare(compare), controls }),
             Request::Write(write) => self.run(Accepted { message_id, request: AcceptedRequest::Write(write), controls }),
@@ -283,13 +284,21 @@ impl Session {
         }
     }
 
-    fn bind<'a>(&mut self, accepted: Accepted<'a>, bind: &Bind<'_>, critical: bool, out: &mut Vec<u8>) -> Step<'a> {
-        let id = accepted.message_id.wire();
+    fn bind<'a>(
+        &mut self,
+        message_id: ClientMessageId,
+        bind: &Bind<'a>,
+        controls: Option<&'a [u8]>,
+        critical: bool,
+        out: &mut Vec<u8>,
+    ) -> Step<'a> {
+        let id = message_id.wire();
         match bind::judge(bind, &self.rules, self.tls) {
-            BindVerdict::Verify => {
-                self.state = State::Binding(accepted.message_id);
-                return Step::AbandonAllThenRun(accepted);
+            BindVerdict::Verify(bind) => {
+                self.state = State::Binding(message_id);
+                return Step::AbandonAllThenRun(Accepted { message_id, request: AcceptedRequest::Bind(bind), controls });
             }
+            BindVerdict::AwaitsMessage => write_sasl_challenge(out, id),
             BindVerdict::Refused(code, diagnostic) => write_result(out, id, op::BIND_RESPONSE, code, diagnostic),
             BindVerdict::Anonymous if critical => {
                 let code = ResultCode::UNAVAILABLE_CRITICAL_EXTENSION;

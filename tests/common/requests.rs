@@ -42,11 +42,20 @@ pub(crate) fn bind_version(version: u32, name: &str, password: &str) -> Vec<u8> 
 }
 
 pub(crate) fn sasl_bind(mechanism: &str) -> Vec<u8> {
+    sasl_bind_with(mechanism, None)
+}
+
+pub(crate) fn sasl_bind_with(mechanism: &str, credentials: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
     write_constructed(&mut out, op::BIND_REQUEST, |out| {
         write_integer(out, tag::INTEGER, 3);
         write_element(out, tag::OCTET_STRING, b"");
-        write_constructed(out, 0xa3, |out| write_element(out, tag::OCTET_STRING, mechanism.as_bytes()));
+        write_constructed(out, 0xa3, |out| {
+            write_element(out, tag::OCTET_STRING, mechanism.as_bytes());
+            if let Some(credentials) = credentials {
+                write_element(out, tag::OCTET_STRING, credentials);
+            }
+        });
     });
     out
 }
