@@ -45,6 +45,7 @@ pub mod downstream;
 
 pub mod pipeline;
 
+pub mod audit;
 pub mod book;
 pub mod upstream;
 

@@ -1,6 +1,9 @@
 //! The one record of an operation: what was asked, how it was served, what came of it. Metrics and logs are made from it and nothing else.
+//!
+//! The [`Outcome`] is of numbers and kinds; the [`Subject`] has the names, which only logs may show.
 
 use crate::ldap::message::{ResultCode, WriteKind};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The operations that are told apart in metrics.
@@ -41,6 +44,11 @@ impl OperationKind {
             Self::ModifyDn => "modify_dn",
             Self::Extended => "extended",
         }
+    }
+
+    /// It may change something in a directory: of the extended operations only Password Modify comes as far as a record.
+    pub const fn is_write(self) -> bool {
+        matches!(self, Self::Modify | Self::Add | Self::Delete | Self::ModifyDn | Self::Extended)
     }
 }
 
@@ -112,4 +120,19 @@ pub struct Outcome {
     pub entries: u32,
     /// From the request's last octet read to the answer's last octet handed to the connection.
     pub took: Duration,
+}
+
+/// Whom and what an operation was about: for the logs, never for a metric. No secret is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// From where.
+    pub peer: SocketAddr,
+    /// The index of the listener in the configuration.
+    pub listener: usize,
+    /// The name that the client sent in its Bind; empty: nobody.
+    pub principal: String,
+    /// The DN of the entry, or the base of the search.
+    pub target: Option<String>,
+    /// Of a search.
+    pub filter: Option<String>,
 }

@@ -12,7 +12,7 @@
 //!
 //! [`Pipeline::begin`] never waits: what memory can answer is written there and then. What needs time becomes a [`Running`] for
 //! [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind` and `proofs`, compares and writes in `forward`, pages in
-//! `paging`.
+//! `paging`; `record` keeps the record.
 
 mod bind;
 pub mod controls;
@@ -20,9 +20,13 @@ mod delivery;
 mod forward;
 mod paging;
 mod proofs;
+mod record;
+
+pub use record::OPERATIONS;
 
 use crate::access::narrow::Part;
 use crate::access::{Accesses, Asker, Grant, Refusal, Verdict};
+use crate::audit::Audit;
 use crate::cache::answer::AnswerBuilder;
 use crate::cache::key::{Keyed, Owner, write_key};
 use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache};
@@ -31,10 +35,9 @@ use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply,
 use crate::identity::accounts::Accounts;
 use crate::identity::{Credentials, Identity};
 use crate::ldap::ResultCode;
-use crate::ldap::filter::Filter;
 use crate::ldap::message::{Scope, Search};
 use crate::metrics::Metrics;
-use crate::outcome::{OperationKind, Outcome, Served};
+use crate::outcome::{OperationKind, Outcome, Served, Subject};
 use crate::rootdse::RootDse;
 use crate::session::{Accepted, AcceptedRequest, ClientMessageId};
 use bytes::Bytes;
@@ -42,6 +45,7 @@ use controls::Refused;
 use delivery::Delivery;
 use paging::{PageWanted, Pages};
 use proofs::Proofs;
+use record::Recording;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +64,7 @@ pub struct Pipeline {
     proofs: Proofs,
     pages: Pages,
     metrics: Arc<Metrics>,
+    audit: Arc<Audit>,
 }
 
 /// One directory, and what the configuration says of it.
@@ -88,8 +93,8 @@ pub struct Client {
 /// What became of an operation that was begun.
 #[derive(Debug)]
 pub enum Begun {
-    /// Its whole answer was appended.
-    Answered,
+    /// Its whole answer was appended, and this came of it.
+    Answered(Outcome),
     /// It needs time: spawn [`Pipeline::finish`].
     Running(Box<Running>),
 }
@@ -99,6 +104,8 @@ pub enum Begun {
 pub struct Running {
     asked: AskedAt,
     work: Work,
+    /// Where somebody reads it.
+    subject: Option<Box<Subject>>,
 }
 
 /// What the running operations of one connection have to say to it.
@@ -148,8 +155,6 @@ struct SearchWork {
     page: Option<PageWanted>,
     /// The client's own time limit.
     give_up_at: Option<Instant>,
-    /// Base and filter as asked, where somebody reads them at debug level.
-    described: Option<String>,
 }
 
 /// The searches to run for one that a client asked.
@@ -170,8 +175,14 @@ impl Pipeline {
             accounts: Accounts::new(&config.accounts),
             proofs: Proofs::new(&config.binds, Arc::clone(&metrics)),
             pages: Pages::new(config.cache.capacity),
+            audit: Arc::new(Audit::off(Arc::clone(&metrics))),
             metrics,
         }
+    }
+
+    /// With an audit log.
+    pub fn with_audit(self, audit: Arc<Audit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// Begins an operation. What can be answered from memory is appended to `out` at once, without allocation or waiting.
@@ -191,23 +202,28 @@ impl Pipeline {
             AcceptedRequest::Write(write) => self.begin_write(client, asked, &write, accepted.controls),
             AcceptedRequest::Extended(extended) => self.begin_extended(client, asked, &extended, accepted.controls),
         };
-        begun.unwrap_or_else(|refused| self.refuse(asked, refused, out))
+        let mut begun = begun.unwrap_or_else(|refused| refuse(asked, refused, out));
+        let subject = self.subject(client, kind, &accepted.request);
+        match &mut begun {
+            Begun::Answered(outcome) => self.record(outcome, subject),
+            Begun::Running(running) => running.subject = subject,
+        }
+        begun
     }
 
     /// Carries an operation to its end, speaking into `outbox`. The last word is [`Said::Finished`] or [`Said::BindFinished`], whatever
     /// happens. Dropping the future abandons the operation.
     pub async fn finish(self: Arc<Self>, running: Box<Running>, outbox: Outbox) {
-        let Running { asked, work } = *running;
+        let Running { asked, work, subject } = *running;
         let delivery = Delivery::new(asked, outbox);
-        let unless_dropped = AbandonedWhenDropped { pipeline: &self, asked: Some(asked) };
-        let (outcome, described) = match work {
-            Work::Write(answer) => (delivery.answer(&answer, Served::Hit).await, None),
+        let recording = Recording::new(&self, asked, subject);
+        let outcome = match work {
+            Work::Write(answer) => delivery.answer(&answer, Served::Hit).await,
             Work::Search(work) => self.finish_search(work, delivery).await,
-            Work::Bind(work) => (self.finish_bind(work, delivery).await, None),
-            Work::Forward(work) => (self.finish_forward(work, delivery).await, None),
+            Work::Bind(work) => self.finish_bind(work, delivery).await,
+            Work::Forward(work) => self.finish_forward(work, delivery).await,
         };
-        unless_dropped.disarm();
-        self.record(&outcome, described.as_deref());
+        recording.ended(&outcome);
     }
 
     /// A search, as far as memory goes.
@@ -243,28 +259,17 @@ impl Pipeline {
 
             let found = key.map_or(Lookup::Miss, |key| self.cache.look_up(key, asked.received_at));
             let stale = match found {
-                Lookup::Fresh(answer) if page.is_none() => return Ok(self.write_hit(asked, search, answer, out)),
+                Lookup::Fresh(answer) if page.is_none() => return Ok(write_hit(asked, answer, out)),
                 Lookup::RefreshDue(answer) if page.is_none() => {
                     self.refresh(self.search_work(client, &grant, asked, search, travelling, key)?);
-                    return Ok(self.write_hit(asked, search, answer, out));
+                    return Ok(write_hit(asked, answer, out));
                 }
                 Lookup::Stale(answer) => Some(answer),
                 Lookup::Fresh(_) | Lookup::RefreshDue(_) | Lookup::Miss => None,
             };
             let work = SearchWork { stale, page, ..self.search_work(client, &grant, asked, search, travelling, key)? };
-            Ok(Begun::Running(Box::new(Running { asked, work: Work::Search(work) })))
+            Ok(Running::begun(asked, Work::Search(work)))
         })
-    }
-
-    /// An answer from memory: at once, or in pieces where it is large.
-    fn write_hit(&self, asked: AskedAt, search: &Search<'_>, answer: Arc<Answer>, out: &mut Vec<u8>) -> Begun {
-        if answer.len() > delivery::PIECE {
-            return Begun::Running(Box::new(Running { asked, work: Work::Write(answer) }));
-        }
-        answer.write(asked.message_id.wire(), out);
-        let outcome = asked.outcome(Served::Hit, answer.code(), answer.entry_count());
-        self.record(&outcome, describe(search).as_deref());
-        Begun::Answered
     }
 
     /// What must be asked of which directory, and under whose name.
@@ -294,7 +299,6 @@ impl Pipeline {
             stale: None,
             page: None,
             give_up_at,
-            described: describe(search),
         })
     }
 
@@ -326,14 +330,13 @@ impl Pipeline {
     }
 
     /// A search that memory does not answer: from the directories, once for all who ask the same; or stale, where they fail or dawdle.
-    async fn finish_search(&self, work: SearchWork, delivery: Delivery) -> (Outcome, Option<String>) {
-        let SearchWork { key, directory, lifetimes, errand, stale, page, give_up_at, described } = work;
+    async fn finish_search(&self, work: SearchWork, delivery: Delivery) -> Outcome {
+        let SearchWork { key, directory, lifetimes, errand, stale, page, give_up_at } = work;
         if let Some(page) = page.as_ref().filter(|page| page.is_continuation()) {
-            let outcome = match self.pages.take(page, key.as_deref()) {
+            return match self.pages.take(page, key.as_deref()) {
                 Ok(open) => self.pages.deliver(open, page, delivery, Served::Hit).await,
                 Err(refused) => delivery.refuse(refused).await,
             };
-            return (outcome, described);
         }
         let fetched = async {
             match &key {
@@ -348,7 +351,7 @@ impl Pipeline {
             Some(patience) => timeout_at(patience, fetched).await.ok(),
             None => Some(fetched.await),
         };
-        let outcome = match (fetched, stale) {
+        match (fetched, stale) {
             (Some(Fetched::Answer(answer) | Fetched::Coalesced(answer)), Some(stale)) if is_failure(answer.code()) => {
                 delivery.answer(&stale, Served::Stale).await
             }
@@ -368,8 +371,7 @@ impl Pipeline {
             }
             (None, Some(stale)) => delivery.answer(&stale, Served::Stale).await,
             (None, None) => delivery.end(Served::Failed, ResultCode::TIME_LIMIT_EXCEEDED, "the search's own time limit").await,
-        };
-        (outcome, described)
+        }
     }
 
     /// A whole answer, or its first page.
@@ -406,15 +408,7 @@ impl Pipeline {
     /// The rootDSE is Redial's own.
     fn say_root_dse(&self, client: &Client, asked: AskedAt, search: &Search<'_>, out: &mut Vec<u8>) -> Begun {
         let (code, entries) = self.root_dse.write_answer(client.listener, client.tls, search, asked.message_id.wire(), out);
-        self.record(&asked.outcome(Served::Local, code, entries), describe(search).as_deref());
-        Begun::Answered
-    }
-
-    /// Says no.
-    fn refuse(&self, asked: AskedAt, refused: Refused, out: &mut Vec<u8>) -> Begun {
-        delivery::write_end(asked, refused.code, refused.reason, out);
-        self.record(&asked.outcome(Served::Refused, refused.code, 0), None);
-        Begun::Answered
+        Begun::Answered(asked.outcome(Served::Local, code, entries))
     }
 
     /// The search runs under the client's own name somewhere, so its answer is the client's alone.
@@ -423,20 +417,6 @@ impl Pipeline {
             Some(directory) => self.stations.get(directory).is_none_or(|station| station.search_as == SearchAs::Client),
             None => self.stations.iter().any(|station| station.search_as == SearchAs::Client),
         }
-    }
-
-    /// The one record of an operation.
-    fn record(&self, outcome: &Outcome, described: Option<&str>) {
-        self.metrics.operation(outcome);
-        tracing::debug!(
-            target: OPERATIONS,
-            operation = outcome.kind.name(),
-            served = outcome.served.name(),
-            code = outcome.code.name(),
-            entries = outcome.entries,
-            took_us = u64::try_from(outcome.took.as_micros()).unwrap_or(u64::MAX),
-            search = described.unwrap_or_default(),
-        );
     }
 
     /// Principals whose new passwords are refused here, so that their accounts are not locked.
@@ -494,6 +474,12 @@ impl Errand {
     }
 }
 
+impl Running {
+    fn begun(asked: AskedAt, work: Work) -> Begun {
+        Begun::Running(Box::new(Self { asked, work, subject: None }))
+    }
+}
+
 impl AskedAt {
     fn outcome(&self, served: Served, code: ResultCode, entries: u32) -> Outcome {
         Outcome { kind: self.kind, served, code, entries, took: self.received_at.elapsed() }
@@ -515,33 +501,19 @@ async fn last_word(directory: &dyn Directory, operation: Operation) -> Result<Do
     timeout_at(deadline, answered).await.unwrap_or(Err(DirectoryError::TimedOut))
 }
 
-/// Records an operation that ends because nobody waits for it any more: its future is dropped.
-struct AbandonedWhenDropped<'a> {
-    pipeline: &'a Pipeline,
-    asked: Option<AskedAt>,
+/// An answer from memory: at once, or in pieces where it is large.
+fn write_hit(asked: AskedAt, answer: Arc<Answer>, out: &mut Vec<u8>) -> Begun {
+    if answer.len() > delivery::PIECE {
+        return Running::begun(asked, Work::Write(answer));
+    }
+    answer.write(asked.message_id.wire(), out);
+    Begun::Answered(asked.outcome(Served::Hit, answer.code(), answer.entry_count()))
 }
 
-impl AbandonedWhenDropped<'_> {
-    fn disarm(mut self) {
-        self.asked = None;
-    }
-}
-
-impl Drop for AbandonedWhenDropped<'_> {
-    fn drop(&mut self) {
-        if let Some(asked) = self.asked {
-            self.pipeline.record(&asked.outcome(Served::Abandoned, ResultCode::CANCELED, 0), None);
-        }
-    }
-}
-
-/// A search as a person reads it, where somebody does.
-fn describe(search: &Search<'_>) -> Option<String> {
-    if !tracing::enabled!(target: OPERATIONS, tracing::Level::DEBUG) {
-        return None;
-    }
-    let filter = Filter::decode(search.filter).map(|filter| filter.to_string()).unwrap_or_default();
-    Some(format!("{filter} under \"{}\"", search.base_object))
+/// Says no.
+fn refuse(asked: AskedAt, refused: Refused, out: &mut Vec<u8>) -> Begun {
+    delivery::write_end(asked, refused.code, refused.reason, out);
+    Begun::Answered(asked.outcome(Served::Refused, refused.code, 0))
 }
 
 /// A result that says more of the server than of the question: a stale answer is better.
@@ -563,9 +535,6 @@ thread_local! {
     /// Where keys are written, so that a hit allocates nothing.
     static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
-
-/// The `tracing` target of the line that each finished operation leaves at debug level.
-pub const OPERATIONS: &str = "redial::operation";
 
 /// A directory that has not answered for so long dawdles: a stale answer goes out instead (RFC 8767 section 5 proposes it for DNS).
 const STALE_AFTER: Duration = Duration::from_millis(1800);

@@ -5,8 +5,9 @@
 //! the top down: listeners and phones first, the connections to controllers after the last operation.
 
 use crate::admin::{Admin, Sources};
+use crate::audit::Audit;
 use crate::book::Book;
-use crate::config::{Config, DirectoryConfig, DirectoryKind};
+use crate::config::{AuditFile, Config, DirectoryConfig, DirectoryKind};
 use crate::directory::Directory;
 use crate::downstream::{ListenError, Listener};
 use crate::lifecycle::{Ending, Lifecycle, lifecycle};
@@ -29,6 +30,7 @@ pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
     metrics: Arc<Metrics>,
+    audit: Arc<Audit>,
     /// Of listeners and phones.
     ending: Arc<Ending>,
     /// Of the connections to controllers.
@@ -49,6 +51,14 @@ pub enum StartError {
     Admin {
         /// As configured.
         address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The audit log cannot be written.
+    #[error("audit.file {file}: {source}")]
+    Audit {
+        /// As configured.
+        file: String,
         /// What the system says.
         source: io::Error,
     },
@@ -111,7 +121,9 @@ impl Proxy {
     ) -> Result<Self, StartError> {
         let (ending, running) = lifecycle();
         let ending = Arc::new(ending);
-        let pipeline = Arc::new(Pipeline::new(&config, directories.clone(), Arc::clone(&metrics)));
+        let audit = Arc::new(open_audit(&config, &metrics)?);
+        let pipeline = Pipeline::new(&config, directories.clone(), Arc::clone(&metrics)).with_audit(Arc::clone(&audit));
+        let pipeline = Arc::new(pipeline);
         let names = config.directories.iter().map(|directory| directory.name.clone());
         let sources = Sources {
             metrics: Arc::clone(&metrics),
@@ -139,7 +151,7 @@ impl Proxy {
         if let Some(admin) = admin {
             tasks.spawn(named("the admin address".to_owned(), admin.run()));
         }
-        Ok(Self { addresses, admin_address, metrics, ending, upstream_ending, tasks, drain: config.limits.drain })
+        Ok(Self { addresses, admin_address, metrics, audit, ending, upstream_ending, tasks, drain: config.limits.drain })
     }
 
     /// Where phones connect, in the configuration's order, with the ports that the system chose.
@@ -177,7 +189,22 @@ impl Proxy {
         self.upstream_ending.begin();
         // Controllers are told by an Unbind; nobody waits long for that.
         let _ = timeout(UNBIND, self.upstream_ending.all_gone()).await;
+        if timeout(LAST_LINES, self.audit.end()).await.is_err() {
+            warn!("the audit log takes no lines: the last ones are lost");
+        }
     }
+}
+
+fn open_audit(config: &Config, metrics: &Arc<Metrics>) -> Result<Audit, StartError> {
+    let Some(audit) = &config.audit else { return Ok(Audit::off(Arc::clone(metrics))) };
+    let listeners = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    Audit::open(audit, listeners, Arc::clone(metrics)).map_err(|source| {
+        let file = match &audit.file {
+            AuditFile::StandardOutput => "-".to_owned(),
+            AuditFile::Path(path) => path.display().to_string(),
+        };
+        StartError::Audit { file, source }
+    })
 }
 
 /// Makes the directory with this index ready to answer.
@@ -226,6 +253,9 @@ async fn named(name: String, task: impl Future<Output = ()>) -> String {
     task.await;
     name
 }
+
+/// For the last lines of the audit log.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// For the last words to the controllers.
 const UNBIND: Duration = Duration::from_millis(500);

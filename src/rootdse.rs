@@ -161,6 +161,7 @@ mod tests {
             },
             accounts: Vec::new(),
             admin: None,
+            audit: None,
         }
     }
 

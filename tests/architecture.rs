@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["ldap"],
     &["config", "identity", "outcome"],
     &["access", "cache", "directory", "metrics", "session"],
-    &["book", "upstream"],
+    &["audit", "book", "upstream"],
     &["rootdse"],
     &["pipeline"],
     &["admin", "downstream"],

@@ -188,6 +188,7 @@ fn the_sample_explains_every_key() {
         "binds.x = 1",
         "limits.x = 1",
         "admin.x = 1",
+        "audit.x = 1",
     ];
     let words: Vec<&str> = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').collect();
     for section in sections {

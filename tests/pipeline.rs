@@ -107,7 +107,7 @@ impl Phone<'_> {
         let mut out = Vec::new();
         let mut identity = None;
         let mut said = match self.begin(op, controls, &mut out) {
-            Begun::Answered => return (answered(&out, true), None),
+            Begun::Answered(_) => return (answered(&out, true), None),
             Begun::Running(running) => {
                 let (outbox, said) = mpsc::channel(4);
                 tokio::spawn(Arc::clone(&self.house.pipeline).finish(running, outbox));
@@ -222,6 +222,7 @@ fn config() -> Config {
         limits: config::Limits::default(),
         accounts: Vec::new(),
         admin: None,
+        audit: None,
     }
 }
 

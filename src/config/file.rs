@@ -5,6 +5,7 @@
 
 mod access;
 mod account;
+mod audit;
 mod binds;
 mod cache;
 mod directory;
@@ -13,7 +14,7 @@ mod listener;
 
 use super::problem::{Notes, Place, Problem};
 use super::table::{Source, Table, Value};
-use super::{Access, Account, Binds, Cache, DirectoryConfig, Limits, Listener};
+use super::{Access, Account, Audit, Binds, Cache, DirectoryConfig, Limits, Listener};
 use crate::secret::Secret;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub(super) struct Written {
     pub(super) limits: Limits,
     pub(super) accounts: Vec<Placed<Account>>,
     pub(super) admin: Option<Placed<SocketAddr>>,
+    pub(super) audit: Option<Audit>,
     /// Where something else must still be read.
     pub(super) mentions: Vec<Mention>,
     /// A directory could not be read well enough to be listed.
@@ -129,8 +131,9 @@ fn sections(mut root: Table<'_>, context: Context<'_>) -> Written {
         accounts.extend(account::read(table, context, accounts.len(), &mut mentions));
     }
     let admin = root.table("admin").and_then(admin);
+    let audit = root.table("audit").and_then(|table| audit::read(table, context));
     root.finish();
-    Written { listeners, directories, accesses, cache, binds, limits, accounts, admin, mentions, lacks_directories }
+    Written { listeners, directories, accesses, cache, binds, limits, accounts, admin, audit, mentions, lacks_directories }
 }
 
 /// `[directory.NAME]`, in the order of the file, and whether one could not be read.

@@ -118,6 +118,7 @@ fn complete(mut written: Written, notes: &Notes) -> Option<Config> {
         limits: written.limits,
         accounts: written.accounts.into_iter().map(|account| account.value).collect(),
         admin: written.admin.map(|admin| admin.value),
+        audit: written.audit,
     })
 }
 

@@ -40,6 +40,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// Metrics and health, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// The audit log, if any.
+    pub audit: Option<Audit>,
 }
 
 /// One address where phones connect.
@@ -322,6 +324,26 @@ impl Default for Limits {
             drain: Duration::from_secs(10),
         }
     }
+}
+
+/// The audit log: binds and writes, and what else is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Where its lines go.
+    pub file: AuditFile,
+    /// Searches are noted as well, with base and filter.
+    pub searches: bool,
+    /// Compares are noted as well.
+    pub compares: bool,
+}
+
+/// Where the audit log's lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditFile {
+    /// `-`: to standard output, which nothing else uses.
+    StandardOutput,
+    /// To the end of this file, which is made where it is not there.
+    Path(PathBuf),
 }
 
 /// A phone account that no directory knows.

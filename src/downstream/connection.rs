@@ -300,7 +300,7 @@ impl Connection {
         self.client.identity = self.session.identity().clone();
         self.client.tls = self.session.has_tls();
         match self.service.pipeline.begin(&self.client, accepted, now, out) {
-            Begun::Answered => {
+            Begun::Answered(_) => {
                 self.session.finished(message_id);
             }
             Begun::Running(running) => {

@@ -78,6 +78,7 @@ pub struct Metrics {
     binds: BindHandles,
     listeners: Box<[ListenerHandles]>,
     directories: Box<[DirectoryHandles]>,
+    audit_dropped: Counter,
     panics: Counter,
     started_at: Duration,
 }
@@ -165,6 +166,7 @@ impl Metrics {
             binds: BindHandles::new(&recorder),
             listeners: listeners.iter().map(|address| ListenerHandles::new(&recorder, address)).collect(),
             directories: directories.into_iter().map(|(name, servers)| DirectoryHandles::new(&recorder, name, servers)).collect(),
+            audit_dropped: counter(&recorder, names::AUDIT_DROPPED, &[]),
             panics: counter(&recorder, names::PANICS, &[]),
             started_at: process::now(),
             recorder,
@@ -285,6 +287,11 @@ impl Metrics {
         if let Some(handles) = self.directories.get(directory) {
             handles.retries.increment(1);
         }
+    }
+
+    /// So many lines of the audit log were dropped.
+    pub fn audit_dropped(&self, lines: u64) {
+        self.audit_dropped.increment(lines);
     }
 
     /// A task panicked: a bug of ours, which ended one connection.

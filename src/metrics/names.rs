@@ -70,6 +70,11 @@ pub(super) const UPSTREAM_DURATION: Metric =
     metric("redial_upstream_request_duration_seconds", "From an operation's sending to its end, by server.");
 pub(super) const UPSTREAM_RETRIES: Metric = metric("redial_upstream_retries_total", "Operations tried a second time on another server.");
 
+pub(super) const AUDIT_DROPPED: Metric = metric(
+    "redial_audit_dropped_total",
+    "Lines that the audit log lacks, since operations ended faster than it could be written, or it could not be written at all.",
+);
+
 pub(super) const PANICS: Metric = metric("redial_panics_total", "Tasks that a bug of Redial's ended. Please report them.");
 pub(super) const BUILD_INFO: Metric = metric("redial_build_info", "Always 1; the version is a label.");
 pub(super) const START_TIME: Metric = metric("process_start_time_seconds", "When the process started, in seconds since 1970 (UTC).");
@@ -94,6 +99,7 @@ pub(super) const COUNTERS: &[Metric] = &[
     ACCEPT_ERRORS,
     UPSTREAM_REQUESTS,
     UPSTREAM_RETRIES,
+    AUDIT_DROPPED,
     PANICS,
 ];
 

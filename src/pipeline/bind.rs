@@ -42,7 +42,7 @@ impl Pipeline {
         }
         let (listener, peer) = (client.listener, client.peer.ip());
         let work = BindWork { name: bind.name.to_owned(), password: Secret::new(password), listener, peer };
-        Ok(Begun::Running(Box::new(Running { asked, work: Work::Bind(work) })))
+        Ok(Running::begun(asked, Work::Bind(work)))
     }
 
     /// Proves the password and says who the client is now.

@@ -156,7 +156,7 @@ impl Pipeline {
 }
 
 fn begun(asked: AskedAt, work: ForwardWork) -> Begun {
-    Begun::Running(Box::new(Running { asked, work: Work::Forward(work) }))
+    Running::begun(asked, Work::Forward(work))
 }
 
 /// The client's own password, by this operation or by another hand.

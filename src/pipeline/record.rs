@@ -1,0 +1,134 @@
+//! The end of an operation: its one record, for the metrics, the log and the audit log.
+//!
+//! Whom and what it was about is written down at its beginning, and only where somebody reads it: a search from memory
+//! does not pay for a log that is off.
+
+use super::{AskedAt, Client, Pipeline};
+use crate::ldap::ResultCode;
+use crate::ldap::ber::{Reader, tag};
+use crate::ldap::filter::Filter;
+use crate::ldap::message::Extended;
+use crate::outcome::{OperationKind, Outcome, Served, Subject};
+use crate::session::AcceptedRequest;
+
+/// The `tracing` target of the line that each finished operation leaves at debug level.
+pub const OPERATIONS: &str = "redial::operation";
+
+impl Pipeline {
+    /// Whom and what an operation is about, where somebody reads it.
+    pub(super) fn subject(&self, client: &Client, kind: OperationKind, request: &AcceptedRequest<'_>) -> Option<Box<Subject>> {
+        let is_read = self.audit.covers(kind) || tracing::enabled!(target: OPERATIONS, tracing::Level::DEBUG);
+        is_read.then(|| Box::new(subject_of(client, request)))
+    }
+
+    /// The one record of an operation.
+    pub(super) fn record(&self, outcome: &Outcome, subject: Option<Box<Subject>>) {
+        self.metrics.operation(outcome);
+        tracing::debug!(
+            target: OPERATIONS,
+            operation = outcome.kind.name(),
+            served = outcome.served.name(),
+            code = outcome.code.name(),
+            entries = outcome.entries,
+            took_us = u64::try_from(outcome.took.as_micros()).unwrap_or(u64::MAX),
+            search = subject.as_deref().and_then(described).unwrap_or_default(),
+        );
+        if let Some(subject) = subject.filter(|_| self.audit.covers(outcome.kind)) {
+            self.audit.note(subject, outcome);
+        }
+    }
+}
+
+/// Records an operation when it has ended; as abandoned when its future is dropped, since nobody waits for it any more.
+pub(super) struct Recording<'a> {
+    pipeline: &'a Pipeline,
+    asked: AskedAt,
+    subject: Option<Box<Subject>>,
+    is_over: bool,
+}
+
+impl<'a> Recording<'a> {
+    pub(super) const fn new(pipeline: &'a Pipeline, asked: AskedAt, subject: Option<Box<Subject>>) -> Self {
+        Self { pipeline, asked, subject, is_over: false }
+    }
+
+    /// It has ended.
+    pub(super) fn ended(mut self, outcome: &Outcome) {
+        self.is_over = true;
+        self.pipeline.record(outcome, self.subject.take());
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.pipeline.record(&self.asked.outcome(Served::Abandoned, ResultCode::CANCELED, 0), self.subject.take());
+        }
+    }
+}
+
+fn subject_of(client: &Client, request: &AcceptedRequest<'_>) -> Subject {
+    let bound_as = client.identity.name();
+    let (principal, target, filter) = match request {
+        AcceptedRequest::Bind(bind) => (bind.name, None, None),
+        AcceptedRequest::Search(search) => (bound_as, Some(search.base_object), Filter::decode(search.filter).ok()),
+        AcceptedRequest::Compare(compare) => (bound_as, Some(compare.entry), None),
+        AcceptedRequest::Write(write) => (bound_as, Some(write.target), None),
+        AcceptedRequest::Extended(extended) => (bound_as, whose_password(extended), None),
+    };
+    Subject {
+        peer: client.peer,
+        listener: client.listener,
+        principal: shortened(principal),
+        target: target.map(shortened),
+        filter: filter.map(|filter| shortened(&filter.to_string())),
+    }
+}
+
+/// The userIdentity of a Password Modify (RFC 3062 section 2); without one it is the client's own password.
+fn whose_password<'a>(extended: &Extended<'a>) -> Option<&'a str> {
+    let mut value = Reader::new(extended.value?);
+    let mut fields = Reader::new(value.expect(tag::SEQUENCE).ok()?.content);
+    fields.optional(USER_IDENTITY).ok()??.text().ok()
+}
+
+/// A search as a person reads it.
+fn described(subject: &Subject) -> Option<String> {
+    let filter = subject.filter.as_deref()?;
+    Some(format!("{filter} under \"{}\"", subject.target.as_deref().unwrap_or_default()))
+}
+
+/// What a client sends is as long as it likes; what is kept of it for a log is not.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MOST_CHARACTERS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Of a name or a filter in a log; what a person or a directory writes is shorter.
+const MOST_CHARACTERS: usize = 1024;
+
+/// `userIdentity [0] OCTET STRING`.
+const USER_IDENTITY: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_end_is_cut_between_characters() {
+        assert_eq!(shortened("cn=Ada"), "cn=Ada");
+        assert_eq!(shortened(&"ü".repeat(MOST_CHARACTERS)), "ü".repeat(MOST_CHARACTERS));
+        assert_eq!(shortened(&"ü".repeat(200_000)), format!("{}…", "ü".repeat(MOST_CHARACTERS)));
+    }
+
+    #[test]
+    fn a_password_modify_names_whose_password_and_not_which() {
+        let extended = |value| Extended { op: &[], name: crate::ldap::oid::PASSWORD_MODIFY, value };
+        assert_eq!(whose_password(&extended(Some(b"\x30\x0c\x80\x04cn=a\x82\x04new!"))), Some("cn=a"));
+        assert_eq!(whose_password(&extended(Some(b"\x30\x06\x82\x04new!"))), None);
+        assert_eq!(whose_password(&extended(Some(b"\x30"))), None);
+        assert_eq!(whose_password(&extended(None)), None);
+    }
+}
