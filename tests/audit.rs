@@ -77,6 +77,8 @@ fn directory() -> ScriptedDirectory {
 fn work(address: SocketAddr) {
     let mut phone = LdapClient::plain(address).unwrap();
     assert_eq!(phone.bind(PBX, WRONG).code, ResultCode::INVALID_CREDENTIALS);
+    assert_eq!(phone.bind("", "").code, ResultCode::SUCCESS);
+    assert_eq!(phone.bind(PBX, "").code, ResultCode::UNWILLING_TO_PERFORM);
     assert_eq!(phone.bind(PBX, RIGHT).code, ResultCode::SUCCESS);
     assert_eq!(phone.modify("cn=Ada,dc=corp", Change::Replace, "userPassword", &[WRITTEN]).code, ResultCode::SUCCESS);
     assert_eq!(phone.modify("cn=Bob,dc=corp", Change::Replace, "mail", &[WRITTEN]).code, ResultCode::INSUFFICIENT_ACCESS_RIGHTS);
@@ -121,9 +123,11 @@ async fn each_bind_and_each_write_leaves_one_line_and_no_secret() {
     assert_eq!(
         lines,
         [
+            " | bind | - | - | 0 success local",
             "cn=pbx,dc=corp | add | cn=\"quoted\"\nand broken,dc=elsewhere | - | 34 invalidDNSyntax refused",
             "cn=pbx,dc=corp | bind | - | - | 0 success forwarded",
             "cn=pbx,dc=corp | bind | - | - | 49 invalidCredentials forwarded",
+            "cn=pbx,dc=corp | bind | - | - | 53 unwillingToPerform refused",
             "cn=pbx,dc=corp | modify | cn=Ada,dc=corp | - | 0 success forwarded",
             "cn=pbx,dc=corp | modify | cn=Bob,dc=corp | - | 50 insufficientAccessRights forwarded",
             "cn=pbx,dc=corp | password_modify | cn=Ada,dc=corp | - | 0 success forwarded",
@@ -134,7 +138,7 @@ async fn each_bind_and_each_write_leaves_one_line_and_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn searches_and_compares_are_noted_where_they_are_wanted() {
     let lines = lines_after("all", "[audit]\nfile = \"audit.jsonl\"\nsearches = true\ncompares = true").await;
-    assert_eq!(lines.len(), 9, "{lines:#?}");
+    assert_eq!(lines.len(), 11, "{lines:#?}");
     for expected in [
         "cn=pbx,dc=corp | search | dc=corp | (cn=a*) | 0 success miss",
         "cn=pbx,dc=corp | search | dc=corp | (cn=a*) | 0 success hit",

@@ -78,7 +78,7 @@ fn name(step: &Step<'_>) -> &'static str {
         Step::Run(_) => "run",
         Step::Abandon(_) => "abandon",
         Step::AbandonAllThenRun(_) => "abandon all, run",
-        Step::AbandonAll => "abandon all",
+        Step::AbandonAll(_) => "abandon all",
         Step::StartTls => "start tls",
         Step::Close => "close",
     }

@@ -141,7 +141,7 @@ proptest! {
                         return Ok(());
                     }
                     Step::AbandonAllThenRun(_) => observer.bind = Some(own),
-                    Step::Continue | Step::Run(_) | Step::Abandon(_) | Step::AbandonAll => {}
+                    Step::Continue | Step::Run(_) | Step::Abandon(_) | Step::AbandonAll(_) => {}
                     Step::StartTls => prop_assert!(false, "nobody asked for TLS"),
                 }
                 prop_assert!(!duplicate);

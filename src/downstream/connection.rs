@@ -286,7 +286,10 @@ impl Connection {
                 self.operations.abandon_all();
                 self.begin(&accepted, now, out);
             }
-            Step::AbandonAll => self.operations.abandon_all(),
+            Step::AbandonAll(answered) => {
+                self.operations.abandon_all();
+                self.service.pipeline.bind_answered(&self.client, &answered, now);
+            }
             Step::StartTls => self.end = Some(End::StartTls),
             Step::Close => {
                 self.operations.abandon_all();

@@ -9,16 +9,29 @@ use crate::ldap::ber::{Reader, tag};
 use crate::ldap::filter::Filter;
 use crate::ldap::message::Extended;
 use crate::outcome::{OperationKind, Outcome, Served, Subject};
-use crate::session::AcceptedRequest;
+use crate::session::{AcceptedRequest, AnsweredBind};
+use tokio::time::Instant;
 
 /// The `tracing` target of the line that each finished operation leaves at debug level.
 pub const OPERATIONS: &str = "redial::operation";
 
 impl Pipeline {
+    /// A Bind that the session answered by itself is on record like any other.
+    pub fn bind_answered(&self, client: &Client, answered: &AnsweredBind<'_>, received_at: Instant) {
+        let goes_on = matches!(answered.code, ResultCode::SUCCESS | ResultCode::SASL_BIND_IN_PROGRESS);
+        let served = if goes_on { Served::Local } else { Served::Refused };
+        let outcome = Outcome { kind: OperationKind::Bind, served, code: answered.code, entries: 0, took: received_at.elapsed() };
+        let subject = self.is_read(OperationKind::Bind).then(|| Box::new(subject_of(client, answered.name, None, None)));
+        self.record(&outcome, subject);
+    }
+
     /// Whom and what an operation is about, where somebody reads it.
     pub(super) fn subject(&self, client: &Client, kind: OperationKind, request: &AcceptedRequest<'_>) -> Option<Box<Subject>> {
-        let is_read = self.audit.covers(kind) || tracing::enabled!(target: OPERATIONS, tracing::Level::DEBUG);
-        is_read.then(|| Box::new(subject_of(client, request)))
+        self.is_read(kind).then(|| Box::new(subject_of_request(client, request)))
+    }
+
+    fn is_read(&self, kind: OperationKind) -> bool {
+        self.audit.covers(kind) || tracing::enabled!(target: OPERATIONS, tracing::Level::DEBUG)
     }
 
     /// The one record of an operation.
@@ -67,7 +80,7 @@ impl Drop for Recording<'_> {
     }
 }
 
-fn subject_of(client: &Client, request: &AcceptedRequest<'_>) -> Subject {
+fn subject_of_request(client: &Client, request: &AcceptedRequest<'_>) -> Subject {
     let bound_as = client.identity.name();
     let (principal, target, filter) = match request {
         AcceptedRequest::Bind(bind) => (bind.name, None, None),
@@ -76,12 +89,16 @@ fn subject_of(client: &Client, request: &AcceptedRequest<'_>) -> Subject {
         AcceptedRequest::Write(write) => (bound_as, Some(write.target), None),
         AcceptedRequest::Extended(extended) => (bound_as, whose_password(extended), None),
     };
+    subject_of(client, principal, target, filter.map(|filter| filter.to_string()))
+}
+
+fn subject_of(client: &Client, principal: &str, target: Option<&str>, filter: Option<String>) -> Subject {
     Subject {
         peer: client.peer,
         listener: client.listener,
         principal: shortened(principal),
         target: target.map(shortened),
-        filter: filter.map(|filter| shortened(&filter.to_string())),
+        filter: filter.as_deref().map(shortened),
     }
 }
 

@@ -90,12 +90,22 @@ pub enum Step<'a> {
     /// A Bind arrived: stop or silence all operations in flight (RFC 4511 section 4.2.1), then run it, and call
     /// [`Session::bind_finished`] when it ends.
     AbandonAllThenRun(Accepted<'a>),
-    /// A Bind arrived that the session answered by itself (anonymous, refused): stop or silence all operations in flight; the answer is in `out`.
-    AbandonAll,
+    /// A Bind arrived that the session answered by itself (anonymous, refused): stop or silence all operations in flight; the answer is in `out`,
+    /// and this is what it says to whom.
+    AbandonAll(AnsweredBind<'a>),
     /// The StartTLS response is in `out`: write it, and if no further octet had been received, start the handshake, else close.
     StartTls,
     /// Write `out`, then close. All operations in flight are stopped.
     Close,
+}
+
+/// A Bind that the session answered by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct AnsweredBind<'a> {
+    /// The name in it, as far as there is one.
+    pub name: &'a str,
+    /// What the client was told.
+    pub code: ResultCode,
 }
 
 impl AcceptedRequest<'_> {
@@ -293,20 +303,21 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Step<'a> {
         let id = message_id.wire();
-        match bind::judge(bind, &self.rules, self.tls) {
+        let (code, diagnostic) = match bind::judge(bind, &self.rules, self.tls) {
             BindVerdict::Verify(bind) => {
                 self.state = State::Binding(message_id);
                 return Step::AbandonAllThenRun(Accepted { message_id, request: AcceptedRequest::Bind(bind), controls });
             }
-            BindVerdict::AwaitsMessage => write_sasl_challenge(out, id),
-            BindVerdict::Refused(code, diagnostic) => write_result(out, id, op::BIND_RESPONSE, code, diagnostic),
-            BindVerdict::Anonymous if critical => {
-                let code = ResultCode::UNAVAILABLE_CRITICAL_EXTENSION;
-                write_result(out, id, op::BIND_RESPONSE, code, "no control goes with an anonymous bind");
+            BindVerdict::AwaitsMessage => {
+                write_sasl_challenge(out, id);
+                return Step::AbandonAll(AnsweredBind { name: bind.name, code: ResultCode::SASL_BIND_IN_PROGRESS });
             }
-            BindVerdict::Anonymous => write_result(out, id, op::BIND_RESPONSE, ResultCode::SUCCESS, ""),
-        }
-        Step::AbandonAll
+            BindVerdict::Refused(code, diagnostic) => (code, diagnostic),
+            BindVerdict::Anonymous if critical => (ResultCode::UNAVAILABLE_CRITICAL_EXTENSION, "no control goes with an anonymous bind"),
+            BindVerdict::Anonymous => (ResultCode::SUCCESS, ""),
+        };
+        write_result(out, id, op::BIND_RESPONSE, code, diagnostic);
+        Step::AbandonAll(AnsweredBind { name: bind.name, code })
     }
 
     /// Unknown and ended operations, and messageID 0, are passed over in silence (RFC 4511 section 4.11). A Bind or StartTLS is never
@@ -335,7 +346,7 @@ impl Session {
             return self.disconnect(code, diagnostic, out);
         };
         write_result(out, message_id.wire(), response_tag, code, diagnostic);
-        if request_tag == op::BIND_REQUEST { Step::AbandonAll } else { Step::Continue }
+        if request_tag == op::BIND_REQUEST { Step::AbandonAll(AnsweredBind { name: "", code }) } else { Step::Continue }
     }
 
     fn disconnect<'a>(&mut self, code: ResultCode, diagnostic: &str, out: &mut Vec<u8>) -> Step<'a> {
