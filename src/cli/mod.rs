@@ -8,6 +8,7 @@ pub mod demo;
 pub mod explain;
 pub mod hash_password;
 pub mod healthcheck;
+pub mod phones;
 pub mod serve;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,8 @@ pub enum Command {
     HashPassword(hash_password::Arguments),
     /// Ask a running redial for its health: for a container's health check
     Healthcheck(healthcheck::Arguments),
+    /// Measure an LDAP server with a swarm that behaves like phones
+    Phones(Box<phones::Arguments>),
 }
 
 impl Command {
@@ -59,6 +62,7 @@ impl Command {
             Self::Explain(arguments) => explain::run(arguments).await,
             Self::HashPassword(arguments) => hash_password::run(arguments).await,
             Self::Healthcheck(arguments) => healthcheck::run(arguments).await,
+            Self::Phones(arguments) => phones::run(arguments).await,
         }
     }
 }

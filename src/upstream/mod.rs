@@ -35,6 +35,7 @@ use self::pool::Pool;
 use self::server::{Server, Servers};
 use self::standing::Standing;
 pub use self::trust::TrustError;
+pub(crate) use self::trust::client_config;
 use crate::config;
 use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Replies, Reply};
 use crate::ldap::ResultCode;
@@ -76,7 +77,7 @@ impl Upstream {
         metrics: Arc<Metrics>,
         lifecycle: Lifecycle,
     ) -> Result<Self, TrustError> {
-        let tls = trust::client_config(config.ca.as_deref())?;
+        let tls = client_config(config.ca.as_deref())?;
         let settings = Settings { frame_limit: limits.upstream_message, idle: config.idle, max_age: None, stall: limits.write_stall };
         let server = |(place, server): (usize, &config::Server)| {
             let standing = Arc::new(Standing::new((index, place), &server.url, Arc::clone(&metrics), config.probe_interval));
