@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A swarm of phones, and the server that they meet.
 #[derive(Debug, Clone, Args)]
 pub struct Arguments {
-    /// The server: ldap://HOST[:PORT] or ldaps://HOST[:PORT]; nobody else is connected to
+    /// The server: `ldap://HOST` or `ldaps://HOST`, with `:PORT` where it is not the usual one; nobody else is connected to
     pub url: Target,
     /// What the phones do
     #[arg(long, value_enum, default_value_t = Scenario::TypeAhead)]

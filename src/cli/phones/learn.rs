@@ -55,7 +55,7 @@ impl Scout {
         Ok(found.into_iter().flatten().find(|base| !base.is_empty()))
     }
 
-    /// The names and numbers of up to [`MOST`] people; of more, where the server sends more.
+    /// The names and numbers of up to [`MOST`] people.
     pub(super) async fn vocabulary(&mut self, base: &str, names: &[String], numbers: &[String]) -> Result<Vocabulary, Mishap> {
         let mut learned = Vocabulary::default();
         let has = |attributes: &[String], description: &str| attributes.iter().any(|wanted| wanted.eq_ignore_ascii_case(description));

@@ -1,6 +1,6 @@
 //! `redial phones`: a swarm that behaves like phones and measures any LDAP server, Redial or another.
 //!
-//! [`script`] decides what phones ask, [`pace`] when, [`phone`] does it over a [`line`] from a [`door`], [`verify`] looks at each answer, [`tally`]
+//! [`script`] decides what phones ask, [`pace`] when, [`phone`] does it over a [`mod@line`] from a [`door`], [`verify`] looks at each answer, [`tally`]
 //! counts, [`report`] and [`picture`] tell. It connects to the URL that it is given and to nobody else, and it always ends. What it measures must not
 //! be itself: requests are encoded once, answers compared by a hash, and its own CPU time is part of the report.
 
