@@ -3,7 +3,7 @@
 use super::door::Door;
 use super::line::{Line, malformed};
 use super::question::Request;
-use super::tally::Mishap;
+use super::tally::{Mishap, Trouble};
 use crate::ldap::ResultCode;
 use crate::ldap::ber::{BerError, Reader, tag};
 use crate::ldap::envelope::op;
@@ -34,7 +34,7 @@ impl Scout {
             let id = line.send(bind).await?;
             let code = line.result(id, op::BIND_RESPONSE).await?;
             if code != ResultCode::SUCCESS {
-                return Err(malformed(format_args!("the bind is refused: {code}")));
+                return Err(Mishap::new(Trouble::Refused, format_args!("the bind: {code}")));
             }
         }
         Ok(Self { line })
