@@ -23,6 +23,12 @@ pub trait Directory: std::fmt::Debug + Send + Sync + 'static {
 
     /// Could an operation be answered now? For readiness, and for the metrics.
     fn is_available(&self) -> bool;
+
+    /// How many searches so far went to a server that may lack a write which another one has acknowledged, since that one is away. An answer
+    /// during which the number moved may be given, and is not to be kept.
+    fn answers_behind(&self) -> u64 {
+        0
+    }
 }
 
 /// One operation, allowed and narrowed.
@@ -97,6 +103,11 @@ impl Asked {
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Search { .. } | Self::Compare { .. })
     }
+
+    /// It may change something.
+    pub const fn is_write(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Extended { .. })
+    }
 }
 
 impl std::fmt::Debug for Asked {
@@ -132,6 +143,20 @@ pub struct Done {
     pub op: Bytes,
     /// The contents of the response's controls element that the client may see (pre-read, post-read, password policy).
     pub controls: Option<Bytes>,
+}
+
+impl Done {
+    /// As the end of a write: something may have changed. A server that reports a failure of its own may have got half-way.
+    pub const fn may_have_changed(&self) -> bool {
+        matches!(
+            self.code,
+            ResultCode::SUCCESS
+                | ResultCode::OPERATIONS_ERROR
+                | ResultCode::TIME_LIMIT_EXCEEDED
+                | ResultCode::UNAVAILABLE
+                | ResultCode::OTHER
+        )
+    }
 }
 
 /// The replies to one operation, in order; the last is [`Reply::Done`] or an error.
@@ -185,7 +210,7 @@ pub enum DirectoryError {
     /// Too many operations wait already.
     #[error("too many operations are waiting for the directory")]
     Busy,
-    /// The server broke the protocol.
+    /// The server broke the protocol, after the request's octets had left. For a write the outcome is unknown.
     #[error("the directory answered nonsense: {0}")]
     Misbehaved(&'static str),
     /// The client's own credentials were refused when a connection was to be bound as the client.
@@ -200,6 +225,11 @@ impl DirectoryError {
     /// The same search may succeed on another server, now.
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::ConnectionLost { .. } | Self::Misbehaved(_) | Self::Unavailable)
+    }
+
+    /// The request's octets had left, or may have: of a write nobody knows whether it was carried out.
+    pub const fn leaves_unknown(&self) -> bool {
+        matches!(self, Self::ConnectionLost { sent: true } | Self::TimedOut | Self::Misbehaved(_))
     }
 
     /// An answer that was good some time ago is better than this one.

@@ -358,7 +358,10 @@ impl Pipeline {
             (Some(Fetched::Answer(answer)), _) => self.deliver(answer, Served::Miss, page, key, delivery).await,
             (Some(Fetched::Coalesced(answer)), _) => self.deliver(answer, Served::Coalesced, page, key, delivery).await,
             (Some(Fetched::Overflow(overflow)), _) => self.deliver_large(overflow.gathered, overflow.rest, page, key, delivery).await,
-            (Some(Fetched::NotShared), _) => self.deliver_large(AnswerBuilder::default(), errand.set_out(), page, key, delivery).await,
+            (Some(Fetched::NotShared), _) => {
+                let fill = self.cache.unshared(errand.set_out(), directory);
+                self.deliver_large(AnswerBuilder::default(), fill, page, key, delivery).await
+            }
             (Some(Fetched::Failed(error)), Some(stale)) if error.allows_stale() => {
                 tracing::debug!(%error, "served stale");
                 delivery.answer(&stale, Served::Stale).await

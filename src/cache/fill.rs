@@ -3,6 +3,7 @@
 //! In: directories and operations. Out: a stream of replies as from one directory ([`Fill::next`]), with at most the wanted number of
 //! entries and one SearchResultDone at its end. Used by the cache's flights, and directly for searches that are not cached.
 
+use super::store::Store;
 use crate::directory::{Directory, DirectoryError, Done, Operation, Replies, Reply};
 use crate::ldap::envelope::op;
 use crate::ldap::message::ResultCode;
@@ -19,11 +20,16 @@ pub struct Fill {
     is_joined: bool,
     entries_wanted: Option<u32>,
     entries: u32,
+    /// Who is told of the end, and of which directory's.
+    watched_by: Option<(Arc<Store>, Option<usize>)>,
+    is_behind: bool,
 }
 
 /// The search whose replies are coming.
 #[derive(Debug)]
 struct Running {
+    directory: Arc<dyn Directory>,
+    behind_before: u64,
     replies: Replies,
     deadline: Instant,
 }
@@ -31,7 +37,26 @@ struct Running {
 impl Fill {
     /// The searches to run, in order; none: success without entries. `entries_wanted` is for all of them together.
     pub fn new(searches: Vec<(Arc<dyn Directory>, Operation)>, entries_wanted: Option<u32>) -> Self {
-        Self { is_joined: searches.len() != 1, waiting: searches.into_iter(), running: None, entries_wanted, entries: 0 }
+        Self {
+            is_joined: searches.len() != 1,
+            waiting: searches.into_iter(),
+            running: None,
+            entries_wanted,
+            entries: 0,
+            watched_by: None,
+            is_behind: false,
+        }
+    }
+
+    /// The same fill, which tells `store` of its end before it tells anybody else.
+    pub(super) fn watched_by(mut self, store: &Arc<Store>, directory: Option<usize>) -> Self {
+        self.watched_by = Some((Arc::clone(store), directory));
+        self
+    }
+
+    /// The answer may lack a write that was acknowledged before it was asked for: it may be given, and is not to be kept.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// The most entries that come.
@@ -48,10 +73,18 @@ impl Fill {
     /// # Errors
     /// When a directory gives no answer, or not before the operation's deadline.
     pub async fn next(&mut self) -> Result<Reply, DirectoryError> {
+        let reply = self.advance().await;
+        if let (Ok(Reply::Done(_)) | Err(_), Some((store, directory))) = (&reply, &self.watched_by) {
+            store.read_ended(*directory);
+        }
+        reply
+    }
+
+    async fn advance(&mut self) -> Result<Reply, DirectoryError> {
         loop {
             let Some(running) = &mut self.running else {
                 match self.waiting.next() {
-                    Some((directory, operation)) => self.running = Some(Running::start(&*directory, operation).await?),
+                    Some((directory, operation)) => self.running = Some(Running::start(directory, operation).await?),
                     None => return Ok(Reply::Done(own_end(ResultCode::SUCCESS))),
                 }
                 continue;
@@ -66,7 +99,7 @@ impl Fill {
                     return Ok(Reply::Entry(op));
                 }
                 Reply::Done(done) if self.is_joined && matches!(done.code, ResultCode::SUCCESS | ResultCode::NO_SUCH_OBJECT) => {
-                    self.running = None;
+                    self.end_running();
                 }
                 Reply::Done(done) => {
                     self.stop();
@@ -79,16 +112,21 @@ impl Fill {
 
     /// Nothing more is asked; what runs is abandoned.
     fn stop(&mut self) {
-        self.running = None;
+        self.end_running();
         self.waiting = Vec::new().into_iter();
+    }
+
+    fn end_running(&mut self) {
+        self.is_behind |= self.running.take().is_some_and(|running| running.directory.answers_behind() != running.behind_before);
     }
 }
 
 impl Running {
-    async fn start(directory: &dyn Directory, operation: Operation) -> Result<Self, DirectoryError> {
+    async fn start(directory: Arc<dyn Directory>, operation: Operation) -> Result<Self, DirectoryError> {
         let deadline = operation.deadline;
+        let behind_before = directory.answers_behind();
         let started = timeout_at(deadline, directory.run(operation)).await;
-        Ok(Self { replies: started.map_err(|_| DirectoryError::TimedOut)??, deadline })
+        Ok(Self { replies: started.map_err(|_| DirectoryError::TimedOut)??, directory, behind_before, deadline })
     }
 
     async fn next(&mut self) -> Result<Reply, DirectoryError> {

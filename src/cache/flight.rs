@@ -111,7 +111,7 @@ impl Flights {
         {
             let (flight, ticket) = self.announce(key, generation, permit);
             drop(vacant.insert(flight));
-            tokio::spawn(ticket.fly(start(), lifetimes, None));
+            tokio::spawn(ticket.fly(start().watched_by(&self.store, directory), lifetimes, None));
         }
     }
 
@@ -132,7 +132,7 @@ impl Flights {
         let (flight, ticket) = self.announce(key, generation, permit);
         drop(entry.insert(flight));
         let (starter, own) = oneshot::channel();
-        tokio::spawn(ticket.fly(start(), lifetimes, Some(starter)));
+        tokio::spawn(ticket.fly(start().watched_by(&self.store, directory), lifetimes, Some(starter)));
         Boarded::Started(own)
     }
 
@@ -157,8 +157,9 @@ impl Ticket {
     /// Runs the fill to its end. The answer is stored before the flight leaves the table, so whoever comes finds one or the other.
     async fn fly(self, fill: Fill, lifetimes: Lifetimes, starter: Option<oneshot::Sender<Fetched>>) {
         let entries_wanted = fill.entries_wanted();
-        let fetched = gather(fill, self.store.keep_limit()).await;
+        let (fetched, is_behind) = gather(fill, self.store.keep_limit()).await;
         if let Fetched::Answer(answer) = &fetched
+            && !is_behind
             && answer.is_complete(entries_wanted)
         {
             self.store.insert(&self.place.key, answer, self.generation, &lifetimes, fastrand::f64(), Instant::now());
@@ -190,19 +191,19 @@ impl Drop for Place {
     }
 }
 
-/// Gathers a whole answer, or as much of it as may be kept.
-async fn gather(mut fill: Fill, keep_limit: usize) -> Fetched {
+/// Gathers a whole answer, or as much of it as may be kept; says whether it may lack a write.
+async fn gather(mut fill: Fill, keep_limit: usize) -> (Fetched, bool) {
     let mut gathered = AnswerBuilder::default();
     loop {
         match fill.next().await {
             Ok(Reply::Entry(op)) => gathered.push_entry(&op),
             // Only controls that are not cached ask for these.
             Ok(Reply::Intermediate(_)) => {}
-            Ok(Reply::Done(done)) => return Fetched::Answer(Arc::new(gathered.finish(done.code, &done.op))),
-            Err(error) => return Fetched::Failed(error),
+            Ok(Reply::Done(done)) => return (Fetched::Answer(Arc::new(gathered.finish(done.code, &done.op))), fill.is_behind()),
+            Err(error) => return (Fetched::Failed(error), false),
         }
         if gathered.len() > keep_limit {
-            return Fetched::Overflow(Box::new(Overflow { gathered, rest: fill }));
+            return (Fetched::Overflow(Box::new(Overflow { gathered, rest: fill })), false);
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod answer;
 pub mod fill;
 pub mod flight;
 pub mod freshness;
+mod history;
 pub mod key;
 pub mod rules;
 #[cfg(test)]
@@ -22,7 +23,7 @@ pub mod store;
 pub use answer::Answer;
 pub use fill::Fill;
 pub use flight::{Fetched, Overflow};
-pub use store::Lookup;
+pub use store::{Lookup, WriteUnderWay};
 
 use crate::config::{self, Lifetimes};
 use crate::ldap::filter::Filter;
@@ -71,9 +72,20 @@ impl SearchCache {
         self.flights.start(key, directory, lifetimes, start);
     }
 
-    /// A write may have touched that directory: nothing learned before this is served again.
-    pub fn invalidate_directory(&self, directory: usize) {
-        self.store.invalidate_directory(directory);
+    /// A write is about to be sent to that directory. When what is returned is dropped, nothing learned before is served again; until then
+    /// nothing that somebody learns is served after anything newer.
+    pub fn write_begins(&self, directory: usize) -> WriteUnderWay {
+        self.store.write_begins(directory)
+    }
+
+    /// A read of that directory has ended that did not come through here, and its answer has been given to nobody yet.
+    pub fn read_ended(&self, directory: usize) {
+        self.store.read_ended(Some(directory));
+    }
+
+    /// A fill that is not shared; its end counts as any other read's.
+    pub fn unshared(&self, fill: Fill, directory: Option<usize>) -> Fill {
+        fill.watched_by(&self.store, directory)
     }
 
     /// Entries and octets held now, approximately.

@@ -6,6 +6,8 @@
 
 use super::answer::Answer;
 use super::freshness::{Deadlines, Freshness};
+pub use super::history::Generation;
+use super::history::Histories;
 use crate::config::Lifetimes;
 use moka::sync::Cache;
 use std::sync::Arc;
@@ -29,17 +31,8 @@ pub enum Lookup {
 /// The answers that are kept.
 pub struct Store {
     kept: Cache<Box<[u8]>, Arc<Kept>, foldhash::quality::RandomState>,
-    histories: Box<[AtomicU64]>,
-    /// Of all directories together: for answers that come from several.
-    history: AtomicU64,
+    histories: Histories,
     capacity: u64,
-}
-
-/// A point in the history of writes of one directory, or of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation {
-    directory: Option<usize>,
-    number: u64,
 }
 
 /// An answer and what decides whether it is served.
@@ -52,6 +45,27 @@ struct Kept {
     refresh_from: AtomicU64,
 }
 
+/// A write under way. When it is dropped without a word, it may have changed something, and the cache forgets its directory.
+#[derive(Debug)]
+pub struct WriteUnderWay {
+    store: Arc<Store>,
+    directory: usize,
+    may_have_changed: bool,
+}
+
+impl WriteUnderWay {
+    /// It was clearly refused, or never left.
+    pub fn changed_nothing(mut self) {
+        self.may_have_changed = false;
+    }
+}
+
+impl Drop for WriteUnderWay {
+    fn drop(&mut self) {
+        self.store.histories.write_ended(self.directory, self.may_have_changed);
+    }
+}
+
 impl Store {
     /// Holds up to `capacity` octets of answers from that many directories. After `longest` no answer may be served any more, whatever its
     /// own deadlines, so its memory is freed.
@@ -62,8 +76,7 @@ impl Store {
             // One expiry for all: an expiry per entry would make the map's housekeeping, which some hits do, allocate.
             .time_to_live(longest)
             .build_with_hasher(foldhash::quality::RandomState::default());
-        let histories = std::iter::repeat_with(AtomicU64::default).take(directories).collect();
-        Self { kept, histories, history: AtomicU64::default(), capacity }
+        Self { kept, histories: Histories::new(directories), capacity }
     }
 
     /// What is known under `key`.
@@ -84,8 +97,7 @@ impl Store {
 
     /// Where the history of a directory (`None`: of all) stands; taken before a request leaves.
     pub fn generation(&self, directory: Option<usize>) -> Generation {
-        let history = directory.and_then(|directory| self.histories.get(directory)).unwrap_or(&self.history);
-        Generation { directory, number: history.load(Ordering::SeqCst) }
+        self.histories.generation(directory)
     }
 
     /// Keeps a complete answer that was asked for at `generation`, unless a write overtook it, it is too large, or its lifetime is zero.
@@ -113,10 +125,18 @@ impl Store {
 
     /// Nothing that was asked of that directory before now is served again.
     pub fn invalidate_directory(&self, directory: usize) {
-        if let Some(history) = self.histories.get(directory) {
-            history.fetch_add(1, Ordering::SeqCst);
-        }
-        self.history.fetch_add(1, Ordering::SeqCst);
+        self.histories.moves_on(directory);
+    }
+
+    /// A write is about to be sent to that directory. It has ended when what is returned is dropped.
+    pub fn write_begins(self: &Arc<Self>, directory: usize) -> WriteUnderWay {
+        self.histories.write_begins(directory);
+        WriteUnderWay { store: Arc::clone(self), directory, may_have_changed: true }
+    }
+
+    /// A read of that directory (`None`: of several) has ended, and its answer has been given to nobody yet.
+    pub fn read_ended(&self, directory: Option<usize>) {
+        self.histories.read_ended(directory);
     }
 
     /// The most octets of one answer that is kept: a hundredth of the capacity.

@@ -137,16 +137,20 @@ impl Pipeline {
             RunAs::Client(credentials) => Some(std::sync::Arc::clone(credentials)),
             RunAs::Service => None,
         };
+        // Where this future is dropped, because the client has gone or abandons, the write counts as one that may have been carried out.
+        let under_way = writes.then(|| self.cache.write_begins(directory));
         let ended = station.last_word(operation).await;
         if let Some(client) = client.filter(|_| password_may_have_changed(writes, &ended)) {
             self.proofs.forget(&client.name);
         }
-        if writes && may_have_changed(&ended) {
-            self.cache.invalidate_directory(directory);
+        match under_way {
+            Some(write) if !may_have_changed(&ended) => write.changed_nothing(),
+            Some(write) => drop(write),
+            None => self.cache.read_ended(directory),
         }
         match ended {
             Ok(done) => delivery.done(&done, Served::Forwarded).await,
-            Err(error) if writes && is_unknown(&error) => {
+            Err(error) if writes && error.leaves_unknown() => {
                 let text = format!("{error}: whether the change was made is unknown");
                 delivery.end(Served::Failed, error.result_code(), &text).await
             }
@@ -167,14 +171,9 @@ fn password_may_have_changed(writes: bool, ended: &Result<crate::directory::Done
 /// Anything but a clear refusal may have changed the directory.
 fn may_have_changed(ended: &Result<crate::directory::Done, DirectoryError>) -> bool {
     match ended {
-        Ok(done) => done.code == ResultCode::SUCCESS,
-        Err(error) => is_unknown(error),
+        Ok(done) => done.may_have_changed(),
+        Err(error) => error.leaves_unknown(),
     }
-}
-
-/// The request's octets had left when the answer stayed away.
-const fn is_unknown(error: &DirectoryError) -> bool {
-    matches!(error, DirectoryError::ConnectionLost { sent: true } | DirectoryError::TimedOut | DirectoryError::Misbehaved(_))
 }
 
 const WRITES_REFUSED: Refused = Refused { code: ResultCode::UNWILLING_TO_PERFORM, reason: "writes are not forwarded to this directory" };

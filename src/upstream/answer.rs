@@ -1,18 +1,22 @@
 //! An operation from its first request to its last reply: a server chosen, pages collected, one retry where that is safe.
 //!
 //! A search or compare is tried once more, on another server where there is one, when its server fails before the first reply was passed
-//! on. A write or extended operation is sent once. The whole runs in the task of whoever reads the replies, so nothing is left behind when
-//! that one goes.
+//! on. A write or extended operation is sent once; only a server that answers it with a referral, which is a clear no, is followed by the
+//! next one of the configuration. The whole runs in the task of whoever reads the replies, so nothing is left behind when that one goes.
 
-use super::attempt::{Attempt, is_overloaded};
+use super::attempt::{Attempt, Lease, is_overloaded};
+use super::clients::Reach;
 use super::collect::{Collect, Entry, client_pages, size_limit_exceeded, with_size_limit};
 use super::connection::Outgoing;
 use super::outbox::Payload;
+use super::standing::Standing;
+use super::writes::Writing;
 use super::{Inner, capabilities::Capabilities};
 use crate::directory::{Asked, DirectoryError, Done, Operation, Replies, Reply, RunAs};
 use crate::ldap::control::{parse_controls, write_control};
 use crate::ldap::message::{ResultCode, Scope};
 use crate::ldap::oid;
+use crate::ldap::response::{response_tag, write_result_op};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
@@ -25,8 +29,19 @@ pub(crate) struct Answer {
     operation: Operation,
     attempt: Attempt,
     collect: Option<Collect>,
+    /// For a write.
+    writing: Option<Writing>,
+    /// Servers that have referred the write elsewhere.
+    referred_by: Vec<usize>,
     may_retry: bool,
     is_over: bool,
+}
+
+/// An operation that a server has been handed.
+struct HandedOver {
+    attempt: Attempt,
+    collect: Option<Collect>,
+    writing: Option<Writing>,
 }
 
 impl Answer {
@@ -35,9 +50,9 @@ impl Answer {
     /// # Errors
     /// When no server takes it.
     pub(crate) async fn begin(upstream: Arc<Inner>, operation: Operation) -> Result<Self, DirectoryError> {
-        let (attempt, collect) = attempt(&upstream, &operation, None).await?;
+        let HandedOver { attempt, collect, writing } = hand_over(&upstream, &operation, &[]).await?;
         let may_retry = operation.request.is_retryable();
-        Ok(Self { upstream, operation, attempt, collect, may_retry, is_over: false })
+        Ok(Self { upstream, operation, attempt, collect, writing, referred_by: Vec::new(), may_retry, is_over: false })
     }
 
     /// Its replies, as they come.
@@ -84,6 +99,9 @@ impl Answer {
 
     /// A server's last word: the end, or the end of a page, or a reason to ask elsewhere.
     async fn done(&mut self, mut done: Done) -> Result<Option<Reply>, DirectoryError> {
+        if let Some(writing) = self.writing.take() {
+            return self.written(done, writing).await;
+        }
         if self.may_retry && is_overloaded(done.code) && self.retry(Some(self.attempt.server())).await.is_ok() {
             return Ok(None);
         }
@@ -98,12 +116,41 @@ impl Answer {
         Ok(None)
     }
 
+    /// The end of a write, or the next server where this one only reads.
+    async fn written(&mut self, done: Done, writing: Writing) -> Result<Option<Reply>, DirectoryError> {
+        if !done.may_have_changed() {
+            writing.changed_nothing();
+        }
+        if done.code != ResultCode::REFERRAL {
+            return Ok(Some(Reply::Done(done)));
+        }
+        self.referred_by.push(self.attempt.server());
+        self.attempt.release();
+        match hand_over(&self.upstream, &self.operation, &self.referred_by).await {
+            Ok(next) => {
+                (self.attempt, self.writing) = (next.attempt, next.writing);
+                Ok(None)
+            }
+            // Where a server is down that might have taken it, the client hears that instead.
+            Err(DirectoryError::Unavailable) if self.referred_by.len() == self.upstream.servers.0.len() => {
+                Ok(Some(Reply::Done(no_server_takes(&self.operation))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The server failed: another is asked, or a fresh connection to the same one.
     async fn failed(&mut self, error: DirectoryError) -> Result<(), DirectoryError> {
         if !(self.may_retry && error.is_retryable()) {
+            if let Some(writing) = self.writing.take().filter(|_| !error.leaves_unknown()) {
+                writing.changed_nothing();
+            }
             return Err(error);
         }
-        let retried = match self.retry(Some(self.attempt.server())).await {
+        // After a write the others may not have it yet, so a fresh connection to the same server comes first.
+        let server = self.attempt.server();
+        let elsewhere = Some(server).filter(|server| self.upstream.writes.reads_from() != Some(*server));
+        let retried = match self.retry(elsewhere).await {
             Err(DirectoryError::Unavailable) => self.retry(None).await,
             retried => retried,
         };
@@ -114,45 +161,88 @@ impl Answer {
         self.may_retry = false;
         // Or all who retry would wait for the places that they hold themselves.
         self.attempt.release();
-        (self.attempt, self.collect) = attempt(&self.upstream, &self.operation, except).await?;
+        let next = hand_over(&self.upstream, &self.operation, except.as_slice()).await?;
+        (self.attempt, self.collect) = (next.attempt, next.collect);
         self.upstream.metrics.upstream_retried(self.upstream.index);
         Ok(())
     }
 }
 
-/// Hands the operation to a server that is up, not to `except`. Servers that cannot be reached are passed over: nothing has left yet.
-async fn attempt(upstream: &Inner, operation: &Operation, except: Option<usize>) -> Result<(Attempt, Option<Collect>), DirectoryError> {
-    let mut tried = Vec::from_iter(except);
+/// Hands the operation to a server that is up, none of `except`. Servers that cannot be reached are passed over: nothing has left yet.
+async fn hand_over(upstream: &Inner, operation: &Operation, except: &[usize]) -> Result<HandedOver, DirectoryError> {
+    let is_write = operation.request.is_write();
+    let mut tried = except.to_vec();
     let mut closed = 0;
     loop {
-        let paged = wants_pages(operation, upstream.page_size);
-        let leased = match &operation.run_as {
-            RunAs::Client(credentials) => upstream.clients.lease(&upstream.servers, credentials, except, paged, operation.deadline).await?,
-            RunAs::Service => {
-                let server = upstream.servers.choose(&tried).ok_or(DirectoryError::Unavailable)?;
-                match server.pool.lease(paged, operation.deadline).await {
-                    Ok(lease) => (Arc::clone(&server.standing), lease),
-                    Err(DirectoryError::Unavailable) => {
-                        tried.push(server.standing.server());
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
+        let first = if is_write {
+            Some(upstream.writes.server(&upstream.servers, &tried).ok_or(DirectoryError::Unavailable)?)
+        } else {
+            upstream.writes.reads_from()
         };
-        let (standing, lease) = leased;
+        let Some((standing, lease)) = lease(upstream, operation, first, &mut tried).await? else { continue };
+        let server = standing.server();
+        if let Some(first) = first.filter(|first| is_write && *first != server) {
+            // It could not be reached. Where writes go now is decided for all of them together, above.
+            tried.push(first);
+            continue;
+        }
         let collect = match &operation.request {
             Asked::Search { entries_wanted, .. } if lease.paging.is_some() => Some(Collect::new(*entries_wanted, upstream.page_size)),
             _ => None,
         };
         let request = request(operation, standing.capabilities(), collect.as_ref().map(|collect| (collect, &[][..])))?;
-        match Attempt::begin(&standing, lease, request, operation.deadline).await {
-            Ok(attempt) => return Ok((attempt, collect)),
-            // It closed between the choice and the hand-over; the request never reached it.
-            Err(DirectoryError::ConnectionLost { sent: false }) if closed < CLOSED_AT_MOST => closed += 1,
-            Err(error) => return Err(error),
+        let writing = is_write.then(|| upstream.writes.begin(server));
+        if !is_write {
+            upstream.writes.read_at(server);
         }
+        let error = match Attempt::begin(&standing, lease, request, operation.deadline).await {
+            Ok(attempt) => return Ok(HandedOver { attempt, collect, writing }),
+            Err(error) => error,
+        };
+        if let Some(writing) = writing {
+            writing.changed_nothing();
+        }
+        // It closed between the choice and the hand-over; the request never reached it.
+        if error != (DirectoryError::ConnectionLost { sent: false }) || closed == CLOSED_AT_MOST {
+            return Err(error);
+        }
+        closed += 1;
     }
+}
+
+/// A connection for the operation, at `first` while that is up; `None` when another server is to be tried, and that one is noted.
+async fn lease(
+    upstream: &Inner,
+    operation: &Operation,
+    first: Option<usize>,
+    tried: &mut Vec<usize>,
+) -> Result<Option<(Arc<Standing>, Lease)>, DirectoryError> {
+    let paged = wants_pages(operation, upstream.page_size);
+    if let RunAs::Client(credentials) = &operation.run_as {
+        let reach = Reach { first, tried };
+        return upstream.clients.lease(&upstream.servers, credentials, reach, paged, operation.deadline).await.map(Some);
+    }
+    let server = upstream.servers.choose(first, tried).ok_or(DirectoryError::Unavailable)?;
+    match server.pool.lease(paged, operation.deadline).await {
+        Ok(lease) => Ok(Some((Arc::clone(&server.standing), lease))),
+        Err(DirectoryError::Unavailable) => {
+            tried.push(server.standing.server());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a client hears whose write every server refers elsewhere. Their URIs stay here: no client could follow them.
+fn no_server_takes(operation: &Operation) -> Done {
+    let (Asked::Write { op, .. } | Asked::Extended { op } | Asked::Compare { op, .. } | Asked::Search { op, .. }) = &operation.request
+    else {
+        return Done { code: ResultCode::UNWILLING_TO_PERFORM, op: Bytes::new(), controls: None };
+    };
+    let tag = op.first().copied().and_then(response_tag).unwrap_or_default();
+    let mut response = Vec::new();
+    write_result_op(&mut response, tag, ResultCode::UNWILLING_TO_PERFORM, "", "no server of the directory takes writes now");
+    Done { code: ResultCode::UNWILLING_TO_PERFORM, op: response.into(), controls: None }
 }
 
 /// May the result be longer than one page?

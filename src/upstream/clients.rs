@@ -50,6 +50,21 @@ struct Bound {
     connection: Connection,
 }
 
+/// Where a connection is to lead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reach<'a> {
+    /// There, while it is up.
+    pub(crate) first: Option<usize>,
+    /// Not there.
+    pub(crate) tried: &'a [usize],
+}
+
+impl Reach<'_> {
+    fn is_met_by(&self, server: usize, servers: &Servers) -> bool {
+        !self.tried.contains(&server) && self.first.is_none_or(|first| first == server || !servers.may_be_asked(first))
+    }
+}
+
 impl Clients {
     /// None yet. `settings` are those of the service's connections; idle time and age are bounded further.
     pub(crate) fn new(settings: Settings) -> Self {
@@ -57,7 +72,7 @@ impl Clients {
         Self { slots: Mutex::default(), settings }
     }
 
-    /// A connection bound with `credentials`, not at the server `except`.
+    /// A connection bound with `credentials`, at the server `first` while that is up, and at none of `tried`.
     ///
     /// # Errors
     /// [`DirectoryError::CredentialsRefused`], [`DirectoryError::Unavailable`], [`DirectoryError::Busy`] when too many principals are active,
@@ -66,14 +81,23 @@ impl Clients {
         self: &Arc<Self>,
         servers: &Servers,
         credentials: &Arc<Credentials>,
-        except: Option<usize>,
+        reach: Reach<'_>,
         paged: bool,
         deadline: Instant,
     ) -> Result<(Arc<Standing>, Lease), DirectoryError> {
-        let bound = match self.state(servers, credentials, except)? {
-            State::Bound(bound) => bound,
-            State::Connecting(connecting) => timeout_at(deadline, connecting).await.map_err(|_| DirectoryError::TimedOut)??,
-            State::Refused => return Err(DirectoryError::CredentialsRefused),
+        let mut rounds = ROUNDS;
+        let bound = loop {
+            rounds -= 1;
+            let (state, is_own) = self.state(servers, credentials, reach)?;
+            let bound = match state {
+                State::Bound(bound) => bound,
+                State::Connecting(connecting) => timeout_at(deadline, connecting).await.map_err(|_| DirectoryError::TimedOut)??,
+                State::Refused => return Err(DirectoryError::CredentialsRefused),
+            };
+            // Somebody else's connect may have led elsewhere; one's own has done what can be done.
+            if rounds == 0 || is_own || reach.is_met_by(bound.standing.server(), servers) {
+                break bound;
+            }
         };
         let paged = paged && bound.standing.capabilities().paging;
         let paging = if paged { Some(paging(&bound.connection, deadline).await?) } else { None };
@@ -91,8 +115,14 @@ impl Clients {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|slot| slot.is_needed(now));
     }
 
-    fn state(self: &Arc<Self>, servers: &Servers, credentials: &Arc<Credentials>, except: Option<usize>) -> Result<State, DirectoryError> {
-        if except.is_some_and(|except| servers.choose(&[except]).is_none()) {
+    /// The state of the principal's connection, and whether this call has begun to connect.
+    fn state(
+        self: &Arc<Self>,
+        servers: &Servers,
+        credentials: &Arc<Credentials>,
+        reach: Reach<'_>,
+    ) -> Result<(State, bool), DirectoryError> {
+        if !reach.tried.is_empty() && servers.choose(None, reach.tried).is_none() {
             return Err(DirectoryError::Unavailable);
         }
         let now = Instant::now();
@@ -101,12 +131,12 @@ impl Clients {
         let known = slots.iter().position(|slot| slot.is_for(&credentials.name, &credentials.password));
         if let Some(slot) = known.and_then(|index| slots.get_mut(index)) {
             let is_usable = match &slot.state {
-                State::Bound(bound) => except != Some(bound.standing.server()),
+                State::Bound(bound) => reach.is_met_by(bound.standing.server(), servers),
                 State::Connecting(_) | State::Refused => true,
             };
             if is_usable {
                 slot.last_used = now;
-                return Ok(slot.state.clone());
+                return Ok((slot.state.clone(), false));
             }
         }
         let known = known.map(|index| slots.remove(index));
@@ -115,16 +145,17 @@ impl Clients {
             let oldest = idle.min_by_key(|(_, slot)| slot.last_used).map(|(index, _)| index).ok_or(DirectoryError::Busy)?;
             slots.remove(oldest);
         }
-        let state = State::Connecting(self.connect(servers.clone(), Arc::clone(credentials), except));
+        let state = State::Connecting(self.connect(servers.clone(), Arc::clone(credentials), reach));
         slots.push(Slot { credentials: Arc::clone(credentials), state: state.clone(), last_used: now });
-        Ok(state)
+        Ok((state, true))
     }
 
     /// Binds in a task of its own: a caller that goes away must not leave a second one to bind again.
-    fn connect(self: &Arc<Self>, servers: Servers, credentials: Arc<Credentials>, except: Option<usize>) -> Connecting {
+    fn connect(self: &Arc<Self>, servers: Servers, credentials: Arc<Credentials>, reach: Reach<'_>) -> Connecting {
         let clients = Arc::clone(self);
+        let (first, tried) = (reach.first, reach.tried.to_vec());
         let task = tokio::spawn(async move {
-            let bound = clients.bind(&servers, &credentials, except).await;
+            let bound = clients.bind(&servers, &credentials, first, tried).await;
             let mut slots = clients.slots.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(index) = slots.iter().position(|slot| Arc::ptr_eq(&slot.credentials, &credentials)) {
                 let state = match &bound {
@@ -142,9 +173,14 @@ impl Clients {
         async move { task.await.unwrap_or(Err(DirectoryError::Unavailable)) }.boxed().shared()
     }
 
-    async fn bind(&self, servers: &Servers, credentials: &Credentials, except: Option<usize>) -> Result<Bound, DirectoryError> {
-        let mut tried = Vec::from_iter(except);
-        while let Some(server) = servers.choose(&tried) {
+    async fn bind(
+        &self,
+        servers: &Servers,
+        credentials: &Credentials,
+        first: Option<usize>,
+        mut tried: Vec<usize>,
+    ) -> Result<Bound, DirectoryError> {
+        while let Some(server) = servers.choose(first, &tried) {
             let standing = Arc::clone(&server.standing);
             let bind_as = Some((credentials.name.as_str(), &credentials.password));
             let error = match server.connector.connect(bind_as, self.settings, standing.connection()).await {
@@ -186,6 +222,8 @@ impl Slot {
     }
 }
 
+/// How often an operation looks for a connection to where it wants to go before it takes one that leads elsewhere.
+const ROUNDS: u32 = 3;
 /// Principals with a connection.
 const PRINCIPALS: usize = 256;
 /// A connection without an operation for so long is closed, and the password forgotten.

@@ -4,6 +4,7 @@
 //! server that refuses StartTLS is not spoken to. Errors name the server, the step and what to do, and hold no secrets.
 
 use super::connection::{Connection, Outgoing, Settings};
+use super::dial::{Dial, Stream};
 use super::outbox::Payload;
 use crate::config::{Server, UpstreamSecurity};
 use crate::directory::{Done, Reply};
@@ -37,6 +38,8 @@ pub(crate) struct Connector {
     pub(crate) timeout: Duration,
     /// Told to every connection.
     pub(crate) lifecycle: Lifecycle,
+    /// `None`: by TCP.
+    pub(crate) dial: Option<Arc<dyn Dial>>,
 }
 
 /// Why there is no connection.
@@ -70,15 +73,21 @@ impl Connector {
         H: Send + 'static,
     {
         let deadline = Instant::now() + self.timeout;
-        let mut tcp = self.tcp(deadline).await?;
+        let mut stream: Box<dyn Stream> = match &self.dial {
+            None => Box::new(self.tcp(deadline).await?),
+            Some(dial) => {
+                let lost = |error: std::io::Error| ConnectError::Tcp { server: self.name(), why: error.to_string() };
+                self.within(deadline, "dialling", dial.dial(&self.server)).await?.map_err(lost)?
+            }
+        };
         let connection = if self.server.security == UpstreamSecurity::Plain {
-            Connection::spawn(tcp, settings, self.lifecycle.clone(), held)
+            Connection::spawn(stream, settings, self.lifecycle.clone(), held)
         } else {
             if self.server.security == UpstreamSecurity::StartTls {
-                self.within(deadline, "asking for StartTLS", self.start_tls(&mut tcp)).await??;
+                self.within(deadline, "asking for StartTLS", self.start_tls(&mut stream)).await??;
             }
             let name = ServerName::try_from(self.server.host.clone()).map_err(|error| self.tls_error(&error))?;
-            let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp);
+            let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream);
             let tls = self.within(deadline, "in the TLS handshake", handshake).await?.map_err(|error| self.tls_error(&error))?;
             Connection::spawn(tls, settings, self.lifecycle.clone(), held)
         };

@@ -382,8 +382,8 @@ impl Driver {
         let left = self.outbox.left();
         for pending in self.ids.take_all() {
             pending.last_word.send(Err(match end {
-                End::Misbehaved(why) => DirectoryError::Misbehaved(why),
-                End::Finished | End::Lost => DirectoryError::ConnectionLost { sent: pending.place < left },
+                End::Misbehaved(why) if pending.place < left => DirectoryError::Misbehaved(why),
+                End::Misbehaved(_) | End::Finished | End::Lost => DirectoryError::ConnectionLost { sent: pending.place < left },
             }));
         }
         while let Some(command) = self.commands.recv().await {

@@ -89,8 +89,13 @@ pub async fn examine(config: &config::Upstream, limits: &config::Limits) -> Resu
     let mut account = config.service.as_ref();
     let mut examined = Vec::with_capacity(config.servers.len());
     for server in &config.servers {
-        let connector =
-            Connector { server: server.clone(), tls: Arc::clone(&tls), timeout: config.connect_timeout, lifecycle: running.clone() };
+        let connector = Connector {
+            server: server.clone(),
+            tls: Arc::clone(&tls),
+            timeout: config.connect_timeout,
+            lifecycle: running.clone(),
+            dial: None,
+        };
         let begun = Instant::now();
         let bind_as = account.map(|account| (account.bind_dn.as_str(), &account.password));
         let found = match connector.connect(bind_as, settings, ()).await {

@@ -1,7 +1,7 @@
 //! Domain controllers as a directory: connections to them, and the way of an operation over these.
 //!
 //! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
-//! [`server`] and [`balance`] (which controller), [`health`] and [`standing`] (is it up), [`pool`], [`clients`] and [`binds`] (which
+//! [`server`], [`balance`], [`writes`] and [`pin`] (which controller), [`health`] and [`standing`] (is it up), [`pool`], [`clients`] and [`binds`] (which
 //! connection), [`connect`] (how it is made), [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
 //!
 //! What holds always: a reply reaches the operation that asked and no other; an identity never runs another's operation; a bind or write
@@ -16,26 +16,31 @@ mod clients;
 mod collect;
 mod connect;
 mod connection;
+mod dial;
 mod driver;
 pub mod examine;
 mod health;
 mod message_ids;
 mod outbox;
+mod pin;
 mod pool;
 mod server;
 mod standing;
 mod trust;
+mod writes;
 
 use self::answer::Answer;
 use self::binds::{BindError, Binds};
 use self::clients::Clients;
 use self::connect::Connector;
 use self::connection::Settings;
+pub use self::dial::{Dial, Stream};
 use self::pool::Pool;
 use self::server::{Server, Servers};
 use self::standing::Standing;
 pub use self::trust::TrustError;
 pub(crate) use self::trust::client_config;
+use self::writes::Writes;
 use crate::config;
 use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Replies, Reply};
 use crate::ldap::ResultCode;
@@ -61,6 +66,7 @@ struct Inner {
     index: usize,
     servers: Servers,
     clients: Arc<Clients>,
+    writes: Arc<Writes>,
     page_size: u32,
     metrics: Arc<Metrics>,
 }
@@ -77,6 +83,21 @@ impl Upstream {
         metrics: Arc<Metrics>,
         lifecycle: Lifecycle,
     ) -> Result<Self, TrustError> {
+        Self::reached_by(None, index, config, limits, metrics, lifecycle)
+    }
+
+    /// The same over streams that `dial` opens; `None`: over TCP.
+    ///
+    /// # Errors
+    /// As [`Upstream::new`].
+    pub fn reached_by(
+        dial: Option<Arc<dyn Dial>>,
+        index: usize,
+        config: &config::Upstream,
+        limits: &config::Limits,
+        metrics: Arc<Metrics>,
+        lifecycle: Lifecycle,
+    ) -> Result<Self, TrustError> {
         let tls = client_config(config.ca.as_deref())?;
         let settings = Settings { frame_limit: limits.upstream_message, idle: config.idle, max_age: None, stall: limits.write_stall };
         let server = |(place, server): (usize, &config::Server)| {
@@ -86,6 +107,7 @@ impl Upstream {
                 tls: Arc::clone(&tls),
                 timeout: config.connect_timeout,
                 lifecycle: lifecycle.clone(),
+                dial: dial.clone(),
             });
             let limit = usize::from(config.connections).max(1);
             let pool = Pool::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings, limit);
@@ -95,7 +117,10 @@ impl Upstream {
         };
         let servers = Servers(config.servers.iter().enumerate().map(server).collect());
         let clients = Arc::new(Clients::new(settings));
-        Ok(Self { inner: Arc::new(Inner { index, servers, clients, page_size: config.page_size.max(1), metrics }), lifecycle })
+        Ok(Self {
+            inner: Arc::new(Inner { index, servers, clients, writes: Arc::default(), page_size: config.page_size.max(1), metrics }),
+            lifecycle,
+        })
     }
 
     /// Starts to probe the controllers; the first probe of each also makes its first connection. Controllers that are away are no error.
@@ -132,14 +157,19 @@ impl Directory for Upstream {
     fn is_available(&self) -> bool {
         self.inner.servers.any_is_up()
     }
+
+    fn answers_behind(&self) -> u64 {
+        self.inner.writes.answers_behind()
+    }
 }
 
 impl Inner {
-    /// One bind for one client's bind. Another server is asked only while nothing has left.
+    /// One bind for one client's bind. Another server is asked only while nothing has left. After a write it goes where that went: it may
+    /// have changed the password.
     async fn bind(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Done, DirectoryError> {
         let mut tried = Vec::new();
         let mut last_error = DirectoryError::Unavailable;
-        while let Some(server) = self.servers.choose(&tried) {
+        while let Some(server) = self.servers.choose(self.writes.reads_from(), &tried) {
             match server.binds.check(name, password, deadline).await {
                 Ok(done) => {
                     if done.code == ResultCode::SUCCESS {

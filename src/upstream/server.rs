@@ -54,14 +54,23 @@ impl Server {
 pub(crate) struct Servers(pub(crate) Arc<[Arc<Server>]>);
 
 impl Servers {
-    /// The server to ask next, none of those in `tried`; `None` when no other is up.
-    pub(crate) fn choose(&self, tried: &[usize]) -> Option<&Arc<Server>> {
+    /// The server to ask next, none of those in `tried`: `first` while it is up, else any; `None` when no other is up.
+    pub(crate) fn choose(&self, first: Option<usize>, tried: &[usize]) -> Option<&Arc<Server>> {
+        let first = first.filter(|first| !tried.contains(first)).and_then(|first| self.0.get(first));
+        if let Some(first) = first.filter(|first| first.standing.load().eligible) {
+            return Some(first);
+        }
         let load = |(index, server): (usize, &Arc<Server>)| {
             let load = server.standing.load();
             Load { eligible: load.eligible && !tried.contains(&index), ..load }
         };
         let loads: Vec<Load> = self.0.iter().enumerate().map(load).collect();
         choose(&loads, [fastrand::u32(..), fastrand::u32(..)]).and_then(|index| self.0.get(index))
+    }
+
+    /// An operation may be sent there.
+    pub(crate) fn may_be_asked(&self, server: usize) -> bool {
+        self.0.get(server).is_some_and(|server| server.standing.load().eligible)
     }
 
     /// One is up.

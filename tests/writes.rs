@@ -1,0 +1,551 @@
+//! Writes through one proxy: sent once, and read as soon as they are acknowledged, though controllers replicate with a delay.
+//!
+//! The histories are seeded: `REDIAL_HISTORIES` says how many (100,000 take a minute or two in a release build), `REDIAL_SEED` with which one
+//! to begin, and `tests/writes/seeds` holds those that once went wrong. A seed decides what is asked and how long everything takes on a
+//! paused clock; the order of what happens at the same instant is the scheduler's.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected fails"
+)]
+
+#[path = "common/replicas.rs"]
+mod replicas;
+
+use redial::config::load::load_text;
+use redial::config::{Config, DirectoryKind};
+use redial::directory::Directory;
+use redial::identity::Identity;
+use redial::ldap::ber::{Reader, tag, write_constructed, write_element, write_integer};
+use redial::ldap::envelope::{op, write_envelope};
+use redial::ldap::filter::Filter;
+use redial::ldap::message::{LdapResult, Request, Scope, SearchRequest};
+use redial::ldap::{Envelope, MessageId, ResultCode};
+use redial::lifecycle::{Ending, lifecycle};
+use redial::metrics::Metrics;
+use redial::pipeline::{Begun, Client, Pipeline, Said};
+use redial::session::{Accepted, AcceptedRequest, ClientMessageId};
+use redial::upstream::Upstream;
+use replicas::{BASE, ByName, Nature, Replicas, name, values};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+// Histories
+
+/// One operation on one entry as a client saw it; times are places in the order of all events.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    entry: usize,
+    begun: usize,
+    ended: usize,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// Acknowledged.
+    Wrote(u32),
+    /// The client was told that nobody knows.
+    MayHaveWritten(u32),
+    Read(u32),
+}
+
+/// All that clients saw. Everything runs on one thread, so the order is one.
+#[derive(Debug, Default)]
+struct History {
+    events: Mutex<(usize, Vec<Seen>)>,
+}
+
+impl History {
+    fn now(&self) -> usize {
+        let mut events = self.events.lock().unwrap();
+        events.0 += 1;
+        events.0
+    }
+
+    fn saw(&self, entry: usize, begun: usize, what: What) {
+        let ended = self.now();
+        self.events.lock().unwrap().1.push(Seen { entry, begun, ended, what });
+    }
+
+    fn of(&self, entry: usize) -> Vec<Seen> {
+        self.events.lock().unwrap().1.iter().filter(|seen| seen.entry == entry).copied().collect()
+    }
+}
+
+/// Is there an order of these operations on one register in which each takes effect between its begin and its end? One writer after the other
+/// writes 1, 2, 3 ..., so that it is enough to look at pairs: a read shows at least what was acknowledged, or read, before it began, and
+/// nothing whose write had not begun when it ended.
+fn wrong(history: &[Seen]) -> Option<String> {
+    for read in history {
+        let What::Read(value) = read.what else { continue };
+        let known = |seen: &&Seen| seen.ended < read.begun;
+        for before in history.iter().filter(known) {
+            if let What::Wrote(least) | What::Read(least) = before.what
+                && value < least
+            {
+                return Some(format!("{read:?} after {before:?}"));
+            }
+        }
+        let is_written = |seen: &Seen| matches!(seen.what, What::Wrote(new) | What::MayHaveWritten(new) if new == value);
+        if value != 0 && !history.iter().any(|seen| is_written(seen) && seen.begun < read.ended) {
+            return Some(format!("{read:?} of what nobody had written"));
+        }
+    }
+    None
+}
+
+#[test]
+fn the_checker_tells_right_from_wrong() {
+    let seen = |begun, ended, what| Seen { entry: 0, begun, ended, what };
+    let write = seen(2, 5, What::Wrote(1));
+    assert_eq!(wrong(&[write, seen(3, 4, What::Read(0)), seen(3, 6, What::Read(1)), seen(7, 8, What::Read(1))]), None);
+    assert!(wrong(&[write, seen(6, 7, What::Read(0))]).is_some(), "an acknowledged write was not seen");
+    assert!(wrong(&[write, seen(2, 3, What::Read(1)), seen(4, 6, What::Read(0))]).is_some(), "a read went backwards");
+    assert!(wrong(&[seen(0, 1, What::Read(1)), write]).is_some(), "a read of the future");
+    let unknown = seen(2, 5, What::MayHaveWritten(1));
+    assert_eq!(wrong(&[unknown, seen(6, 7, What::Read(0)), seen(8, 9, What::Read(1))]), None);
+    assert!(wrong(&[unknown, seen(6, 7, What::Read(1)), seen(8, 9, What::Read(0))]).is_some());
+}
+
+/// Entries of one run: so many histories.
+const ENTRIES: usize = 20;
+/// Few enough for a build without optimisation.
+const HISTORIES: usize = 5_000;
+
+#[test]
+fn histories_of_writes_and_reads_over_lagging_controllers_are_linearizable() {
+    let of_environment = |name: &str| std::env::var(name).ok().map(|number| number.parse().expect("a number"));
+    let count = of_environment("REDIAL_HISTORIES").unwrap_or(HISTORIES as u64).div_ceil(ENTRIES as u64);
+    let first = of_environment("REDIAL_SEED").unwrap_or(1);
+    let kept = include_str!("writes/seeds").lines().filter(|line| !line.starts_with('#')).map(|line| line.trim().parse().unwrap());
+    let (mut reads, mut detours) = (0, 0);
+    for seed in kept.chain(first..first + count) {
+        match history(seed) {
+            Some(some) => reads += some,
+            None => detours += 1,
+        }
+    }
+    assert!(detours * 4 <= count, "{detours} of {count} runs prove nothing");
+    assert!(reads > count * 10, "{reads} reads are too few to mean anything");
+}
+
+/// One run: a few who write, more who read, two controllers. The number of reads; `None` where writes went unanswered and a read may have
+/// gone past the controller that took the others, because it counted as down: nothing is promised for that.
+fn history(seed: u64) -> Option<u64> {
+    fastrand::seed(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let nature = Nature {
+        servers: 2,
+        read_only: [None, Some(0), Some(1)][random.usize(..3)],
+        silent_one_in: random.bool().then_some(100),
+        lag: Duration::from_secs(29),
+    };
+    let ttl = ["1s", "5m"][random.usize(..2)];
+    let (seen, replicas, detours) = paused(async {
+        let house = House::new(seed, nature, &format!("[cache]\nttl = \"{ttl}\"\nempty_ttl = \"{ttl}\"\n"));
+        let seen = Arc::new(History::default());
+        let mut people = JoinSet::new();
+        for entry in 0..ENTRIES {
+            people.spawn(write_now_and_then(Arc::clone(&house), Arc::clone(&seen), entry, random.fork()));
+        }
+        for _ in 0..6 {
+            people.spawn(read_now_and_then(Arc::clone(&house), Arc::clone(&seen), random.fork()));
+        }
+        while let Some(done) = people.join_next().await {
+            done.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        }
+        (seen, Arc::clone(&house.replicas), house.upstream.answers_behind())
+    });
+    let mut times: HashMap<(usize, u32), usize> = HashMap::new();
+    for taken in replicas.taken() {
+        *times.entry(taken).or_default() += 1;
+    }
+    assert!(times.values().all(|times| *times == 1), "seed {seed}: a write was taken twice: {times:?}");
+    if detours > 0 && nature.silent_one_in.is_some() {
+        return None;
+    }
+    let mut reads = 0;
+    for entry in 0..ENTRIES {
+        let history = seen.of(entry);
+        if let Some(wrong) = wrong(&history) {
+            panic!("seed {seed}: {wrong} of {history:#?}");
+        }
+        for seen in &history {
+            match seen.what {
+                What::Wrote(value) => assert!(times.contains_key(&(entry, value)), "seed {seed}: {value} was acknowledged and not written"),
+                What::MayHaveWritten(_) => {}
+                What::Read(_) => reads += 1,
+            }
+        }
+    }
+    Some(reads)
+}
+
+async fn write_now_and_then(house: Arc<House>, seen: Arc<History>, entry: usize, mut random: fastrand::Rng) {
+    let mut writers = [house.phone(), house.phone()];
+    for (number, writer) in writers.iter_mut().enumerate() {
+        writer.bind(&format!("cn=writer{number},{BASE}")).await;
+    }
+    for value in 1..=3 {
+        pause(&mut random).await;
+        let begun = seen.now();
+        let (code, text) = writers[random.usize(..2)].write(entry, value).await;
+        match code {
+            ResultCode::SUCCESS => seen.saw(entry, begun, What::Wrote(value)),
+            ResultCode::UNAVAILABLE if text.contains("unknown") => seen.saw(entry, begun, What::MayHaveWritten(value)),
+            // The controller that takes writes is down; this one was not sent.
+            ResultCode::UNAVAILABLE => {}
+            code => panic!("{code}: {text}"),
+        }
+    }
+}
+
+async fn read_now_and_then(house: Arc<House>, seen: Arc<History>, mut random: fastrand::Rng) {
+    let phone = house.phone();
+    for _ in 0..8 {
+        pause(&mut random).await;
+        // Several searches show the same entry, and one shows all.
+        let base = if random.u8(..3) == 0 { BASE.to_owned() } else { name(random.usize(..ENTRIES)) };
+        let filter = ["(cn=*)", "(cn=e*)"][random.usize(..2)];
+        let begun = seen.now();
+        if let Some(values) = phone.read(&base, filter).await {
+            values.into_iter().for_each(|(entry, value)| seen.saw(entry, begun, What::Read(value)));
+        }
+    }
+}
+
+/// Mostly shorter than an answer takes, at times longer than reads follow a write.
+async fn pause(random: &mut fastrand::Rng) {
+    let most = [1_000, 10_000, 100_000, 10_000_000, 40_000_000][usize::from(random.u8(..32)).saturating_sub(27)];
+    sleep(Duration::from_micros(random.u64(..most))).await;
+}
+
+// Single promises
+
+const TWO: Nature = Nature { servers: 2, read_only: None, silent_one_in: None, lag: Duration::from_secs(20) };
+
+#[test]
+fn everybody_reads_a_write_at_once_and_from_memory_too_though_the_other_controller_lags() {
+    paused(async {
+        for seed in 0..20 {
+            let house = House::new(seed, TWO, "");
+            let mut writer = house.phone();
+            writer.bind(&format!("cn=writer,{BASE}")).await;
+            assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 0);
+            assert_eq!(writer.write(0, 1).await.0, ResultCode::SUCCESS);
+            for _ in 0..40 {
+                assert_eq!(writer.read(&name(0), "(cn=*)").await, Some(vec![(0, 1)]));
+                assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 1);
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn after_30_s_reads_go_to_all_controllers_again() {
+    paused(async {
+        let house = House::new(1, TWO, "[cache]\nttl = \"0s\"\n");
+        let mut writer = house.phone();
+        writer.bind(&format!("cn=writer,{BASE}")).await;
+        writer.write(0, 1).await;
+        let before = house.replicas.searches();
+        for _ in 0..29 {
+            house.phone().read(BASE, "(cn=*)").await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+        let pinned = house.replicas.searches();
+        assert_eq!(pinned.iter().zip(&before).filter(|(after, before)| after > before).count(), 1, "{pinned:?}");
+        sleep(Duration::from_secs(2)).await;
+        for _ in 0..60 {
+            house.phone().read(BASE, "(cn=*)").await.unwrap();
+        }
+        let after = house.replicas.searches();
+        assert!(after.iter().zip(&pinned).all(|(after, pinned)| after > pinned), "{after:?}");
+    });
+}
+
+#[test]
+fn a_read_only_controller_is_passed_over_for_a_writable_one_and_asked_once() {
+    for read_only in [0, 1] {
+        paused(async move {
+            let house = House::new(1, Nature { read_only: Some(read_only), ..TWO }, "");
+            let mut writer = house.phone();
+            writer.bind(&format!("cn=writer,{BASE}")).await;
+            for value in 1..=5 {
+                assert_eq!(writer.write(0, value).await.0, ResultCode::SUCCESS);
+                assert_eq!(house.phone().read(&name(0), "(cn=*)").await, Some(vec![(0, value)]));
+            }
+            assert_eq!(house.replicas.taken().len(), 5);
+            assert!(house.replicas.writes_heard()[read_only] <= 1, "the one that takes writes is remembered");
+        });
+    }
+}
+
+#[test]
+fn where_no_controller_takes_writes_the_client_is_told_so_and_gets_no_referral() {
+    paused(async {
+        let house = House::new(1, Nature { servers: 1, read_only: Some(0), ..TWO }, "");
+        let mut writer = house.phone();
+        writer.bind(&format!("cn=writer,{BASE}")).await;
+        let (code, text) = writer.write(0, 1).await;
+        assert_eq!((code, text.as_str()), (ResultCode::UNWILLING_TO_PERFORM, "no server of the directory takes writes now"));
+        assert_eq!(house.replicas.writes_heard(), [1]);
+    });
+}
+
+#[test]
+fn a_write_without_an_answer_is_unknown_sent_once_and_forgotten() {
+    paused(async {
+        let house = House::new(1, Nature { silent_one_in: Some(1), ..TWO }, "");
+        let mut writer = house.phone();
+        writer.bind(&format!("cn=writer,{BASE}")).await;
+        let mut value = 0;
+        while house.replicas.taken().is_empty() {
+            value += 1;
+            house.phone().read(BASE, "(cn=*)").await.unwrap();
+            let (code, text) = writer.write(0, value).await;
+            assert_eq!(code, ResultCode::UNAVAILABLE);
+            assert!(text.contains("unknown"), "{text}");
+        }
+        assert_eq!(house.replicas.writes_heard().iter().sum::<usize>(), value as usize);
+        assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, value, "it was carried out, and is read");
+    });
+}
+
+#[test]
+fn a_write_whose_client_has_gone_counts_as_one_that_was_carried_out() {
+    paused(async {
+        let house = House::new(1, TWO, "");
+        let mut writer = house.phone();
+        writer.bind(&format!("cn=writer,{BASE}")).await;
+        // Warm: the connection that is bound as the writer stands.
+        writer.write(1, 1).await;
+        house.phone().read(BASE, "(cn=*)").await.unwrap();
+        while house.replicas.writes_heard().iter().sum::<usize>() < 2 {
+            assert!(timeout(Duration::from_micros(1), writer.write(0, 1)).await.is_err(), "the phone hangs up");
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 1);
+    });
+}
+
+#[test]
+fn when_the_controller_that_took_the_write_fails_others_answer_and_nothing_of_that_is_kept() {
+    paused(async {
+        let house = House::new(1, TWO, "");
+        let mut writer = house.phone();
+        writer.bind(&format!("cn=writer,{BASE}")).await;
+        writer.write(0, 1).await;
+        let home = house.replicas.homes()[0];
+        house.replicas.is_up(home, false);
+        assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 0, "old, and better than nothing");
+        sleep(Duration::from_secs(20)).await;
+        assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 1, "as old as replication is slow, and no older");
+        let asked = house.replicas.searches()[1 - home];
+        sleep(Duration::from_secs(10)).await;
+        house.phone().read(BASE, "(cn=*)").await.unwrap();
+        house.phone().read(BASE, "(cn=*)").await.unwrap();
+        assert_eq!(house.replicas.searches()[1 - home], asked + 1, "after 30 s answers are kept again");
+    });
+}
+
+#[test]
+fn a_stale_answer_from_before_a_write_is_never_served() {
+    paused(async {
+        let house = House::new(1, Nature { servers: 1, ..TWO }, "[cache]\nttl = \"10s\"\nempty_ttl = \"10s\"\nstale = \"24h\"\n");
+        let mut writer = house.phone();
+        writer.bind(&format!("cn=writer,{BASE}")).await;
+        house.phone().read(BASE, "(cn=*)").await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        writer.write(0, 1).await;
+        house.replicas.is_up(0, false);
+        assert_eq!(house.phone().read(BASE, "(cn=*)").await, None, "an error, and not what is known to be wrong");
+    });
+}
+
+// The house
+
+/// A pipeline in front of controllers in memory.
+#[derive(Debug)]
+struct House {
+    pipeline: Arc<Pipeline>,
+    upstream: Arc<Upstream>,
+    replicas: Arc<Replicas>,
+    _ending: Ending,
+}
+
+/// Somebody who asks.
+#[derive(Debug)]
+struct Phone {
+    pipeline: Arc<Pipeline>,
+    client: Client,
+}
+
+impl House {
+    fn new(seed: u64, nature: Nature, cache: &str) -> Arc<Self> {
+        let replicas = Replicas::new(seed, ENTRIES, nature);
+        let config = config(nature.servers, cache);
+        let DirectoryKind::Upstream(upstream) = &config.directories[0].kind else { panic!("a directory of controllers") };
+        let (ending, running) = lifecycle();
+        let metrics = Arc::new(Metrics::unrecorded());
+        let dial = Some(Arc::new(ByName(Arc::clone(&replicas))) as _);
+        let upstream = Arc::new(Upstream::reached_by(dial, 0, upstream, &config.limits, Arc::clone(&metrics), running).unwrap());
+        upstream.start();
+        let directories: Vec<Arc<dyn Directory>> = vec![Arc::clone(&upstream) as _];
+        let pipeline = Arc::new(Pipeline::new(&config, directories, metrics));
+        Arc::new(Self { pipeline, upstream, replicas, _ending: ending })
+    }
+
+    fn phone(&self) -> Phone {
+        let peer = ([10, 20, 1, 7], 50_000).into();
+        Phone { pipeline: Arc::clone(&self.pipeline), client: Client { peer, listener: 0, tls: true, identity: Identity::Anonymous } }
+    }
+}
+
+impl Phone {
+    async fn bind(&mut self, name: &str) {
+        let mut request = Vec::new();
+        write_constructed(&mut request, op::BIND_REQUEST, |out| {
+            write_integer(out, tag::INTEGER, 3);
+            write_element(out, tag::OCTET_STRING, name.as_bytes());
+            write_element(out, 0x80, b"secret");
+        });
+        let (_, identity) = self.run(&request).await;
+        self.client.identity = identity.expect("a bind says who the client is");
+        assert!(!self.client.identity.is_anonymous());
+    }
+
+    /// The value of each entry; `None` where there is no answer.
+    async fn read(&self, base: &str, filter: &str) -> Option<Vec<(usize, u32)>> {
+        let request = SearchRequest {
+            base_object: base.to_owned(),
+            scope: Scope::WholeSubtree,
+            deref_aliases: 0,
+            size_limit: 0,
+            time_limit: 0,
+            types_only: false,
+            filter: Filter::parse(filter).unwrap(),
+            attributes: vec!["telephoneNumber".to_owned()],
+        };
+        let (octets, _) = self.run(&request.encode()).await;
+        (end(&octets).0 == ResultCode::SUCCESS).then(|| values(&octets))
+    }
+
+    /// Code and diagnostic.
+    async fn write(&self, entry: usize, value: u32) -> (ResultCode, String) {
+        let mut request = Vec::new();
+        write_constructed(&mut request, op::MODIFY_REQUEST, |out| {
+            write_element(out, tag::OCTET_STRING, name(entry).as_bytes());
+            write_constructed(out, tag::SEQUENCE, |out| {
+                write_constructed(out, tag::SEQUENCE, |out| {
+                    write_integer(out, tag::ENUMERATED, 2);
+                    write_constructed(out, tag::SEQUENCE, |out| {
+                        write_element(out, tag::OCTET_STRING, b"telephoneNumber");
+                        write_constructed(out, tag::SET, |out| write_element(out, tag::OCTET_STRING, value.to_string().as_bytes()));
+                    });
+                });
+            });
+        });
+        end(&self.run(&request).await.0)
+    }
+
+    async fn run(&self, request: &[u8]) -> (Vec<u8>, Option<Identity>) {
+        let mut frame = Vec::new();
+        write_envelope(&mut frame, MessageId::new(7).unwrap(), request, None);
+        let envelope = Envelope::parse(&frame).unwrap();
+        let request = match Request::parse(&envelope).unwrap() {
+            Request::Search(search) => AcceptedRequest::Search(search),
+            Request::Bind(bind) => AcceptedRequest::Bind(bind),
+            Request::Write(write) => AcceptedRequest::Write(write),
+            _ => panic!("nothing else is asked here"),
+        };
+        let accepted = Accepted { message_id: ClientMessageId::new(envelope.message_id).unwrap(), request, controls: None };
+        let (mut out, mut identity) = (Vec::new(), None);
+        let Begun::Running(running) = self.pipeline.begin(&self.client, &accepted, Instant::now(), &mut out) else { return (out, None) };
+        let (outbox, mut said) = mpsc::channel(4);
+        // In a task of this future, so that it ends where the phone hangs up.
+        let mut running = JoinSet::from_iter([Arc::clone(&self.pipeline).finish(running, outbox)]);
+        while let Some(said) = said.recv().await {
+            match said {
+                Said::Part(_, octets) | Said::Finished(_, octets) => out.extend_from_slice(&octets),
+                Said::BindFinished(_, who, octets) => {
+                    identity = Some(who);
+                    out.extend_from_slice(&octets);
+                }
+            }
+        }
+        running.join_next().await.unwrap().unwrap();
+        (out, identity)
+    }
+}
+
+/// Code and diagnostic of the last message.
+fn end(messages: &[u8]) -> (ResultCode, String) {
+    let mut messages = Reader::new(messages);
+    let mut last = None;
+    while !messages.is_empty() {
+        last = Some(Envelope::parse(messages.element().unwrap().raw).unwrap());
+    }
+    let last = last.expect("a last word");
+    let result = LdapResult::parse(last.op_content).unwrap();
+    assert!(result.referral.is_none(), "no client can follow it");
+    (result.code, String::from_utf8_lossy(result.diagnostic).into_owned())
+}
+
+fn config(servers: usize, cache: &str) -> Config {
+    let servers: Vec<_> = (0..servers).map(|number| format!("\"ldap://dc{number}\"")).collect();
+    let text = CONFIG.replace("SERVERS", &servers.join(", ")) + cache;
+    let mut config = load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}\n{text}")).config;
+    let DirectoryKind::Upstream(upstream) = &mut config.directories[0].kind else { panic!("a directory of controllers") };
+    // Nobody is verified by it here; without one, each run would read the system's.
+    upstream.ca = Some(ca());
+    config
+}
+
+fn ca() -> PathBuf {
+    static CA: OnceLock<PathBuf> = OnceLock::new();
+    let written = CA.get_or_init(|| {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("writes-ca-{}.pem", std::process::id()));
+        std::fs::write(&path, certified.cert.pem()).unwrap();
+        path
+    });
+    written.clone()
+}
+
+/// On one thread and a clock that stands still while anything can go on.
+fn paused<F: Future>(work: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(work)
+}
+
+const CONFIG: &str = r#"
+[[listener]]
+address = "127.0.0.1:3389"
+
+[directory.corp]
+base = "dc=corp,dc=example"
+servers = [SERVERS]
+start_tls = false
+plain = "allow"
+search_as = "service"
+bind_dn = "cn=redial,dc=corp,dc=example"
+password = "service secret"
+writes = "forward"
+
+[[access]]
+name = "everybody"
+clients = "any"
+bases = ["dc=corp,dc=example"]
+attributes = ["*"]
+
+"#;
