@@ -3,7 +3,8 @@
 //! Every field of a request that can change its answer is in the key, and so is whose answer it is; timeLimit and paging are not. Each part
 //! says its own length, so two searches have one key only if they are the same but for this:
 //! - attribute names, and the base with the blanks around its separators, compare without ASCII case;
-//! - the order of the attributes, and naming one twice, do not matter;
+//! - the order of the attributes, and naming one twice, do not matter, unless one has an option: Samba knows `member;range=0-9` in that
+//!   spelling only;
 //! - assertion values compare without ASCII case where the attribute's matching rule is known to ignore case;
 //! - any TRUE is TRUE, and any form of a length is that length.
 //!
@@ -113,8 +114,11 @@ fn fold_name(out: &mut Vec<u8>, name: &[u8]) {
     }
 }
 
-/// The attributes in one order, each once. More than fit the stack stay in theirs.
+/// The attributes in one order, each once. More than fit the stack stay in theirs, and so do all where one has an option.
 fn write_attributes(out: &mut Vec<u8>, search: &Search<'_>) {
+    if search.attributes.contains(&OPTION) {
+        return write_attributes_as_they_came(out, search);
+    }
     let mut sorted = [""; SORTED_ATTRIBUTES];
     let mut count = 0;
     for name in search.attribute_names() {
@@ -136,7 +140,7 @@ fn write_attributes(out: &mut Vec<u8>, search: &Search<'_>) {
 fn write_attributes_as_they_came(out: &mut Vec<u8>, search: &Search<'_>) {
     write_length(out, search.attribute_names().count());
     for name in search.attribute_names() {
-        write_folded(out, name.as_bytes());
+        write_description(out, name.as_bytes());
     }
 }
 
@@ -182,7 +186,7 @@ fn write_node(out: &mut Vec<u8>, node: Element<'_>, deeper: usize) -> Result<(),
             }
             out.push(END);
         }
-        choice::PRESENT => write_folded(out, node.content),
+        choice::PRESENT => write_description(out, node.content),
         choice::EXTENSIBLE => write_extensible(out, parts)?,
         choice::SUBSTRINGS => {
             let ignores_case = write_attribute(out, parts.expect(tag::OCTET_STRING)?.content);
@@ -214,7 +218,7 @@ fn write_extensible(out: &mut Vec<u8>, mut parts: Reader<'_>) -> Result<(), BerE
             choice::DN_ATTRIBUTES => out.push(part.tag),
             choice::MATCHING_RULE | choice::TYPE => {
                 out.push(part.tag);
-                write_folded(out, part.content);
+                write_description(out, part.content);
             }
             _ => {
                 out.push(part.tag);
@@ -229,8 +233,13 @@ fn write_extensible(out: &mut Vec<u8>, mut parts: Reader<'_>) -> Result<(), BerE
 /// Appends an attribute description and says whether its values compare without case.
 fn write_attribute(out: &mut Vec<u8>, attribute: &[u8]) -> bool {
     let start = out.len() + LENGTH_OCTETS;
-    write_folded(out, attribute);
+    write_description(out, attribute);
     out.get(start..).is_some_and(ignores_case)
+}
+
+/// An attribute description: without case, but with options as it is.
+fn write_description(out: &mut Vec<u8>, description: &[u8]) {
+    if description.contains(&OPTION) { write_exact(out, description) } else { write_folded(out, description) }
 }
 
 fn write_value(out: &mut Vec<u8>, value: &[u8], ignores_case: bool) {
@@ -316,6 +325,8 @@ mod choice {
     pub(super) const DN_ATTRIBUTES: u8 = 0x84;
 }
 
+/// Opens an option of an attribute description (RFC 4512 section 2.5).
+const OPTION: u8 = b';';
 /// Closes a list; no choice, piece or control begins with it.
 const END: u8 = 0;
 /// Opens a control.

@@ -9,7 +9,6 @@ use super::operations::{Heard, Operations};
 use super::service::Service;
 use super::unwritten::{Unwritten, write_now};
 use super::when_woken::WhenWoken;
-use crate::identity::Identity;
 use crate::ldap::ResultCode;
 use crate::ldap::frame::frame_length;
 use crate::lifecycle::Lifecycle;
@@ -43,7 +42,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Connection {
     service: Arc<Service>,
-    client: Client,
+    peer: SocketAddr,
     session: Session,
     operations: Operations,
     /// What has been read and not been taken: mostly nothing, else part of a frame.
@@ -68,7 +67,7 @@ impl Connection {
     pub(super) fn new(service: Arc<Service>, peer: SocketAddr, ldaps: bool, lifecycle: Lifecycle) -> Self {
         let now = Instant::now();
         Self {
-            client: Client { peer, listener: service.listener, tls: ldaps, identity: Identity::Anonymous },
+            peer,
             session: Session::new(service.rules, ldaps),
             operations: Operations::default(),
             received: Vec::new(),
@@ -114,7 +113,7 @@ impl Connection {
         match Box::pin(timeout(self.service.limits.drain, poll_fn(|cx| self.poll_serve(stream, cx)))).await {
             Ok(end) => end,
             Err(_) => {
-                debug!(peer = %self.client.peer, "operations were still in flight at the end of the drain");
+                debug!(peer = %self.peer, "operations were still in flight at the end of the drain");
                 End::Lost
             }
         }
@@ -128,7 +127,7 @@ impl Connection {
                     Ok(Round::Waiting) => return self.poll_deadline(cx),
                     Ok(Round::Ended(end)) => return Poll::Ready(end),
                     Err(error) => {
-                        debug!(peer = %self.client.peer, "connection lost: {error}");
+                        debug!(peer = %self.peer, "connection lost: {error}");
                         return Poll::Ready(End::Lost);
                     }
                 }
@@ -288,7 +287,7 @@ impl Connection {
             }
             Step::AbandonAll(answered) => {
                 self.operations.abandon_all();
-                self.service.pipeline.bind_answered(&self.client, &answered, now);
+                self.service.pipeline.bind_answered(&self.client(), &answered, now);
             }
             Step::StartTls => self.end = Some(End::StartTls),
             Step::Close => {
@@ -300,9 +299,7 @@ impl Connection {
 
     fn begin(&mut self, accepted: &Accepted<'_>, now: Instant, out: &mut Vec<u8>) {
         let message_id = accepted.message_id;
-        self.client.identity = self.session.identity().clone();
-        self.client.tls = self.session.has_tls();
-        match self.service.pipeline.begin(&self.client, accepted, now, out) {
+        match self.service.pipeline.begin(&self.client(), accepted, now, out) {
             Begun::Answered(_) => {
                 self.session.finished(message_id);
             }
@@ -317,8 +314,14 @@ impl Connection {
         }
     }
 
+    /// Who asks now. Put together for each operation: what thousands of idle connections need not hold, they do not.
+    fn client(&self) -> Client {
+        let identity = self.session.identity().clone();
+        Client { peer: self.peer, listener: self.service.listener, tls: self.session.has_tls(), identity }
+    }
+
     fn end_with_notice(&mut self, code: ResultCode, diagnostic: &str, out: &mut Vec<u8>) {
-        debug!(peer = %self.client.peer, "disconnected: {diagnostic}");
+        debug!(peer = %self.peer, "disconnected: {diagnostic}");
         self.session.notice(code, diagnostic, out);
         self.operations.abandon_all();
         self.end = Some(End::Noticed);
@@ -350,7 +353,7 @@ impl Connection {
             }
             std::task::ready!(self.timer.as_mut().poll(cx));
             if Instant::now() >= deadline {
-                debug!(peer = %self.client.peer, "closed after a deadline: {end:?}");
+                debug!(peer = %self.peer, "closed after a deadline: {end:?}");
                 return Poll::Ready(end);
             }
             self.timer.as_mut().reset(deadline);

@@ -21,6 +21,7 @@ mod access;
 mod binds;
 mod clients;
 mod failover;
+mod keys;
 mod limits;
 mod listeners;
 mod operations;
