@@ -344,8 +344,7 @@ impl Pipeline {
                 None => Fetched::NotShared,
             }
         };
-        // A client that still holds a stale answer's right to be fast is served from it as soon as the directory dawdles; others wait
-        // until the directory's own deadline, or theirs.
+        // Where a stale answer can stand in, the directory has until `STALE_AFTER`; else until its own deadline, or the client's.
         let patience = stale.as_ref().map(|_| delivery.asked().received_at + STALE_AFTER).into_iter().chain(give_up_at).min();
         let fetched = match patience {
             Some(patience) => timeout_at(patience, fetched).await.ok(),
@@ -353,7 +352,7 @@ impl Pipeline {
         };
         match (fetched, stale) {
             (Some(Fetched::Answer(answer) | Fetched::Coalesced(answer)), Some(stale)) if is_failure(answer.code()) => {
-                delivery.answer(&stale, Served::Stale).await
+                self.deliver(stale, Served::Stale, page, key, delivery).await
             }
             (Some(Fetched::Answer(answer)), _) => self.deliver(answer, Served::Miss, page, key, delivery).await,
             (Some(Fetched::Coalesced(answer)), _) => self.deliver(answer, Served::Coalesced, page, key, delivery).await,
@@ -364,7 +363,7 @@ impl Pipeline {
             }
             (Some(Fetched::Failed(error)), Some(stale)) if error.allows_stale() => {
                 tracing::debug!(%error, "served stale");
-                delivery.answer(&stale, Served::Stale).await
+                self.deliver(stale, Served::Stale, page, key, delivery).await
             }
             (Some(Fetched::Failed(error)), _) => {
                 if error == DirectoryError::CredentialsRefused {
@@ -372,7 +371,7 @@ impl Pipeline {
                 }
                 delivery.failed(&error).await
             }
-            (None, Some(stale)) => delivery.answer(&stale, Served::Stale).await,
+            (None, Some(stale)) => self.deliver(stale, Served::Stale, page, key, delivery).await,
             (None, None) => delivery.end(Served::Failed, ResultCode::TIME_LIMIT_EXCEEDED, "the search's own time limit").await,
         }
     }

@@ -317,6 +317,14 @@ async fn a_stale_answer_stands_in_after_1800_ms_for_a_directory_that_dawdles() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stale_answer_comes_by_pages_to_a_client_that_wants_pages() {
+    let house = with_a_stale_answer().await;
+    house.directory.answers(Scripted::Fails(DirectoryError::Unavailable));
+    let page = house.phone().page("(cn=a*)", 10, b"").await;
+    assert_eq!((page.entries.len(), page.cookie), (1, Some(Vec::new())));
+}
+
+#[tokio::test(start_paused = true)]
 async fn any_real_answer_replaces_a_stale_one_and_gone_is_one() {
     let house = with_a_stale_answer().await;
     house.directory.answers(Scripted::Result(ResultCode::NO_SUCH_OBJECT, ""));
