@@ -7,6 +7,7 @@
 //! collects them, which costs an allocation each 64 operations; `histogram.rs` counts into fixed buckets instead. There is no global recorder:
 //! a test, or a second proxy in one process, has numbers of its own.
 
+mod handles;
 mod histogram;
 mod names;
 mod process;
@@ -15,10 +16,10 @@ use crate::config::{Config, DirectoryKind};
 use crate::identity::binds::Recalled;
 use crate::ldap::ResultCode;
 use crate::outcome::{OperationKind, Outcome, Served};
+use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ServerHandles, counter, gauge};
 use histogram::Histogram;
-use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use metrics::{Counter, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
-use names::Metric;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -81,53 +82,6 @@ pub struct Metrics {
     audit_dropped: Counter,
     panics: Counter,
     started_at: Duration,
-}
-
-#[derive(Debug)]
-struct CacheHandles {
-    hits: Counter,
-    misses: Counter,
-    stale: Counter,
-    coalesced: Counter,
-    refreshes: Counter,
-    entries: Gauge,
-    bytes: Gauge,
-}
-
-#[derive(Debug)]
-struct BindHandles {
-    /// In the order of the variants of [`BindRecall`].
-    recalled: [Counter; 3],
-    guard_refused: Counter,
-    guarded: Gauge,
-}
-
-#[derive(Debug)]
-struct ListenerHandles {
-    open: Gauge,
-    opened: Counter,
-    handshakes: [Counter; 3],
-    rejected_network: Counter,
-    rejected_full: Counter,
-    accept_errors: Counter,
-}
-
-#[derive(Debug)]
-struct DirectoryHandles {
-    name: String,
-    retries: Counter,
-    servers: Box<[ServerHandles]>,
-}
-
-#[derive(Debug)]
-struct ServerHandles {
-    url: String,
-    up: Gauge,
-    connections: Gauge,
-    in_flight: Gauge,
-    answered: Counter,
-    unanswered: Counter,
-    durations: Histogram,
 }
 
 impl Metrics {
@@ -334,93 +288,6 @@ impl Metrics {
     }
 }
 
-impl CacheHandles {
-    fn new(recorder: &PrometheusRecorder) -> Self {
-        Self {
-            hits: counter(recorder, names::CACHE_HITS, &[]),
-            misses: counter(recorder, names::CACHE_MISSES, &[]),
-            stale: counter(recorder, names::CACHE_STALE, &[]),
-            coalesced: counter(recorder, names::CACHE_COALESCED, &[]),
-            refreshes: counter(recorder, names::CACHE_REFRESHES, &[]),
-            entries: gauge(recorder, names::CACHE_ENTRIES, &[]),
-            bytes: gauge(recorder, names::CACHE_BYTES, &[]),
-        }
-    }
-
-    fn searched(&self, served: Served) {
-        match served {
-            Served::Hit => self.hits.increment(1),
-            Served::Miss => self.misses.increment(1),
-            Served::Stale => self.stale.increment(1),
-            Served::Coalesced => self.coalesced.increment(1),
-            Served::Forwarded | Served::Local | Served::Refused | Served::Failed | Served::Abandoned => {}
-        }
-    }
-}
-
-impl BindHandles {
-    fn new(recorder: &PrometheusRecorder) -> Self {
-        Self {
-            recalled: ["accepted", "rejected", "miss"].map(|result| counter(recorder, names::BIND_CACHE, &[("result", result)])),
-            guard_refused: counter(recorder, names::GUARD_REFUSED, &[]),
-            guarded: gauge(recorder, names::GUARDED, &[]),
-        }
-    }
-}
-
-impl ListenerHandles {
-    fn new(recorder: &PrometheusRecorder, address: &str) -> Self {
-        let listener = ("listener", address);
-        Self {
-            open: gauge(recorder, names::CONNECTIONS_OPEN, &[listener]),
-            opened: counter(recorder, names::CONNECTIONS, &[listener]),
-            // In the order of the variants of Handshake.
-            handshakes: ["full", "resumed", "failed"].map(|result| counter(recorder, names::HANDSHAKES, &[listener, ("result", result)])),
-            rejected_network: counter(recorder, names::REJECTED, &[listener, ("reason", "network")]),
-            rejected_full: counter(recorder, names::REJECTED, &[listener, ("reason", "full")]),
-            accept_errors: counter(recorder, names::ACCEPT_ERRORS, &[listener]),
-        }
-    }
-}
-
-impl DirectoryHandles {
-    fn new(recorder: &PrometheusRecorder, name: String, servers: Vec<String>) -> Self {
-        // A phonebook in memory has no servers, and so no series of its own.
-        let retries =
-            if servers.is_empty() { Counter::noop() } else { counter(recorder, names::UPSTREAM_RETRIES, &[("directory", &name)]) };
-        Self { retries, servers: servers.into_iter().map(|url| ServerHandles::new(recorder, &name, url)).collect(), name }
-    }
-}
-
-impl ServerHandles {
-    fn new(recorder: &PrometheusRecorder, directory: &str, url: String) -> Self {
-        let labels = [("directory", directory), ("server", url.as_str())];
-        let requests =
-            |result| counter(recorder, names::UPSTREAM_REQUESTS, &[("directory", directory), ("server", url.as_str()), ("result", result)]);
-        Self {
-            up: gauge(recorder, names::UPSTREAM_UP, &labels),
-            connections: gauge(recorder, names::UPSTREAM_CONNECTIONS, &labels),
-            in_flight: gauge(recorder, names::UPSTREAM_IN_FLIGHT, &labels),
-            answered: requests("answered"),
-            unanswered: requests("unanswered"),
-            durations: Histogram::default(),
-            url,
-        }
-    }
-}
-
-fn counter(recorder: &PrometheusRecorder, metric: Metric, labels: &[(&str, &str)]) -> Counter {
-    recorder.register_counter(&key(metric, labels), &METADATA)
-}
-
-fn gauge(recorder: &PrometheusRecorder, metric: Metric, labels: &[(&str, &str)]) -> Gauge {
-    recorder.register_gauge(&key(metric, labels), &METADATA)
-}
-
-fn key(metric: Metric, labels: &[(&str, &str)]) -> Key {
-    Key::from_parts(metric.name, labels.iter().map(|&(name, value)| Label::new(name.to_owned(), value.to_owned())).collect::<Vec<_>>())
-}
-
 /// One slot for each code from 0 to 80 and from 118 to 123; a number without a name shares the slot of other(80).
 const fn code_slot(code: ResultCode) -> usize {
     match code.0 {
@@ -437,164 +304,6 @@ const fn float(number: u64) -> f64 {
 
 const CODE_SLOTS: usize = 87;
 const OPERATION_SLOTS: usize = OperationKind::ALL.len() * Served::ALL.len() * CODE_SLOTS;
-static METADATA: Metadata<'static> = Metadata::new("redial", Level::INFO, None);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outcome(kind: OperationKind, served: Served, code: ResultCode) -> Outcome {
-        Outcome { kind, served, code, entries: 3, took: Duration::from_micros(37) }
-    }
-
-    fn one_of_each() -> Metrics {
-        Metrics::with_labels(
-            &["127.0.0.1:389".to_owned(), "127.0.0.1:636".to_owned()],
-            [("corp".to_owned(), vec!["ldaps://dc1.corp.example".to_owned(), "ldaps://dc2.corp.example".to_owned()])],
-        )
-    }
-
-    fn has(page: &str, line: &str) {
-        assert!(page.lines().any(|l| l == line), "no line {line:?} in\n{page}");
-    }
-
-    #[test]
-    fn an_operation_is_counted_under_its_kind_source_and_code() {
-        let metrics = one_of_each();
-        metrics.operation(&outcome(OperationKind::Search, Served::Hit, ResultCode::SUCCESS));
-        metrics.operation(&outcome(OperationKind::Search, Served::Hit, ResultCode::SUCCESS));
-        metrics.operation(&outcome(OperationKind::Bind, Served::Refused, ResultCode::INVALID_CREDENTIALS));
-        let page = metrics.render();
-        has(&page, r#"redial_operations_total{operation="search",served="hit",code="success"} 2"#);
-        has(&page, r#"redial_operations_total{operation="bind",served="refused",code="invalidCredentials"} 1"#);
-        has(&page, r#"redial_search_entries_total{served="hit"} 6"#);
-        has(&page, "redial_cache_hits_total 2");
-        has(&page, "redial_cache_misses_total 0");
-    }
-
-    #[test]
-    fn each_way_of_serving_a_search_moves_its_own_cache_counter() {
-        let metrics = one_of_each();
-        for served in Served::ALL {
-            metrics.operation(&outcome(OperationKind::Search, served, ResultCode::SUCCESS));
-        }
-        metrics.operation(&outcome(OperationKind::Bind, Served::Hit, ResultCode::SUCCESS));
-        metrics.cache_refresh();
-        let page = metrics.render();
-        for name in ["hits", "misses", "stale", "coalesced", "refreshes"] {
-            has(&page, &format!("redial_cache_{name}_total 1"));
-        }
-    }
-
-    #[test]
-    fn durations_fall_into_cumulative_buckets() {
-        let metrics = one_of_each();
-        metrics.operation(&outcome(OperationKind::Search, Served::Miss, ResultCode::SUCCESS));
-        let page = metrics.render();
-        let line = |le: &str| format!(r#"redial_operation_duration_seconds_bucket{{operation="search",served="miss",le="{le}"}}"#);
-        has(&page, &format!("{} 0", line("0.000025")));
-        has(&page, &format!("{} 1", line("0.00005")));
-        has(&page, &format!("{} 1", line("+Inf")));
-        has(&page, r#"redial_operation_duration_seconds_sum{operation="search",served="miss"} 0.000037"#);
-        has(&page, r#"redial_operation_duration_seconds_count{operation="search",served="miss"} 1"#);
-        assert!(!page.contains(r#"_bucket{operation="bind""#), "what never happened has no series");
-    }
-
-    #[test]
-    fn codes_that_rfc_4511_does_not_name_share_one_label() {
-        let metrics = one_of_each();
-        for number in [80, 9, 4096, u32::MAX] {
-            metrics.operation(&outcome(OperationKind::Search, Served::Miss, ResultCode(number)));
-        }
-        has(&metrics.render(), r#"redial_operations_total{operation="search",served="miss",code="other"} 4"#);
-    }
-
-    #[test]
-    fn the_lists_of_kinds_and_sources_are_in_the_order_of_their_variants() {
-        assert!(OperationKind::ALL.iter().enumerate().all(|(index, &kind)| kind as usize == index));
-        assert!(Served::ALL.iter().enumerate().all(|(index, &served)| served as usize == index));
-    }
-
-    #[test]
-    fn every_named_code_has_a_slot_of_its_own() {
-        let slots: std::collections::HashSet<_> = (0..200).map(ResultCode).filter(|code| code.name() != "other").map(code_slot).collect();
-        assert_eq!(slots.len(), (0..200).filter(|&number| ResultCode(number).name() != "other").count());
-        assert!(slots.iter().all(|&slot| slot < CODE_SLOTS));
-    }
-
-    #[test]
-    fn listeners_and_servers_are_told_apart() {
-        let metrics = one_of_each();
-        metrics.connection_opened(0);
-        metrics.connection_opened(1);
-        metrics.connection_opened(1);
-        metrics.connection_closed(1);
-        metrics.connection_rejected(0, Rejected::Network);
-        metrics.connection_rejected(1, Rejected::AcceptError);
-        metrics.handshake(1, Handshake::Resumed);
-        metrics.handshake(1, Handshake::Failed);
-        metrics.upstream_up(0, 1, true);
-        metrics.upstream_connections(0, 1, 4);
-        metrics.upstream_sent(0, 0);
-        metrics.upstream_sent(0, 1);
-        metrics.upstream_ended(0, 1, true, Duration::from_millis(3));
-        metrics.upstream_retried(0);
-        metrics.cache_holds(7, 4096);
-        metrics.bind_recalled(BindRecall::Rejected);
-        metrics.lockout_guard_refused();
-        metrics.lockout_guarded(2);
-        let page = metrics.render();
-        for line in [
-            r#"redial_downstream_connections{listener="127.0.0.1:389"} 1"#,
-            r#"redial_downstream_connections{listener="127.0.0.1:636"} 1"#,
-            r#"redial_downstream_connections_total{listener="127.0.0.1:636"} 2"#,
-            r#"redial_downstream_rejected_total{listener="127.0.0.1:389",reason="network"} 1"#,
-            r#"redial_downstream_accept_errors_total{listener="127.0.0.1:636"} 1"#,
-            r#"redial_downstream_tls_handshakes_total{listener="127.0.0.1:636",result="resumed"} 1"#,
-            r#"redial_downstream_tls_handshakes_total{listener="127.0.0.1:636",result="full"} 0"#,
-            r#"redial_upstream_up{directory="corp",server="ldaps://dc1.corp.example"} 0"#,
-            r#"redial_upstream_up{directory="corp",server="ldaps://dc2.corp.example"} 1"#,
-            r#"redial_upstream_connections{directory="corp",server="ldaps://dc2.corp.example"} 4"#,
-            r#"redial_upstream_in_flight{directory="corp",server="ldaps://dc1.corp.example"} 1"#,
-            r#"redial_upstream_in_flight{directory="corp",server="ldaps://dc2.corp.example"} 0"#,
-            r#"redial_upstream_requests_total{directory="corp",server="ldaps://dc2.corp.example",result="answered"} 1"#,
-            r#"redial_upstream_request_duration_seconds_count{directory="corp",server="ldaps://dc2.corp.example"} 1"#,
-            r#"redial_upstream_retries_total{directory="corp"} 1"#,
-            "redial_cache_entries 7",
-            "redial_cache_bytes 4096",
-            r#"redial_bind_cache_total{result="accepted"} 0"#,
-            r#"redial_bind_cache_total{result="rejected"} 1"#,
-            "redial_lockout_guard_refused_total 1",
-            "redial_lockout_guarded_principals 2",
-        ] {
-            has(&page, line);
-        }
-    }
-
-    #[test]
-    fn an_index_outside_the_configuration_is_ignored() {
-        let metrics = Metrics::unrecorded();
-        metrics.connection_opened(9);
-        metrics.handshake(9, Handshake::Full);
-        metrics.upstream_sent(9, 9);
-        metrics.upstream_retried(9);
-        assert!(!metrics.render().contains("listener="));
-    }
-
-    #[test]
-    fn every_family_has_help_and_type_once_and_every_name_is_in_the_list() {
-        let metrics = one_of_each();
-        metrics.operation(&outcome(OperationKind::Search, Served::Hit, ResultCode::SUCCESS));
-        metrics.upstream_ended(0, 0, true, Duration::from_millis(3));
-        let page = metrics.render();
-        for metric in names::all() {
-            assert_eq!(page.matches(&format!("# HELP {} ", metric.name)).count(), 1, "help of {}", metric.name);
-            assert_eq!(page.matches(&format!("# TYPE {} ", metric.name)).count(), 1, "type of {}", metric.name);
-        }
-        for line in page.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-            let name = line.split(['{', ' ']).next().unwrap();
-            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-            assert!(names::all().any(|metric| metric.name == family || metric.name == name), "{name} is not in the list");
-        }
-    }
-}
+mod tests;

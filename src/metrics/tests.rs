@@ -1,0 +1,158 @@
+//! What is recorded is shown, with the right labels.
+
+use super::*;
+
+fn outcome(kind: OperationKind, served: Served, code: ResultCode) -> Outcome {
+    Outcome { kind, served, code, entries: 3, took: Duration::from_micros(37) }
+}
+
+fn one_of_each() -> Metrics {
+    Metrics::with_labels(
+        &["127.0.0.1:389".to_owned(), "127.0.0.1:636".to_owned()],
+        [("corp".to_owned(), vec!["ldaps://dc1.corp.example".to_owned(), "ldaps://dc2.corp.example".to_owned()])],
+    )
+}
+
+fn has(page: &str, line: &str) {
+    assert!(page.lines().any(|l| l == line), "no line {line:?} in\n{page}");
+}
+
+#[test]
+fn an_operation_is_counted_under_its_kind_source_and_code() {
+    let metrics = one_of_each();
+    metrics.operation(&outcome(OperationKind::Search, Served::Hit, ResultCode::SUCCESS));
+    metrics.operation(&outcome(OperationKind::Search, Served::Hit, ResultCode::SUCCESS));
+    metrics.operation(&outcome(OperationKind::Bind, Served::Refused, ResultCode::INVALID_CREDENTIALS));
+    let page = metrics.render();
+    has(&page, r#"redial_operations_total{operation="search",served="hit",code="success"} 2"#);
+    has(&page, r#"redial_operations_total{operation="bind",served="refused",code="invalidCredentials"} 1"#);
+    has(&page, r#"redial_search_entries_total{served="hit"} 6"#);
+    has(&page, "redial_cache_hits_total 2");
+    has(&page, "redial_cache_misses_total 0");
+}
+
+#[test]
+fn each_way_of_serving_a_search_moves_its_own_cache_counter() {
+    let metrics = one_of_each();
+    for served in Served::ALL {
+        metrics.operation(&outcome(OperationKind::Search, served, ResultCode::SUCCESS));
+    }
+    metrics.operation(&outcome(OperationKind::Bind, Served::Hit, ResultCode::SUCCESS));
+    metrics.cache_refresh();
+    let page = metrics.render();
+    for name in ["hits", "misses", "stale", "coalesced", "refreshes"] {
+        has(&page, &format!("redial_cache_{name}_total 1"));
+    }
+}
+
+#[test]
+fn durations_fall_into_cumulative_buckets() {
+    let metrics = one_of_each();
+    metrics.operation(&outcome(OperationKind::Search, Served::Miss, ResultCode::SUCCESS));
+    let page = metrics.render();
+    let line = |le: &str| format!(r#"redial_operation_duration_seconds_bucket{{operation="search",served="miss",le="{le}"}}"#);
+    has(&page, &format!("{} 0", line("0.000025")));
+    has(&page, &format!("{} 1", line("0.00005")));
+    has(&page, &format!("{} 1", line("+Inf")));
+    has(&page, r#"redial_operation_duration_seconds_sum{operation="search",served="miss"} 0.000037"#);
+    has(&page, r#"redial_operation_duration_seconds_count{operation="search",served="miss"} 1"#);
+    assert!(!page.contains(r#"_bucket{operation="bind""#), "what never happened has no series");
+}
+
+#[test]
+fn codes_that_rfc_4511_does_not_name_share_one_label() {
+    let metrics = one_of_each();
+    for number in [80, 9, 4096, u32::MAX] {
+        metrics.operation(&outcome(OperationKind::Search, Served::Miss, ResultCode(number)));
+    }
+    has(&metrics.render(), r#"redial_operations_total{operation="search",served="miss",code="other"} 4"#);
+}
+
+#[test]
+fn the_lists_of_kinds_and_sources_are_in_the_order_of_their_variants() {
+    assert!(OperationKind::ALL.iter().enumerate().all(|(index, &kind)| kind as usize == index));
+    assert!(Served::ALL.iter().enumerate().all(|(index, &served)| served as usize == index));
+}
+
+#[test]
+fn every_named_code_has_a_slot_of_its_own() {
+    let slots: std::collections::HashSet<_> = (0..200).map(ResultCode).filter(|code| code.name() != "other").map(code_slot).collect();
+    assert_eq!(slots.len(), (0..200).filter(|&number| ResultCode(number).name() != "other").count());
+    assert!(slots.iter().all(|&slot| slot < CODE_SLOTS));
+}
+
+#[test]
+fn listeners_and_servers_are_told_apart() {
+    let metrics = one_of_each();
+    metrics.connection_opened(0);
+    metrics.connection_opened(1);
+    metrics.connection_opened(1);
+    metrics.connection_closed(1);
+    metrics.connection_rejected(0, Rejected::Network);
+    metrics.connection_rejected(1, Rejected::AcceptError);
+    metrics.handshake(1, Handshake::Resumed);
+    metrics.handshake(1, Handshake::Failed);
+    metrics.upstream_up(0, 1, true);
+    metrics.upstream_connections(0, 1, 4);
+    metrics.upstream_sent(0, 0);
+    metrics.upstream_sent(0, 1);
+    metrics.upstream_ended(0, 1, true, Duration::from_millis(3));
+    metrics.upstream_retried(0);
+    metrics.cache_holds(7, 4096);
+    metrics.bind_recalled(BindRecall::Rejected);
+    metrics.lockout_guard_refused();
+    metrics.lockout_guarded(2);
+    let page = metrics.render();
+    for line in [
+        r#"redial_downstream_connections{listener="127.0.0.1:389"} 1"#,
+        r#"redial_downstream_connections{listener="127.0.0.1:636"} 1"#,
+        r#"redial_downstream_connections_total{listener="127.0.0.1:636"} 2"#,
+        r#"redial_downstream_rejected_total{listener="127.0.0.1:389",reason="network"} 1"#,
+        r#"redial_downstream_accept_errors_total{listener="127.0.0.1:636"} 1"#,
+        r#"redial_downstream_tls_handshakes_total{listener="127.0.0.1:636",result="resumed"} 1"#,
+        r#"redial_downstream_tls_handshakes_total{listener="127.0.0.1:636",result="full"} 0"#,
+        r#"redial_upstream_up{directory="corp",server="ldaps://dc1.corp.example"} 0"#,
+        r#"redial_upstream_up{directory="corp",server="ldaps://dc2.corp.example"} 1"#,
+        r#"redial_upstream_connections{directory="corp",server="ldaps://dc2.corp.example"} 4"#,
+        r#"redial_upstream_in_flight{directory="corp",server="ldaps://dc1.corp.example"} 1"#,
+        r#"redial_upstream_in_flight{directory="corp",server="ldaps://dc2.corp.example"} 0"#,
+        r#"redial_upstream_requests_total{directory="corp",server="ldaps://dc2.corp.example",result="answered"} 1"#,
+        r#"redial_upstream_request_duration_seconds_count{directory="corp",server="ldaps://dc2.corp.example"} 1"#,
+        r#"redial_upstream_retries_total{directory="corp"} 1"#,
+        "redial_cache_entries 7",
+        "redial_cache_bytes 4096",
+        r#"redial_bind_cache_total{result="accepted"} 0"#,
+        r#"redial_bind_cache_total{result="rejected"} 1"#,
+        "redial_lockout_guard_refused_total 1",
+        "redial_lockout_guarded_principals 2",
+    ] {
+        has(&page, line);
+    }
+}
+
+#[test]
+fn an_index_outside_the_configuration_is_ignored() {
+    let metrics = Metrics::unrecorded();
+    metrics.connection_opened(9);
+    metrics.handshake(9, Handshake::Full);
+    metrics.upstream_sent(9, 9);
+    metrics.upstream_retried(9);
+    assert!(!metrics.render().contains("listener="));
+}
+
+#[test]
+fn every_family_has_help_and_type_once_and_every_name_is_in_the_list() {
+    let metrics = one_of_each();
+    metrics.operation(&outcome(OperationKind::Search, Served::Hit, ResultCode::SUCCESS));
+    metrics.upstream_ended(0, 0, true, Duration::from_millis(3));
+    let page = metrics.render();
+    for metric in names::all() {
+        assert_eq!(page.matches(&format!("# HELP {} ", metric.name)).count(), 1, "help of {}", metric.name);
+        assert_eq!(page.matches(&format!("# TYPE {} ", metric.name)).count(), 1, "type of {}", metric.name);
+    }
+    for line in page.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(names::all().any(|metric| metric.name == family || metric.name == name), "{name} is not in the list");
+    }
+}
