@@ -16,12 +16,14 @@
 
 mod bind;
 pub mod controls;
+mod current;
 mod delivery;
 mod forward;
 mod paging;
 mod proofs;
 mod record;
 
+pub use current::Current;
 pub use record::OPERATIONS;
 
 use crate::access::narrow::Part;

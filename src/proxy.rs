@@ -12,7 +12,7 @@ use crate::directory::Directory;
 use crate::downstream::{ListenError, Listener};
 use crate::lifecycle::{Ending, Lifecycle, lifecycle};
 use crate::metrics::Metrics;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Current, Pipeline};
 use crate::upstream::Upstream;
 use std::fmt::Display;
 use std::io;
@@ -123,7 +123,7 @@ impl Proxy {
         let ending = Arc::new(ending);
         let audit = Arc::new(open_audit(&config, &metrics)?);
         let pipeline = Pipeline::new(&config, directories.clone(), Arc::clone(&metrics)).with_audit(Arc::clone(&audit));
-        let pipeline = Arc::new(pipeline);
+        let pipeline = Arc::new(Current::new(Arc::new(pipeline)));
         let names = config.directories.iter().map(|directory| directory.name.clone());
         let sources = Sources {
             metrics: Arc::clone(&metrics),
@@ -241,8 +241,9 @@ fn read_book(file: &std::path::Path, base: &crate::ldap::dn::Dn) -> Result<Book,
     })
 }
 
-fn cache_gauges(pipeline: Arc<Pipeline>) -> Box<dyn Fn(&Metrics) + Send + Sync> {
+fn cache_gauges(pipeline: Arc<Current>) -> Box<dyn Fn(&Metrics) + Send + Sync> {
     Box::new(move |metrics| {
+        let pipeline = pipeline.load();
         let (entries, octets) = pipeline.cache_holds();
         metrics.cache_holds(entries, octets);
         metrics.lockout_guarded(pipeline.guarded_principals());

@@ -8,11 +8,14 @@ mod house;
 #[path = "common/requests.rs"]
 mod requests;
 
+use directory_by_hand::DirectoryByHand;
 use house::House;
+use redial::directory::Directory;
 use redial::downstream::Listener;
 use redial::ldap::ResultCode;
 use redial::ldap::frame::frame_length;
 use redial::ldap::oid;
+use redial::pipeline::Pipeline;
 use requests::{extended, frame, in_words, search_for};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -128,6 +131,31 @@ async fn a_message_over_the_limit_is_refused_before_it_has_arrived() {
     stream.write_all(&[0x30, 0x82, 0x10, 0x00]).await.unwrap();
     assert_eq!(hear(&mut stream, 1).await, ["notice 2"]);
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_ends_in_the_pipeline_that_it_began_in_and_the_next_begins_in_its_successor() {
+    let house = House::new("", "");
+    let mut stream = house.connect(4096);
+    stream.write_all(&frame(1, &search_for("dc=corp", "(cn=ada)", &[]))).await.unwrap();
+    settle().await;
+    assert_eq!(house.directory.asked(), 1);
+
+    let successor = Arc::new(DirectoryByHand::default());
+    let pipeline = Pipeline::new(&house.config, vec![Arc::clone(&successor) as Arc<dyn Directory>], Arc::clone(&house.metrics));
+    let before = Arc::downgrade(&house.pipeline.load());
+    house.pipeline.replace(Arc::new(pipeline));
+    stream.write_all(&frame(2, &search_for("dc=corp", "(cn=ada)", &[]))).await.unwrap();
+    settle().await;
+    assert_eq!((house.directory.asked(), successor.asked()), (1, 1));
+
+    successor.done(1, ResultCode::SUCCESS);
+    assert_eq!(hear(&mut stream, 1).await, ["2 done 0"]);
+    assert!(before.upgrade().is_some(), "an operation of it is under way");
+    house.directory.done(1, ResultCode::SUCCESS);
+    assert_eq!(hear(&mut stream, 1).await, ["1 done 0"]);
+    settle().await;
+    assert!(before.upgrade().is_none(), "nothing of it is left");
 }
 
 fn bind_listener(house: &House) -> (Listener, SocketAddr) {

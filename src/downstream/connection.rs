@@ -12,7 +12,7 @@ use super::when_woken::WhenWoken;
 use crate::ldap::ResultCode;
 use crate::ldap::frame::frame_length;
 use crate::lifecycle::Lifecycle;
-use crate::pipeline::{Begun, Client, Said};
+use crate::pipeline::{Begun, Client, Pipeline, Said};
 use crate::session::{Accepted, Session, Step};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -246,6 +246,7 @@ impl Connection {
     /// Takes whole frames from the front of `octets` while the session takes any, and says how many octets that were.
     fn take_frames(&mut self, octets: &[u8], out: &mut Vec<u8>) -> usize {
         let now = Instant::now();
+        let pipeline = self.service.pipeline.load();
         let mut taken = 0;
         while self.takes_frames(out)
             && let Some(rest) = octets.get(taken..)
@@ -260,7 +261,7 @@ impl Connection {
             let Some(frame) = frame else { break };
             taken += frame.len();
             let said_before = out.len();
-            self.take_frame(frame, now, out);
+            self.take_frame(frame, &pipeline, now, out);
             if self.end == Some(End::StartTls) && taken < octets.len() {
                 // Whoever wrote these octets wrote them without TLS; as part of the session under TLS they would be an attacker's
                 // (CVE-2011-0411).
@@ -275,19 +276,19 @@ impl Connection {
         taken
     }
 
-    fn take_frame(&mut self, frame: &[u8], now: Instant, out: &mut Vec<u8>) {
+    fn take_frame(&mut self, frame: &[u8], pipeline: &Arc<Pipeline>, now: Instant, out: &mut Vec<u8>) {
         let said_before = out.len();
         match self.session.receive(frame, out) {
             Step::Continue => {}
-            Step::Run(accepted) => self.begin(&accepted, now, out),
+            Step::Run(accepted) => self.begin(&accepted, pipeline, now, out),
             Step::Abandon(message_id) => self.operations.abandon(message_id),
             Step::AbandonAllThenRun(accepted) => {
                 self.operations.abandon_all();
-                self.begin(&accepted, now, out);
+                self.begin(&accepted, pipeline, now, out);
             }
             Step::AbandonAll(answered) => {
                 self.operations.abandon_all();
-                self.service.pipeline.bind_answered(&self.client(), &answered, now);
+                pipeline.bind_answered(&self.client(), &answered, now);
             }
             Step::StartTls => self.end = Some(End::StartTls),
             Step::Close => {
@@ -297,14 +298,14 @@ impl Connection {
         }
     }
 
-    fn begin(&mut self, accepted: &Accepted<'_>, now: Instant, out: &mut Vec<u8>) {
+    fn begin(&mut self, accepted: &Accepted<'_>, pipeline: &Arc<Pipeline>, now: Instant, out: &mut Vec<u8>) {
         let message_id = accepted.message_id;
-        match self.service.pipeline.begin(&self.client(), accepted, now, out) {
+        match pipeline.begin(&self.client(), accepted, now, out) {
             Begun::Answered(_) => {
                 self.session.finished(message_id);
             }
             Begun::Running(running) => {
-                let pipeline = Arc::clone(&self.service.pipeline);
+                let pipeline = Arc::clone(pipeline);
                 let lifecycle = self.lifecycle.clone();
                 self.operations.start(message_id, accepted.request.runs_to_its_end(), |outbox| async move {
                     pipeline.finish(running, outbox).await;

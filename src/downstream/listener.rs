@@ -8,7 +8,7 @@ use super::tls::{Tls, TlsError};
 use crate::config::{self, Limits};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, Rejected};
-use crate::pipeline::Pipeline;
+use crate::pipeline::Current;
 use futures_util::FutureExt;
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -74,7 +74,7 @@ impl Listener {
     }
 
     /// Accepts until the end begins.
-    pub async fn run(self, pipeline: Arc<Pipeline>, metrics: Arc<Metrics>, mut lifecycle: Lifecycle) {
+    pub async fn run(self, pipeline: Arc<Current>, metrics: Arc<Metrics>, mut lifecycle: Lifecycle) {
         let Self { index, configured, limits, tls, socket } = self;
         let service = Arc::new(Service::new(index, &configured, &limits, tls, pipeline, Arc::clone(&metrics)));
         let permits = Arc::new(Semaphore::new(limits.connections));

@@ -6,7 +6,7 @@ use super::tls::Tls;
 use crate::config::{self, Limits, TlsMode};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Handshake, Metrics};
-use crate::pipeline::Pipeline;
+use crate::pipeline::Current;
 use crate::session::SessionRules;
 use rustls::HandshakeKind;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ pub struct Service {
     pub(super) listener: usize,
     pub(super) rules: SessionRules,
     pub(super) limits: Limits,
-    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) pipeline: Arc<Current>,
     pub(super) metrics: Arc<Metrics>,
     tls: Option<(TlsMode, Arc<Tls>)>,
     handshakes: Handshakes,
@@ -36,7 +36,7 @@ impl Service {
         configured: &config::Listener,
         limits: &Limits,
         tls: Option<Arc<Tls>>,
-        pipeline: Arc<Pipeline>,
+        pipeline: Arc<Current>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let tls = configured.tls.as_ref().map(|tls| tls.mode).zip(tls);

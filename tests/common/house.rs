@@ -15,7 +15,7 @@ use redial::directory::Directory;
 use redial::downstream::{Service, Tls};
 use redial::lifecycle::{Ending, Lifecycle, lifecycle};
 use redial::metrics::Metrics;
-use redial::pipeline::Pipeline;
+use redial::pipeline::{Current, Pipeline};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 pub(crate) struct House {
     pub(crate) config: Config,
     pub(crate) directory: Arc<DirectoryByHand>,
-    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) pipeline: Arc<Current>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) service: Arc<Service>,
     pub(crate) ending: Ending,
@@ -44,7 +44,8 @@ impl House {
         change(&mut config);
         let directory = Arc::new(DirectoryByHand::default());
         let metrics = Arc::new(Metrics::unrecorded());
-        let pipeline = Arc::new(Pipeline::new(&config, vec![Arc::clone(&directory) as Arc<dyn Directory>], Arc::clone(&metrics)));
+        let pipeline = Pipeline::new(&config, vec![Arc::clone(&directory) as Arc<dyn Directory>], Arc::clone(&metrics));
+        let pipeline = Arc::new(Current::new(Arc::new(pipeline)));
         let configured = &config.listeners[0];
         let tls = configured.tls.as_ref().map(|files| Arc::new(Tls::load(files).unwrap()));
         let service = Arc::new(Service::new(0, configured, &config.limits, tls, Arc::clone(&pipeline), Arc::clone(&metrics)));

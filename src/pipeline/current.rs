@@ -1,0 +1,29 @@
+//! The pipeline in force. A reload puts another in its place while connections stand and operations run.
+//!
+//! Whoever begins operations asks anew for each batch of them, which costs one atomic load; what is under way ends in the pipeline that it
+//! began in, and the last of it lets that pipeline go.
+
+use super::Pipeline;
+use arc_swap::{ArcSwap, Guard};
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Current(ArcSwap<Pipeline>);
+
+impl Current {
+    /// This one, until it is replaced.
+    pub fn new(pipeline: Arc<Pipeline>) -> Self {
+        Self(ArcSwap::new(pipeline))
+    }
+
+    /// The one in force, for a moment: to begin operations and not to be held while something is waited for.
+    pub fn load(&self) -> Guard<Arc<Pipeline>> {
+        self.0.load()
+    }
+
+    /// From now on operations begin in `pipeline`.
+    pub fn replace(&self, pipeline: Arc<Pipeline>) {
+        self.0.store(pipeline);
+    }
+}
