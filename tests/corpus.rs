@@ -9,7 +9,7 @@
     reason = "a test fails by panicking, and uses its part of what is shared"
 )]
 
-#[path = "../fuzz/src/checks.rs"]
+#[path = "../fuzz/src/checks/mod.rs"]
 mod checks;
 
 use std::fs;

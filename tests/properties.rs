@@ -9,7 +9,7 @@
     reason = "a test fails by panicking, and uses its part of what is shared"
 )]
 
-#[path = "../fuzz/src/checks.rs"]
+#[path = "../fuzz/src/checks/mod.rs"]
 mod checks;
 #[path = "common/generate.rs"]
 mod generate;
@@ -77,7 +77,7 @@ proptest! {
         let envelope = Envelope::parse(&message).unwrap();
         prop_assert!(Request::parse(&envelope).is_ok());
         // Our writer is canonical, so a message of ours is itself again.
-        prop_assert_eq!(checks::write(envelope, envelope.message_id), message);
+        prop_assert_eq!(checks::wire::write(envelope, envelope.message_id), message);
     }
 
     #[test]
@@ -106,42 +106,42 @@ proptest! {
 
     #[test]
     fn a_filter_reads_back_from_octets_and_from_text(filter in generate::filter()) {
-        checks::both_ways(&filter);
+        checks::wire::both_ways(&filter);
         prop_assert_eq!(Filter::parse(&filter.to_string()), Ok(filter));
     }
 
     #[test]
     fn nothing_breaks_on_a_damaged_message(octets in generate::damaged_message()) {
-        checks::ALL.iter().for_each(|(_, check)| check(&octets));
+        checks::OF_OCTETS.iter().for_each(|(_, check)| check(&octets));
     }
 
     #[test]
     fn nothing_breaks_on_a_cut_message(message in generate::message(), at in any::<prop::sample::Index>()) {
         let cut = &message[..at.index(message.len())];
         prop_assert!(Envelope::parse(cut).is_err());
-        checks::ALL.iter().for_each(|(_, check)| check(cut));
+        checks::OF_OCTETS.iter().for_each(|(_, check)| check(cut));
     }
 
     #[test]
     fn nothing_breaks_on_any_octets(octets in vec(any::<u8>(), 0..200)) {
-        checks::ALL.iter().for_each(|(_, check)| check(&octets));
+        checks::OF_OCTETS.iter().for_each(|(_, check)| check(&octets));
     }
 
     #[test]
     fn nothing_breaks_on_almost_a_filter(text in "[(&|!)(a=*b:\\\\0c) ]{0,30}") {
-        checks::filter_text(text.as_bytes());
+        checks::wire::filter_text(text.as_bytes());
     }
 
     #[test]
     fn nothing_breaks_on_almost_a_name(text in "[a-cA-C=,+#\\\\ 0\"\u{130}\u{e4}]{0,30}") {
-        checks::dn(text.as_bytes());
+        checks::wire::dn(text.as_bytes());
     }
 
     #[test]
     fn a_name_of_any_values_reads_back(values in vec("\\PC{0,10}", 1..4)) {
         let escaped = |value: &String| value.bytes().map(|octet| format!("\\{octet:02x}")).collect::<String>();
         let text = values.iter().map(|value| format!("CN={}", escaped(value))).collect::<Vec<_>>().join(", ");
-        checks::dn(text.as_bytes());
+        checks::wire::dn(text.as_bytes());
         let read = redial::ldap::dn::Dn::rdn_of(&text).unwrap();
         prop_assert_eq!(&read[0], &("CN".to_owned(), values[0].clone()));
     }

@@ -1,4 +1,4 @@
 //! A distinguished name in text.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::dn(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::wire::dn(octets));

@@ -1,4 +1,4 @@
 //! A filter in octets.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::filter(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::wire::filter(octets));

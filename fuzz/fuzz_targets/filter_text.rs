@@ -1,4 +1,4 @@
 //! A filter in text.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::filter_text(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::wire::filter_text(octets));

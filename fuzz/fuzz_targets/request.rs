@@ -1,4 +1,4 @@
 //! One message, understood.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::request(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| redial_fuzz::checks::wire::request(octets));

@@ -1,5 +1,4 @@
-//! What is true of any octets whatsoever. Shared by the fuzz targets, the replay of their corpus and the properties, which pull
-//! this file in by its path.
+//! What is true of any octets that are taken for LDAP: frames, envelopes, requests, filters and names.
 
 use redial::ldap::ber;
 use redial::ldap::control::{parse_controls, write_control};
@@ -8,13 +7,6 @@ use redial::ldap::envelope::{Envelope, MessageId, op, write_envelope};
 use redial::ldap::filter::Filter;
 use redial::ldap::frame::{FrameError, frame_length};
 use redial::ldap::message::{LdapResult, Request};
-
-/// A check, by the name of its corpus.
-pub type Check = (&'static str, fn(&[u8]));
-
-/// All of them.
-pub const ALL: [Check; 6] =
-    [("frame", frame), ("envelope", envelope), ("request", request), ("filter", filter), ("filter_text", filter_text), ("dn", dn)];
 
 /// Frames and what remains are the input, and the frames do not depend on how much of it had arrived when they were looked for.
 pub fn frame(octets: &[u8]) {
