@@ -11,6 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 const README: &str = include_str!("../README.md");
+const OPERATIONS: &str = include_str!("../OPERATIONS.md");
+const ALERTS: &str = include_str!("../config/prometheus/redial.rules.yaml");
+const DASHBOARD: &str = include_str!("../config/grafana/redial.json");
 
 #[test]
 fn the_readmes_configuration_passes_the_check() {
@@ -33,6 +36,42 @@ fn the_metrics_in_the_readme_are_the_metrics_there_are() {
     let there: BTreeSet<_> = Metrics::names().collect();
     let named: BTreeSet<_> = README.split('`').filter(|word| is_metric(word)).collect();
     assert_eq!(named, there);
+}
+
+#[test]
+fn the_operations_page_says_of_every_metric_what_to_do() {
+    let there: BTreeSet<_> = Metrics::names().collect();
+    let rows = OPERATIONS.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(rows.filter(|word| is_metric(word)).collect::<BTreeSet<_>>(), there);
+}
+
+#[test]
+fn every_alert_has_its_section_and_looks_at_metrics_that_there_are() {
+    let alerts: Vec<_> = ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 5);
+    for alert in alerts {
+        assert!(OPERATIONS.contains(&format!("\n### {alert}\n")), "OPERATIONS.md says nothing of {alert}");
+        assert!(ALERTS.contains(&format!("runbook: OPERATIONS.md#{}\n", alert.to_lowercase())), "{alert} does not lead there");
+    }
+    all_metrics_exist(ALERTS);
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_there_are() {
+    all_metrics_exist(DASHBOARD);
+    assert!(serde_json::from_str::<serde_json::Value>(DASHBOARD).is_ok());
+}
+
+fn all_metrics_exist(text: &str) {
+    let there: BTreeSet<_> = Metrics::names().collect();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| is_metric(word));
+    let mut named = 0;
+    for word in words {
+        let family = word.strip_suffix("_bucket").unwrap_or(word);
+        assert!(there.contains(family), "{word} is no metric");
+        named += 1;
+    }
+    assert!(named > 5);
 }
 
 fn write_what_it_mentions(folder: &Path) {

@@ -34,6 +34,16 @@ fn promtool_finds_nothing_to_say_about_the_metrics() {
 }
 
 #[test]
+fn promtool_finds_the_alerts_to_do_what_their_cases_say() {
+    for arguments in [["check", "rules", "redial.rules.yaml"], ["test", "rules", "redial.tests.yaml"]] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus");
+        let said = Command::new("promtool").args(arguments).current_dir(folder).output().expect("promtool");
+        let words = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success(), "promtool {arguments:?}: {words}");
+    }
+}
+
+#[test]
 fn sigterm_ends_it_cleanly_and_idle_phones_are_told() {
     let mut redial = Setup::before(bed::slapd()).start();
     let mut idle = LdapClient::ldaps(redial.ldaps, &bed::ca()).expect("LDAPS");
