@@ -1,11 +1,14 @@
 //! The handles of all series, made once; [`super::Metrics`] says when each is touched.
 
+use super::float;
 use super::histogram::Histogram;
 use super::names;
 use super::names::Metric;
 use crate::outcome::Served;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[derive(Debug)]
 pub(super) struct CacheHandles {
@@ -36,15 +39,27 @@ pub(super) struct ListenerHandles {
     pub(super) accept_errors: Counter,
 }
 
+/// Of one running directory. After a reload two of the same name may run for a while, and then they share their series.
 #[derive(Debug)]
 pub(super) struct DirectoryHandles {
     pub(super) name: String,
     pub(super) retries: Counter,
     pub(super) servers: Box<[ServerHandles]>,
+    /// Another has taken its place, or none: it only ends what it began.
+    pub(super) is_retired: AtomicBool,
 }
 
+/// Of one server of one running directory.
 #[derive(Debug)]
 pub(super) struct ServerHandles {
+    pub(super) series: Arc<ServerSeries>,
+    /// Its part of the gauge.
+    pub(super) connections: AtomicUsize,
+}
+
+/// What is shown of one server.
+#[derive(Debug)]
+pub(super) struct ServerSeries {
     pub(super) url: String,
     pub(super) up: Gauge,
     pub(super) connections: Gauge,
@@ -104,16 +119,40 @@ impl ListenerHandles {
 }
 
 impl DirectoryHandles {
-    pub(super) fn new(recorder: &PrometheusRecorder, name: String, servers: Vec<String>) -> Self {
+    /// `others` are those that there have been.
+    pub(super) fn new(recorder: &PrometheusRecorder, name: String, servers: Vec<String>, others: &[Arc<Self>]) -> Self {
         // A phonebook in memory has no servers, and so no series of its own.
         let retries =
             if servers.is_empty() { Counter::noop() } else { counter(recorder, names::UPSTREAM_RETRIES, &[("directory", &name)]) };
-        Self { retries, servers: servers.into_iter().map(|url| ServerHandles::new(recorder, &name, url)).collect(), name }
+        let handles = |url: String| {
+            let known = others.iter().filter(|other| other.name == name).find_map(|other| other.series(&url));
+            let series = known.map_or_else(|| Arc::new(ServerSeries::new(recorder, &name, url)), Arc::clone);
+            ServerHandles { series, connections: AtomicUsize::new(0) }
+        };
+        Self { retries, servers: servers.into_iter().map(handles).collect(), name, is_retired: AtomicBool::new(false) }
+    }
+
+    /// What is shown of that server.
+    fn series(&self, url: &str) -> Option<&Arc<ServerSeries>> {
+        self.servers.iter().map(|server| &server.series).find(|series| series.url == url)
+    }
+
+    /// Its servers' labels, as they stand in the page.
+    pub(super) fn labels(&self) -> impl Iterator<Item = String> {
+        self.servers.iter().map(|server| format!("directory=\"{}\",server=\"{}\"", self.name, server.series.url))
     }
 }
 
 impl ServerHandles {
-    pub(super) fn new(recorder: &PrometheusRecorder, directory: &str, url: String) -> Self {
+    /// That many connections stand.
+    pub(super) fn set_connections(&self, count: usize) {
+        let before = self.connections.swap(count, Ordering::Relaxed);
+        self.series.connections.increment(float(count as u64) - float(before as u64));
+    }
+}
+
+impl ServerSeries {
+    fn new(recorder: &PrometheusRecorder, directory: &str, url: String) -> Self {
         let labels = [("directory", directory), ("server", url.as_str())];
         let requests =
             |result| counter(recorder, names::UPSTREAM_REQUESTS, &[("directory", directory), ("server", url.as_str()), ("result", result)]);

@@ -12,15 +12,18 @@ mod histogram;
 mod names;
 mod process;
 
-use crate::config::{Config, DirectoryKind};
+use crate::config::{Config, DirectoryConfig, DirectoryKind};
 use crate::identity::binds::Recalled;
 use crate::ldap::ResultCode;
 use crate::outcome::{OperationKind, Outcome, Served};
+use arc_swap::ArcSwap;
 use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ServerHandles, counter, gauge};
 use histogram::Histogram;
 use metrics::{Counter, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
-use std::sync::OnceLock;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How a TLS handshake with a phone ended.
@@ -77,8 +80,10 @@ pub struct Metrics {
     entries: [Counter; Served::ALL.len()],
     cache: CacheHandles,
     binds: BindHandles,
-    listeners: Box<[ListenerHandles]>,
-    directories: Box<[DirectoryHandles]>,
+    /// By the numbers that [`Metrics::listener_opened`] gives.
+    listeners: ArcSwap<Vec<Arc<ListenerHandles>>>,
+    /// By the numbers that [`Metrics::directory_opened`] gives.
+    directories: ArcSwap<Vec<Arc<DirectoryHandles>>>,
     audit_dropped: Counter,
     panics: Counter,
     started_at: Duration,
@@ -88,14 +93,7 @@ impl Metrics {
     /// Handles for these listeners, directories and servers.
     pub fn new(config: &Config) -> Self {
         let listeners = config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>();
-        let directories = config.directories.iter().map(|directory| {
-            let servers = match &directory.kind {
-                DirectoryKind::Upstream(upstream) => upstream.servers.iter().map(|server| server.url.clone()).collect(),
-                DirectoryKind::Embedded { .. } => Vec::new(),
-            };
-            (directory.name.clone(), servers)
-        });
-        Self::with_labels(&listeners, directories)
+        Self::with_labels(&listeners, config.directories.iter().map(labels_of))
     }
 
     /// Handles whose numbers nobody reads: for tests.
@@ -118,12 +116,32 @@ impl Metrics {
             entries: Served::ALL.map(|served| counter(&recorder, names::ENTRIES, &[("served", served.name())])),
             cache: CacheHandles::new(&recorder),
             binds: BindHandles::new(&recorder),
-            listeners: listeners.iter().map(|address| ListenerHandles::new(&recorder, address)).collect(),
-            directories: directories.into_iter().map(|(name, servers)| DirectoryHandles::new(&recorder, name, servers)).collect(),
+            listeners: ArcSwap::from_pointee(listeners.iter().map(|address| Arc::new(ListenerHandles::new(&recorder, address))).collect()),
+            directories: ArcSwap::from_pointee(
+                directories.into_iter().map(|(name, servers)| Arc::new(DirectoryHandles::new(&recorder, name, servers, &[]))).collect(),
+            ),
             audit_dropped: counter(&recorder, names::AUDIT_DROPPED, &[]),
             panics: counter(&recorder, names::PANICS, &[]),
             started_at: process::now(),
             recorder,
+        }
+    }
+
+    /// A listener begins that was not there at the start; the number by which it is told apart.
+    pub fn listener_opened(&self, address: &str) -> usize {
+        append(&self.listeners, |_| ListenerHandles::new(&self.recorder, address))
+    }
+
+    /// A directory begins that was not there at the start, or that takes the place of one; the number by which it is told apart.
+    pub fn directory_opened(&self, directory: &DirectoryConfig) -> usize {
+        let (name, servers) = labels_of(directory);
+        append(&self.directories, |others| DirectoryHandles::new(&self.recorder, name.clone(), servers.clone(), others))
+    }
+
+    /// That directory begins nothing more. What is shown of its servers stays only where another directory has the same.
+    pub fn directory_retired(&self, directory: usize) {
+        if let Some(handles) = self.directories.load().get(directory) {
+            handles.is_retired.store(true, Ordering::Relaxed);
         }
     }
 
@@ -147,7 +165,7 @@ impl Metrics {
 
     /// A phone connected to that listener (index in the configuration).
     pub fn connection_opened(&self, listener: usize) {
-        if let Some(handles) = self.listeners.get(listener) {
+        if let Some(handles) = self.listeners.load().get(listener) {
             handles.open.increment(1.0);
             handles.opened.increment(1);
         }
@@ -155,14 +173,14 @@ impl Metrics {
 
     /// It left.
     pub fn connection_closed(&self, listener: usize) {
-        if let Some(handles) = self.listeners.get(listener) {
+        if let Some(handles) = self.listeners.load().get(listener) {
             handles.open.decrement(1.0);
         }
     }
 
     /// Somebody could not be served.
     pub fn connection_rejected(&self, listener: usize, why: Rejected) {
-        if let Some(handles) = self.listeners.get(listener) {
+        if let Some(handles) = self.listeners.load().get(listener) {
             match why {
                 Rejected::Network => handles.rejected_network.increment(1),
                 Rejected::Full => handles.rejected_full.increment(1),
@@ -173,7 +191,7 @@ impl Metrics {
 
     /// A handshake ended.
     pub fn handshake(&self, listener: usize, how: Handshake) {
-        if let Some(counter) = self.listeners.get(listener).and_then(|handles| handles.handshakes.get(how as usize)) {
+        if let Some(counter) = self.listeners.load().get(listener).and_then(|handles| handles.handshakes.get(how as usize)) {
             counter.increment(1);
         }
     }
@@ -206,39 +224,38 @@ impl Metrics {
         self.binds.guarded.set(float(principals as u64));
     }
 
-    /// A server of a directory (indices in the configuration) is up or down.
+    /// A server of a directory is up or down, as the one sees it that begins operations.
     pub fn upstream_up(&self, directory: usize, server: usize, up: bool) {
-        if let Some(handles) = self.server(directory, server) {
-            handles.up.set(if up { 1.0 } else { 0.0 });
+        if let Some(handles) = self.directories.load().get(directory)
+            && !handles.is_retired.load(Ordering::Relaxed)
+            && let Some(handles) = handles.servers.get(server)
+        {
+            handles.series.up.set(if up { 1.0 } else { 0.0 });
         }
     }
 
     /// Connections to a server that stand.
     pub fn upstream_connections(&self, directory: usize, server: usize, count: usize) {
-        if let Some(handles) = self.server(directory, server) {
-            handles.connections.set(float(count as u64));
-        }
+        self.with_server(directory, server, |handles| handles.set_connections(count));
     }
 
     /// An operation was sent to a server.
     pub fn upstream_sent(&self, directory: usize, server: usize) {
-        if let Some(handles) = self.server(directory, server) {
-            handles.in_flight.increment(1.0);
-        }
+        self.with_server(directory, server, |handles| handles.series.in_flight.increment(1.0));
     }
 
     /// And it ended, with an answer or without.
     pub fn upstream_ended(&self, directory: usize, server: usize, answered: bool, took: Duration) {
-        if let Some(handles) = self.server(directory, server) {
-            handles.in_flight.decrement(1.0);
-            if answered { &handles.answered } else { &handles.unanswered }.increment(1);
-            handles.durations.record(took);
-        }
+        self.with_server(directory, server, |ServerHandles { series, .. }| {
+            series.in_flight.decrement(1.0);
+            if answered { &series.answered } else { &series.unanswered }.increment(1);
+            series.durations.record(took);
+        });
     }
 
     /// A search was tried again on another server.
     pub fn upstream_retried(&self, directory: usize) {
-        if let Some(handles) = self.directories.get(directory) {
+        if let Some(handles) = self.directories.load().get(directory) {
             handles.retries.increment(1);
         }
     }
@@ -256,7 +273,8 @@ impl Metrics {
     /// All of it in Prometheus's text format.
     pub fn render(&self) -> String {
         process::record(&self.recorder, self.started_at);
-        let mut page = self.recorder.handle().render();
+        let directories = self.directories.load();
+        let mut page = without_retired(self.recorder.handle().render(), &directories);
         histogram::begin_family(names::OPERATION_DURATION, &mut page);
         for (kind, row) in OperationKind::ALL.iter().zip(self.durations.chunks(Served::ALL.len())) {
             for (served, histogram) in Served::ALL.iter().zip(row) {
@@ -264,10 +282,10 @@ impl Metrics {
             }
         }
         histogram::begin_family(names::UPSTREAM_DURATION, &mut page);
-        for directory in &self.directories {
-            for server in &directory.servers {
-                let labels = [("directory", directory.name.as_str()), ("server", server.url.as_str())];
-                server.durations.render(names::UPSTREAM_DURATION, &labels, &mut page);
+        for directory in directories.iter().filter(|directory| !directory.is_retired.load(Ordering::Relaxed)) {
+            for ServerHandles { series, .. } in &directory.servers {
+                let labels = [("directory", directory.name.as_str()), ("server", series.url.as_str())];
+                series.durations.render(names::UPSTREAM_DURATION, &labels, &mut page);
             }
         }
         page
@@ -278,14 +296,48 @@ impl Metrics {
         names::all().map(|metric| metric.name)
     }
 
-    fn server(&self, directory: usize, server: usize) -> Option<&ServerHandles> {
-        self.directories.get(directory)?.servers.get(server)
+    fn with_server(&self, directory: usize, server: usize, record: impl FnOnce(&ServerHandles)) {
+        if let Some(handles) = self.directories.load().get(directory).and_then(|handles| handles.servers.get(server)) {
+            record(handles);
+        }
     }
 
     fn operation_counter(&self, outcome: &Outcome) -> Counter {
         let labels = [("operation", outcome.kind.name()), ("served", outcome.served.name()), ("code", outcome.code.name())];
         counter(&self.recorder, names::OPERATIONS, &labels)
     }
+}
+
+/// A directory's name, and its servers'.
+fn labels_of(directory: &DirectoryConfig) -> (String, Vec<String>) {
+    let servers = match &directory.kind {
+        DirectoryKind::Upstream(upstream) => upstream.servers.iter().map(|server| server.url.clone()).collect(),
+        DirectoryKind::Embedded { .. } => Vec::new(),
+    };
+    (directory.name.clone(), servers)
+}
+
+/// Puts one more behind the others, and says at which place.
+fn append<T>(list: &ArcSwap<Vec<Arc<T>>>, make: impl Fn(&[Arc<T>]) -> T) -> usize {
+    let before = list.rcu(|others| {
+        let mut longer = Vec::clone(others);
+        longer.push(Arc::new(make(others)));
+        longer
+    });
+    before.len()
+}
+
+/// The page without the lines of servers that no directory has any more: the recorder never forgets a series, and one that says that a
+/// server is down which is not configured would be an alarm.
+fn without_retired(page: String, directories: &[Arc<DirectoryHandles>]) -> String {
+    let (retired, current): (Vec<_>, Vec<_>) = directories.iter().partition(|directory| directory.is_retired.load(Ordering::Relaxed));
+    let shown: HashSet<_> = current.iter().flat_map(|directory| directory.labels()).collect();
+    let gone: HashSet<_> = retired.iter().flat_map(|directory| directory.labels()).filter(|labels| !shown.contains(labels)).collect();
+    if gone.is_empty() {
+        return page;
+    }
+    let is_gone = |line: &str| line.starts_with(names::UPSTREAM_PREFIX) && gone.iter().any(|labels| line.contains(labels.as_str()));
+    page.lines().filter(|line| !is_gone(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// One slot for each code from 0 to 80 and from 118 to 123; a number without a name shares the slot of other(80).

@@ -61,6 +61,8 @@ pub(super) const REJECTED: Metric = metric(
 pub(super) const ACCEPT_ERRORS: Metric =
     metric("redial_downstream_accept_errors_total", "Failures to accept a connection, such as a lack of file descriptors, by listener.");
 
+/// What the names begin with that have a server as a label.
+pub(super) const UPSTREAM_PREFIX: &str = "redial_upstream_";
 pub(super) const UPSTREAM_UP: Metric = metric("redial_upstream_up", "1 while a server is in rotation, else 0.");
 pub(super) const UPSTREAM_CONNECTIONS: Metric = metric("redial_upstream_connections", "Connections to a server that stand.");
 pub(super) const UPSTREAM_IN_FLIGHT: Metric = metric("redial_upstream_in_flight", "Operations sent to a server and not yet answered.");

@@ -76,7 +76,7 @@ fn the_lists_of_kinds_and_sources_are_in_the_order_of_their_variants() {
 
 #[test]
 fn every_named_code_has_a_slot_of_its_own() {
-    let slots: std::collections::HashSet<_> = (0..200).map(ResultCode).filter(|code| code.name() != "other").map(code_slot).collect();
+    let slots: HashSet<_> = (0..200).map(ResultCode).filter(|code| code.name() != "other").map(code_slot).collect();
     assert_eq!(slots.len(), (0..200).filter(|&number| ResultCode(number).name() != "other").count());
     assert!(slots.iter().all(|&slot| slot < CODE_SLOTS));
 }
@@ -128,6 +128,49 @@ fn listeners_and_servers_are_told_apart() {
     ] {
         has(&page, line);
     }
+}
+
+fn directory(name: &str, servers: &[&str]) -> DirectoryConfig {
+    let servers = format!("servers = {servers:?}\nbind_dn = \"cn=a\"\npassword = \"b\"");
+    let text = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n[directory.{name}]\nbase = \"dc=x\"\n{servers}");
+    let loaded = crate::config::load::load_text(&text, std::path::Path::new("."), true);
+    loaded.unwrap_or_else(|rejected| panic!("{rejected}")).config.directories.remove(0)
+}
+
+#[test]
+fn a_directory_that_takes_anothers_place_counts_on_in_its_series_and_alone_says_what_is_up() {
+    let metrics = one_of_each();
+    metrics.upstream_up(0, 1, true);
+    metrics.upstream_connections(0, 1, 4);
+    metrics.upstream_ended(0, 1, true, Duration::from_millis(3));
+    let successor = metrics.directory_opened(&directory("corp", &["ldaps://dc2.corp.example", "ldaps://dc3.corp.example"]));
+    metrics.upstream_connections(successor, 0, 2);
+    has(&metrics.render(), r#"redial_upstream_connections{directory="corp",server="ldaps://dc2.corp.example"} 6"#);
+
+    metrics.directory_retired(0);
+    metrics.upstream_up(0, 1, false);
+    metrics.upstream_connections(0, 1, 0);
+    metrics.upstream_ended(successor, 0, true, Duration::from_millis(3));
+    let page = metrics.render();
+    for line in [
+        r#"redial_upstream_up{directory="corp",server="ldaps://dc2.corp.example"} 1"#,
+        r#"redial_upstream_connections{directory="corp",server="ldaps://dc2.corp.example"} 2"#,
+        r#"redial_upstream_requests_total{directory="corp",server="ldaps://dc2.corp.example",result="answered"} 2"#,
+        r#"redial_upstream_request_duration_seconds_count{directory="corp",server="ldaps://dc2.corp.example"} 2"#,
+        r#"redial_upstream_connections{directory="corp",server="ldaps://dc3.corp.example"} 0"#,
+    ] {
+        has(&page, line);
+    }
+    assert!(!page.contains("dc1.corp.example"), "a server that nobody has any more: {page}");
+}
+
+#[test]
+fn a_listener_that_comes_later_has_series_of_its_own() {
+    let metrics = one_of_each();
+    let number = metrics.listener_opened("127.0.0.1:3890");
+    assert_eq!(number, 2);
+    metrics.connection_opened(number);
+    has(&metrics.render(), r#"redial_downstream_connections{listener="127.0.0.1:3890"} 1"#);
 }
 
 #[test]
