@@ -22,6 +22,7 @@ mod forward;
 mod paging;
 mod proofs;
 mod record;
+mod station;
 
 pub use current::Current;
 pub use record::OPERATIONS;
@@ -32,7 +33,8 @@ use crate::audit::Audit;
 use crate::cache::answer::AnswerBuilder;
 use crate::cache::key::{Keyed, Owner, write_key};
 use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache};
-use crate::config::{Config, DirectoryConfig, DirectoryKind, Lifetimes, SearchAs};
+use crate::config::lineage::Lineage;
+use crate::config::{Config, Lifetimes, SearchAs};
 use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
 use crate::identity::accounts::Accounts;
 use crate::identity::{Credentials, Identity};
@@ -48,6 +50,7 @@ use delivery::Delivery;
 use paging::{PageWanted, Pages};
 use proofs::Proofs;
 use record::Recording;
+use station::{Station, stations};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,24 +62,15 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Debug)]
 pub struct Pipeline {
     accesses: Accesses,
+    lineage: Lineage,
     cache: SearchCache,
     stations: Vec<Station>,
     root_dse: RootDse,
     accounts: Accounts,
     proofs: Proofs,
-    pages: Pages,
+    pages: Arc<Pages>,
     metrics: Arc<Metrics>,
     audit: Arc<Audit>,
-}
-
-/// One directory, and what the configuration says of it.
-#[derive(Debug)]
-struct Station {
-    directory: Arc<dyn Directory>,
-    config: DirectoryConfig,
-    search_as: SearchAs,
-    forwards_writes: bool,
-    patience: Duration,
 }
 
 /// Whoever asks: what an access looks at.
@@ -150,6 +144,7 @@ enum Work {
 struct SearchWork {
     /// `None`: not to be shared or kept.
     key: Option<Box<[u8]>>,
+    /// The number of the one that answers, where there is one.
     directory: Option<usize>,
     lifetimes: Lifetimes,
     errand: Errand,
@@ -169,17 +164,43 @@ struct Errand {
 impl Pipeline {
     /// Joins the rooms. `directories` stand in the order of the configuration.
     pub fn new(config: &Config, directories: Vec<Arc<dyn Directory>>, metrics: Arc<Metrics>) -> Self {
+        let lineage = Lineage::new(config);
         Self {
             accesses: Accesses::new(&config.accesses, &config.directories),
-            cache: SearchCache::new(&config.cache, config.directories.len()),
-            stations: config.directories.iter().zip(directories).map(|(config, directory)| Station::new(config, directory)).collect(),
+            cache: SearchCache::new(&config.cache, lineage.next()),
+            stations: stations(config, &lineage, directories),
+            lineage,
             root_dse: RootDse::new(config),
             accounts: Accounts::new(&config.accounts),
             proofs: Proofs::new(&config.binds, Arc::clone(&metrics)),
-            pages: Pages::new(config.cache.capacity),
+            pages: Arc::new(Pages::new(config.cache.capacity)),
             audit: Arc::new(Audit::off(Arc::clone(&metrics))),
             metrics,
         }
+    }
+
+    /// The pipeline of the next configuration. It goes on with what this one remembers, as far as that is still true: answers of directories
+    /// and accesses that are the same, and what is known of passwords. `lineage` and `directories` are those of `config`.
+    pub fn succeeded(&self, config: &Config, lineage: Lineage, directories: Vec<Arc<dyn Directory>>) -> Self {
+        let stations = stations(config, &lineage, directories);
+        let proves_alike = self.stations.len() == stations.len() && self.stations.iter().zip(&stations).all(Station::proves_as);
+        Self {
+            accesses: Accesses::new(&config.accesses, &config.directories),
+            cache: self.cache.succeeding(&config.cache, lineage.next()),
+            stations,
+            lineage,
+            root_dse: RootDse::new(config),
+            accounts: Accounts::new(&config.accounts),
+            proofs: self.proofs.succeeding(&config.binds, proves_alike),
+            pages: Arc::clone(&self.pages),
+            audit: Arc::clone(&self.audit),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    /// The numbers of its directories and accesses.
+    pub const fn lineage(&self) -> &Lineage {
+        &self.lineage
     }
 
     /// With an audit log.
@@ -246,12 +267,13 @@ impl Pipeline {
             Verdict::Allow(grant) => grant,
             Verdict::Refuse(refusal) => return Err(refusal.into()),
         };
-        let owner = Owner { access: grant.index(), principal: self.runs_as_client(&grant).then(|| client.identity.name()) };
+        let access = self.lineage.access(grant.index()).ok_or(Refusal::NO_ACCESS)?;
+        let owner = Owner { access, principal: self.runs_as_client(&grant).then(|| client.identity.name()) };
 
         KEY.with_borrow_mut(|key| {
             key.clear();
             let travelling = (!controls.travelling.is_empty()).then_some(controls.travelling.as_slice());
-            let keyed = write_key(key, owner, grant.directory(), search, travelling);
+            let keyed = write_key(key, owner, self.number(&grant), search, travelling);
             let key = (keyed == Keyed::Cacheable).then_some(key.as_slice());
             let page = match key {
                 Some(_) => controls.page.map(PageWanted::new),
@@ -295,7 +317,7 @@ impl Pipeline {
         let give_up_at = (search.time_limit > 0).then(|| asked.received_at + Duration::from_secs(search.time_limit.into()));
         Ok(SearchWork {
             key: key.map(Box::from),
-            directory: grant.directory(),
+            directory: self.number(grant),
             lifetimes,
             errand: Errand { searches, entries_wanted },
             stale: None,
@@ -316,7 +338,7 @@ impl Pipeline {
         let station = self.stations.get(part.directory).ok_or(Refusal::NO_ACCESS)?;
         let run_as = match station.search_as {
             SearchAs::Service => RunAs::Service,
-            SearchAs::Client => client.runs_as(part.directory).ok_or(BIND_FIRST)?,
+            SearchAs::Client => client.runs_as(station.number).ok_or(BIND_FIRST)?,
         };
         let request = Asked::Search { op: part.op, request: part.request, entries_wanted };
         let operation = Operation { run_as, request, controls, deadline: received_at + station.patience };
@@ -415,6 +437,11 @@ impl Pipeline {
         Begun::Answered(asked.outcome(Served::Local, code, entries))
     }
 
+    /// The number of the one directory that answers.
+    fn number(&self, grant: &Grant<'_>) -> Option<usize> {
+        self.lineage.directory(grant.directory()?)
+    }
+
     /// The search runs under the client's own name somewhere, so its answer is the client's alone.
     fn runs_as_client(&self, grant: &Grant<'_>) -> bool {
         match grant.directory() {
@@ -434,28 +461,8 @@ impl Pipeline {
     }
 }
 
-impl Station {
-    fn new(config: &DirectoryConfig, directory: Arc<dyn Directory>) -> Self {
-        let (search_as, forwards_writes, patience) = match &config.kind {
-            DirectoryKind::Upstream(upstream) => (upstream.search_as, upstream.forward_writes, upstream.operation_timeout),
-            DirectoryKind::Embedded { .. } => (SearchAs::Service, false, EMBEDDED_PATIENCE),
-        };
-        Self { directory, config: config.clone(), search_as, forwards_writes, patience }
-    }
-
-    /// Runs an operation that has one response.
-    async fn last_word(&self, operation: Operation) -> Result<Done, DirectoryError> {
-        last_word(&*self.directory, operation).await
-    }
-
-    /// Controllers stand behind it.
-    const fn is_upstream(&self) -> bool {
-        matches!(self.config.kind, DirectoryKind::Upstream(_))
-    }
-}
-
 impl Client {
-    /// The name under which this client's operations run on that directory, where it has proved one there.
+    /// The name under which this client's operations run on the directory of that number, where it has proved one there.
     fn runs_as(&self, directory: usize) -> Option<RunAs> {
         let Identity::Bound(principal) = &self.identity else { return None };
         let credentials = principal.credentials.as_ref().filter(|_| principal.directory == Some(directory))?;
@@ -542,9 +549,6 @@ thread_local! {
 
 /// A directory that has not answered for so long dawdles: a stale answer goes out instead (RFC 8767 section 5 proposes it for DNS).
 const STALE_AFTER: Duration = Duration::from_millis(1800);
-
-/// A phonebook in memory answers in microseconds; this bounds a bug.
-const EMBEDDED_PATIENCE: Duration = Duration::from_secs(10);
 
 const BIND_FIRST: Refused =
     Refused { code: ResultCode::INSUFFICIENT_ACCESS_RIGHTS, reason: "this directory is searched as the client: bind to it first" };

@@ -49,6 +49,7 @@ const PURE: &[&str] = &[
     "cli/phones/verify",
     "config/check",
     "config/file",
+    "config/lineage",
     "config/mod",
     "config/problem",
     "config/table",

@@ -3,8 +3,11 @@
 //! The generation of a directory moves when a write may have touched it. While a write is under way nobody knows whether a read has seen it
 //! already, so then the generation moves at the end of every read too: else a later one could be answered from memory with what was there
 //! before.
+//!
+//! Directories go by numbers that a reload does not give to another: the histories of all that there have been are kept.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A point in the history of writes of one directory, or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,39 +19,53 @@ pub struct Generation {
 /// The histories of all directories.
 #[derive(Debug)]
 pub(super) struct Histories {
-    directories: Box<[History]>,
+    directories: RwLock<Vec<Arc<History>>>,
     /// Of all directories together: for answers that come from several.
-    all: AtomicU64,
+    all: Arc<History>,
 }
 
+/// The history of one directory, or of all.
 #[derive(Debug, Default)]
-struct History {
+pub(super) struct History {
     generation: AtomicU64,
     writes_under_way: AtomicUsize,
 }
 
 impl Histories {
     pub(super) fn new(directories: usize) -> Self {
-        Self { directories: std::iter::repeat_with(History::default).take(directories).collect(), all: AtomicU64::default() }
+        let histories = Self { directories: RwLock::default(), all: Arc::default() };
+        histories.make_room(directories);
+        histories
+    }
+
+    /// There are directories up to that number.
+    pub(super) fn make_room(&self, directories: usize) {
+        let mut known = self.directories.write().unwrap_or_else(PoisonError::into_inner);
+        let missing = directories.saturating_sub(known.len());
+        known.extend(std::iter::repeat_with(Arc::default).take(missing));
+    }
+
+    /// The history of a directory (`None`: of all).
+    pub(super) fn of(&self, directory: Option<usize>) -> Arc<History> {
+        directory.and_then(|directory| self.known(directory)).unwrap_or_else(|| Arc::clone(&self.all))
     }
 
     /// Where the history of a directory (`None`: of all) stands.
     pub(super) fn generation(&self, directory: Option<usize>) -> Generation {
-        let history = directory.and_then(|directory| self.directories.get(directory)).map_or(&self.all, |history| &history.generation);
-        Generation { directory, number: history.load(Ordering::SeqCst) }
+        Generation { directory, number: self.of(directory).stands_at() }
     }
 
     /// What was asked of that directory before is outdated.
     pub(super) fn moves_on(&self, directory: usize) {
-        if let Some(history) = self.directories.get(directory) {
+        if let Some(history) = self.known(directory) {
             history.generation.fetch_add(1, Ordering::SeqCst);
         }
-        self.all.fetch_add(1, Ordering::SeqCst);
+        self.all.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A write is about to be sent.
     pub(super) fn write_begins(&self, directory: usize) {
-        if let Some(history) = self.directories.get(directory) {
+        if let Some(history) = self.known(directory) {
             history.writes_under_way.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -58,18 +75,39 @@ impl Histories {
         if may_have_changed {
             self.moves_on(directory);
         }
-        if let Some(history) = self.directories.get(directory) {
+        if let Some(history) = self.known(directory) {
             history.writes_under_way.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     /// A read of a directory (`None`: of several) has ended, and its answer has been given to nobody yet.
     pub(super) fn read_ended(&self, directory: Option<usize>) {
-        for (index, history) in self.directories.iter().enumerate() {
-            if directory.is_none_or(|directory| directory == index) && history.writes_under_way.load(Ordering::SeqCst) > 0 {
-                self.moves_on(index);
-            }
-        }
+        let written = |(index, history): (usize, &Arc<History>)| {
+            let is_meant = directory.is_none_or(|directory| directory == index);
+            (is_meant && history.writes_under_way.load(Ordering::SeqCst) > 0).then_some(index)
+        };
+        let known = self.directories.read().unwrap_or_else(PoisonError::into_inner);
+        let moving: Vec<_> = known.iter().enumerate().filter_map(written).collect();
+        drop(known);
+        moving.into_iter().for_each(|index| self.moves_on(index));
+    }
+
+    fn known(&self, directory: usize) -> Option<Arc<History>> {
+        self.directories.read().unwrap_or_else(PoisonError::into_inner).get(directory).cloned()
+    }
+}
+
+impl History {
+    /// The number of its generation.
+    pub(super) fn stands_at(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+}
+
+impl Generation {
+    /// That history has not moved since.
+    pub(super) fn is_of(self, history: &History) -> bool {
+        self.number == history.stands_at()
     }
 }
 

@@ -37,7 +37,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct SearchCache {
     store: Arc<Store>,
-    flights: Flights,
+    flights: Arc<Flights>,
     rules: Rules,
 }
 
@@ -46,7 +46,17 @@ impl SearchCache {
     pub fn new(config: &config::Cache, directories: usize) -> Self {
         let rules = Rules::new(config);
         let store = Arc::new(Store::new(config.capacity, directories, rules.longest()));
-        Self { flights: Flights::new(Arc::clone(&store)), store, rules }
+        Self { flights: Arc::new(Flights::new(Arc::clone(&store))), store, rules }
+    }
+
+    /// The same cache under another configuration: what is kept stays, for as long as it was to be kept. There are directories up to that
+    /// number.
+    pub fn succeeding(&self, config: &config::Cache, directories: usize) -> Self {
+        let rules = Rules::new(config);
+        let store = self.store.succeeding(config.capacity, directories, rules.longest());
+        let is_same = Arc::ptr_eq(&store, &self.store);
+        let flights = if is_same { Arc::clone(&self.flights) } else { Arc::new(Flights::new(Arc::clone(&store))) };
+        Self { store, flights, rules }
     }
 
     /// What is known under `key`. No allocation, no waiting.

@@ -7,7 +7,7 @@
 use super::answer::Answer;
 use super::freshness::{Deadlines, Freshness};
 pub use super::history::Generation;
-use super::history::Histories;
+use super::history::{Histories, History};
 use crate::config::Lifetimes;
 use moka::sync::Cache;
 use std::sync::Arc;
@@ -31,14 +31,17 @@ pub enum Lookup {
 /// The answers that are kept.
 pub struct Store {
     kept: Cache<Box<[u8]>, Arc<Kept>, foldhash::quality::RandomState>,
-    histories: Histories,
+    histories: Arc<Histories>,
     capacity: u64,
+    longest: Duration,
 }
 
 /// An answer and what decides whether it is served.
 struct Kept {
     answer: Arc<Answer>,
     generation: Generation,
+    /// Of the same directory: asked at each look-up, so it is at hand.
+    history: Arc<History>,
     deadlines: Deadlines,
     stored_at: Instant,
     /// From when on the next asker is told to refresh, in milliseconds after `stored_at`.
@@ -70,19 +73,40 @@ impl Store {
     /// Holds up to `capacity` octets of answers from that many directories. After `longest` no answer may be served any more, whatever its
     /// own deadlines, so its memory is freed.
     pub fn new(capacity: u64, directories: usize, longest: Duration) -> Self {
+        Self::before(Arc::new(Histories::new(directories)), capacity, longest)
+    }
+
+    /// The same store for other bounds, with the answers of this one: itself where the bounds are the same. There are directories up to
+    /// that number.
+    pub fn succeeding(self: &Arc<Self>, capacity: u64, directories: usize, longest: Duration) -> Arc<Self> {
+        self.histories.make_room(directories);
+        if (capacity, longest) == (self.capacity, self.longest) {
+            return Arc::clone(self);
+        }
+        let successor = Self::before(Arc::clone(&self.histories), capacity, longest);
+        for (key, kept) in &self.kept {
+            if kept.answer.weight() <= successor.keep_limit() {
+                successor.kept.insert((*key).clone(), kept);
+            }
+        }
+        successor.kept.run_pending_tasks();
+        Arc::new(successor)
+    }
+
+    fn before(histories: Arc<Histories>, capacity: u64, longest: Duration) -> Self {
         let kept = Cache::<Box<[u8]>, Arc<Kept>>::builder()
             .max_capacity(capacity)
             .weigher(|key, kept| weight(key, kept))
             // One expiry for all: an expiry per entry would make the map's housekeeping, which some hits do, allocate.
             .time_to_live(longest)
             .build_with_hasher(foldhash::quality::RandomState::default());
-        Self { kept, histories: Histories::new(directories), capacity }
+        Self { kept, histories, capacity, longest }
     }
 
     /// What is known under `key`.
     pub fn look_up(&self, key: &[u8], now: Instant) -> Lookup {
         let Some(kept) = self.kept.get(key) else { return Lookup::Miss };
-        if kept.generation != self.generation(kept.generation.directory) {
+        if !kept.generation.is_of(&kept.history) {
             return Lookup::Miss;
         }
         let answer = Arc::clone(&kept.answer);
@@ -115,7 +139,8 @@ impl Store {
             return false;
         }
         let Some(deadlines) = Deadlines::new(lifetimes, answer.entry_count() > 0, jitter, now) else { return false };
-        let kept = Kept { answer: Arc::clone(answer), generation, deadlines, stored_at: now, refresh_from: AtomicU64::default() };
+        let history = self.histories.of(generation.directory);
+        let kept = Kept { answer: Arc::clone(answer), generation, history, deadlines, stored_at: now, refresh_from: AtomicU64::default() };
         // A write between the question above and this line does no harm: the generation is asked again at each look-up.
         self.kept.insert(key.into(), Arc::new(kept));
         // The map counts the new entry, and makes room for it, in its housekeeping: now, and not in somebody's hit.
@@ -303,5 +328,25 @@ mod tests {
         let (entries, octets) = store.holds();
         assert!(octets <= 200_000, "{octets} octets");
         assert!((50..200).contains(&entries), "{entries} entries");
+    }
+
+    #[test]
+    fn under_other_bounds_the_answers_stay_and_their_histories_go_on() {
+        let (store, now) = (Arc::new(Store::new(1_000_000, 2, seconds(2_000))), Instant::now());
+        for directory in [0u8, 1] {
+            assert!(store.insert(&[directory], &answer(10), store.generation(Some(directory.into())), &LIFETIMES, 0.0, now));
+        }
+        assert!(store.insert(b"large", &answer(9_000), store.generation(Some(0)), &LIFETIMES, 0.0, now));
+        assert!(Arc::ptr_eq(&store, &store.succeeding(1_000_000, 3, seconds(2_000))), "the same bounds");
+        let write = store.write_begins(1);
+        let smaller = store.succeeding(500_000, 3, seconds(2_000));
+        assert!(matches!(smaller.look_up(&[0], now), Lookup::Fresh(_)));
+        assert!(matches!(smaller.look_up(&[1], now), Lookup::Fresh(_)));
+        assert!(matches!(smaller.look_up(b"large", now), Lookup::Miss), "over a hundredth of the capacity");
+        drop(write);
+        assert!(matches!(smaller.look_up(&[1], now), Lookup::Miss), "a write that began before ends after");
+        assert!(smaller.insert(b"new", &answer(10), smaller.generation(Some(2)), &LIFETIMES, 0.0, now));
+        smaller.invalidate_directory(2);
+        assert!(matches!(smaller.look_up(b"new", now), Lookup::Miss), "a directory that came later has a history");
     }
 }

@@ -7,6 +7,7 @@
 
 mod check;
 mod file;
+pub mod lineage;
 pub mod load;
 pub mod problem;
 mod table;

@@ -18,8 +18,6 @@ use tokio::time::Instant;
 /// See the module.
 #[derive(Debug)]
 pub struct BindCache {
-    ttl: Duration,
-    rejected_ttl: Duration,
     state: Mutex<State>,
 }
 
@@ -44,11 +42,18 @@ pub struct Generation {
 
 #[derive(Debug)]
 struct State {
+    ttl: Duration,
+    rejected_ttl: Duration,
     known: Recent<Known>,
     /// Counts what happens to principals, so that nothing that happened has the number of another.
     events: u64,
     /// When everything was forgotten.
     all_forgotten: u64,
+}
+
+impl Generation {
+    /// A question whose answer is not to be remembered.
+    pub const UNTOLD: Self = Self { accepted: u64::MAX, forgotten: u64::MAX, all_forgotten: u64::MAX };
 }
 
 /// What is known of one principal.
@@ -78,8 +83,16 @@ struct Rejected {
 impl BindCache {
     /// Nothing is known yet.
     pub fn new(config: &config::Binds) -> Self {
-        let state = State { known: Recent::new(MOST_PRINCIPALS), events: 0, all_forgotten: 0 };
-        Self { ttl: config.ttl, rejected_ttl: config.rejected_ttl, state: Mutex::new(state) }
+        let (ttl, rejected_ttl) = (config.ttl, config.rejected_ttl);
+        Self { state: Mutex::new(State { ttl, rejected_ttl, known: Recent::new(MOST_PRINCIPALS), events: 0, all_forgotten: 0 }) }
+    }
+
+    /// From now on passwords are remembered for the times of this configuration; says whether those are others.
+    pub fn go_on(&self, config: &config::Binds) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = (state.ttl, state.rejected_ttl);
+        (state.ttl, state.rejected_ttl) = (config.ttl, config.rejected_ttl);
+        before != (config.ttl, config.rejected_ttl)
     }
 
     /// What is remembered. Where no session of an accepted principal lives any more, `principal` makes it anew.
@@ -119,12 +132,12 @@ impl BindCache {
             if now.accepted != generation.accepted || !now.forgot_as(generation) {
                 return;
             }
-            let (Presented { proof, password, listener, .. }, until) = (*presented, asked_at + self.ttl);
+            let (Presented { proof, password, listener, .. }, until) = (*presented, asked_at + now.ttl);
             let is_replaced = |accepted: &Accepted| accepted.proof == proof && accepted.listener == listener;
             known.accepted.retain(|accepted| accepted.password == password && asked_at < accepted.until && !is_replaced(accepted));
             known.rejected.retain(|rejected| rejected.proof != proof && asked_at < rejected.until);
             known.generation.accepted = now.event;
-            if !self.ttl.is_zero() {
+            if !now.ttl.is_zero() {
                 make_room(&mut known.accepted, |accepted| accepted.until);
                 known.accepted.push(Accepted { proof, password, listener, until, principal: Weak::new() });
             }
@@ -137,10 +150,10 @@ impl BindCache {
             if !now.forgot_as(generation) {
                 return;
             }
-            let (Presented { proof, password, .. }, until) = (*presented, asked_at + self.rejected_ttl);
+            let (Presented { proof, password, .. }, until) = (*presented, asked_at + now.rejected_ttl);
             known.accepted.retain(|accepted| accepted.password != password && asked_at < accepted.until);
             known.rejected.retain(|rejected| rejected.proof != proof && asked_at < rejected.until);
-            if !self.rejected_ttl.is_zero() {
+            if !now.rejected_ttl.is_zero() {
                 make_room(&mut known.rejected, |rejected| rejected.until);
                 known.rejected.push(Rejected { proof, until });
             }
@@ -168,9 +181,10 @@ impl BindCache {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.events += 1;
         let (event, all_forgotten) = (state.events, state.all_forgotten);
+        let (ttl, rejected_ttl) = (state.ttl, state.rejected_ttl);
         let known = state.known.entry(&presented.principal);
         let Generation { accepted, forgotten, .. } = known.generation;
-        change(known, Now { event, accepted, forgotten, all_forgotten });
+        change(known, Now { event, accepted, forgotten, all_forgotten, ttl, rejected_ttl });
     }
 }
 
@@ -193,6 +207,9 @@ struct Now {
     accepted: u64,
     forgotten: u64,
     all_forgotten: u64,
+    /// What is remembered now, is for so long.
+    ttl: Duration,
+    rejected_ttl: Duration,
 }
 
 impl Now {

@@ -18,7 +18,7 @@ use super::principals::{Alias, Mac, Presented};
 use super::recent::Recent;
 use crate::config;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,9 +26,14 @@ use tokio::time::Instant;
 /// See the module.
 #[derive(Debug)]
 pub struct LockoutGuard {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
     attempts: usize,
     window: Duration,
-    watched: Mutex<Recent<Watched>>,
+    watched: Recent<Watched>,
 }
 
 /// May a password be shown to a directory?
@@ -102,16 +107,22 @@ enum SlotState {
 impl LockoutGuard {
     /// Nobody has tried anything.
     pub fn new(config: &config::Binds) -> Self {
-        let attempts = usize::try_from(config.attempts).unwrap_or(usize::MAX);
-        Self { attempts, window: config.window, watched: Mutex::new(Recent::new(MOST_PRINCIPALS)) }
+        Self { state: Mutex::new(State { attempts: attempts(config), window: config.window, watched: Recent::new(MOST_PRINCIPALS) }) }
+    }
+
+    /// From now on it counts by this configuration; what it has counted stays.
+    pub fn go_on(&self, config: &config::Binds) {
+        let mut state = self.state();
+        (state.attempts, state.window) = (attempts(config), config.window);
     }
 
     /// May this password be shown to a directory?
     pub fn admit(self: &Arc<Self>, presented: &Presented, peer: IpAddr, now: Instant) -> Admission {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let State { attempts, window, watched } = &mut *state;
         let watched = watched.entry(&presented.principal);
-        watched.expire(self.window, now);
-        if watched.take_slot(&presented.password, self.attempts) {
+        watched.expire(*window, now);
+        if watched.take_slot(&presented.password, *attempts) {
             if watched.peers.len() < MOST_PEERS && !watched.peers.contains(&peer) {
                 watched.peers.push(peer);
             }
@@ -129,21 +140,21 @@ impl LockoutGuard {
 
     /// The principals that have no attempt left.
     pub fn closed(&self, now: Instant) -> usize {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_closed = |watched: &&Watched| watched.is_full(self.attempts) && !watched.is_over(self.window, now);
-        watched.values().filter(is_closed).count()
+        let state = self.state();
+        let is_closed = |watched: &&Watched| watched.is_full(state.attempts) && !watched.is_over(state.window, now);
+        state.watched.values().filter(is_closed).count()
     }
 
     /// An administrator says that this principal is to start anew.
     pub fn forget(&self, principal: &Mac) {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(principal);
+        self.state().watched.remove(principal);
     }
 
     /// Two principals turned out to be one: what was tried as either was tried as that one.
     pub fn merge(&self, alias: &Alias) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(from) = watched.remove(&alias.from) else { return };
-        let to = watched.entry(&alias.to);
+        let mut state = self.state();
+        let Some(from) = state.watched.remove(&alias.from) else { return };
+        let to = state.watched.entry(&alias.to);
         to.slots.extend(from.slots);
         to.last_at = to.last_at.max(from.last_at);
         to.announced |= from.announced;
@@ -151,7 +162,8 @@ impl LockoutGuard {
     }
 
     fn end(&self, presented: &Presented, ended: Ended, now: Instant) -> Option<Closed> {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let State { attempts, watched, .. } = &mut *state;
         let watched = watched.entry(&presented.principal);
         watched.end(&presented.password, ended, now);
         // No receiver is no error: nobody waits.
@@ -159,10 +171,18 @@ impl LockoutGuard {
             changed.send_replace(());
         }
         let closes = matches!(ended, Ended::Answered(Judgement::Wrong | Judgement::Unclear))
-            && watched.is_full(self.attempts)
+            && watched.is_full(*attempts)
             && !std::mem::replace(&mut watched.announced, true);
         closes.then(|| Closed { peers: watched.peers.clone() })
     }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn attempts(config: &config::Binds) -> usize {
+    usize::try_from(config.attempts).unwrap_or(usize::MAX)
 }
 
 impl Attempt {

@@ -50,10 +50,10 @@ impl Pipeline {
         if self.accounts.knows(&work.name) {
             return self.ask_account(&work, delivery).await;
         }
-        let Some((directory, station)) = self.directory_of_name(&work.name) else {
+        let Some(station) = self.directory_of_name(&work.name) else {
             return refuse(delivery, Served::Refused).await;
         };
-        let principal = || work.principal(directory, station);
+        let principal = || work.principal(station);
         let presented = self.proofs.present(work.listener, &work.name, &work.password);
         let recalled = self.proofs.recall(&presented, principal);
         self.metrics.bind_recalled((&recalled).into());
@@ -100,21 +100,21 @@ impl Pipeline {
 
     /// Which directory knows that name: a DN's own, else the first one that is asked upstream, since only a controller can make sense of a UPN or
     /// `DOMAIN\user`.
-    fn directory_of_name(&self, name: &str) -> Option<(usize, &Station)> {
-        let mut stations = self.stations.iter().enumerate();
+    fn directory_of_name(&self, name: &str) -> Option<&Station> {
+        let mut stations = self.stations.iter();
         match Dn::parse(name) {
-            Ok(dn) if !dn.is_root() => stations.find(|(_, station)| dn.is_under(&station.config.base_dn)),
-            _ => stations.find(|(_, station)| station.is_upstream()),
+            Ok(dn) if !dn.is_root() => stations.find(|station| dn.is_under(&station.config.base_dn)),
+            _ => stations.find(|station| station.is_upstream()),
         }
     }
 }
 
 impl BindWork {
     /// Who the client is when the password was accepted. The password itself is kept only where something runs under it.
-    fn principal(&self, directory: usize, station: &Station) -> Principal {
+    fn principal(&self, station: &Station) -> Principal {
         let runs_as_client = station.search_as == SearchAs::Client || station.forwards_writes;
         let credentials = runs_as_client.then(|| Arc::new(Credentials { name: self.name.clone(), password: self.password.clone() }));
-        Principal { name: self.name.clone(), credentials, directory: Some(directory) }
+        Principal { name: self.name.clone(), credentials, directory: Some(station.number) }
     }
 
     fn question(&self, station: &Station, asked: &AskedAt) -> Question {

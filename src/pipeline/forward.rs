@@ -47,7 +47,7 @@ impl Pipeline {
         let station = self.stations.get(directory).ok_or(Refusal::NO_ACCESS)?;
         let run_as = match station.search_as {
             SearchAs::Service => RunAs::Service,
-            SearchAs::Client => client.runs_as(directory).ok_or(super::BIND_FIRST)?,
+            SearchAs::Client => client.runs_as(station.number).ok_or(super::BIND_FIRST)?,
         };
         let deadline = asked.received_at + station.patience;
         let guard = grant.compare_guard(compare.entry).map(|part| Operation {
@@ -97,7 +97,8 @@ impl Pipeline {
         if extended.name != oid::PASSWORD_MODIFY {
             return Err(UNKNOWN_EXTENSION);
         }
-        let directory = client.identity.directory().ok_or(Refusal::BIND_FIRST)?;
+        let number = client.identity.directory().ok_or(Refusal::BIND_FIRST)?;
+        let directory = self.lineage.place_of(number).ok_or(Refusal::BIND_FIRST)?;
         let request = Asked::Extended { op: Bytes::copy_from_slice(extended.op) };
         self.begin_change(client, asked, directory, request, controls)
     }
@@ -115,7 +116,7 @@ impl Pipeline {
         if !station.forwards_writes {
             return Err(WRITES_REFUSED);
         }
-        let run_as = client.runs_as(directory).ok_or(Refusal::BIND_FIRST)?;
+        let run_as = client.runs_as(station.number).ok_or(Refusal::BIND_FIRST)?;
         let deadline = asked.received_at + station.patience;
         let operation = Operation { run_as, request, controls: controls.map(Bytes::from), deadline };
         Ok(begun(asked, ForwardWork { directory, operation, guard: None, writes: true }))
@@ -138,7 +139,7 @@ impl Pipeline {
             RunAs::Service => None,
         };
         // Where this future is dropped, because the client has gone or abandons, the write counts as one that may have been carried out.
-        let under_way = writes.then(|| self.cache.write_begins(directory));
+        let under_way = writes.then(|| self.cache.write_begins(station.number));
         let ended = station.last_word(operation).await;
         if let Some(client) = client.filter(|_| password_may_have_changed(writes, &ended)) {
             self.proofs.forget(&client.name);
@@ -146,7 +147,7 @@ impl Pipeline {
         match under_way {
             Some(write) if !may_have_changed(&ended) => write.changed_nothing(),
             Some(write) => drop(write),
-            None => self.cache.read_ended(directory),
+            None => self.cache.read_ended(station.number),
         }
         match ended {
             Ok(done) => delivery.done(&done, Served::Forwarded).await,

@@ -27,6 +27,7 @@ use crate::secret::Secret;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -35,8 +36,10 @@ use zeroize::Zeroizing;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Proofs {
-    principals: Principals,
+    principals: Arc<Principals>,
     shared: Arc<Shared>,
+    /// What was proved in another edition proves nothing in this one.
+    edition: u64,
 }
 
 /// What the flights' tasks need.
@@ -44,7 +47,10 @@ pub(super) struct Proofs {
 struct Shared {
     cache: BindCache,
     guard: Arc<LockoutGuard>,
-    flights: Mutex<HashMap<Mac, watch::Receiver<Option<Landed>>>>,
+    /// By the edition that asks, and what it asks.
+    flights: Mutex<HashMap<(u64, Mac), watch::Receiver<Option<Landed>>>>,
+    /// The one in force.
+    edition: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
@@ -77,8 +83,20 @@ impl Proofs {
     /// Nothing is known yet.
     pub(super) fn new(config: &config::Binds, metrics: Arc<Metrics>) -> Self {
         let (cache, guard) = (BindCache::new(config), Arc::new(LockoutGuard::new(config)));
-        let shared = Shared { cache, guard, flights: Mutex::default(), metrics };
-        Self { principals: Principals::new(&random_key()), shared: Arc::new(shared) }
+        let shared = Shared { cache, guard, flights: Mutex::default(), edition: AtomicU64::new(0), metrics };
+        Self { principals: Arc::new(Principals::new(&random_key())), shared: Arc::new(shared), edition: 0 }
+    }
+
+    /// Under the next configuration. Where that sends names elsewhere or remembers for another time, no password is remembered, and nothing
+    /// is that was begun before; how many wrong ones an account has had is, whatever changes.
+    pub(super) fn succeeding(&self, config: &config::Binds, proves_alike: bool) -> Self {
+        self.shared.guard.go_on(config);
+        let mut edition = self.edition;
+        if self.shared.cache.go_on(config) || !proves_alike {
+            edition = self.shared.edition.fetch_add(1, Ordering::SeqCst) + 1;
+            self.shared.cache.forget_all();
+        }
+        Self { principals: Arc::clone(&self.principals), shared: Arc::clone(&self.shared), edition }
     }
 
     /// What is remembered of a name and a password that came at a listener.
@@ -88,7 +106,10 @@ impl Proofs {
 
     /// What a directory said a moment ago; `principal` makes an accepted one anew where no session of it lives.
     pub(super) fn recall(&self, presented: &Presented, principal: impl FnOnce() -> Principal) -> Recalled {
-        self.shared.cache.recall(presented, Instant::now(), principal)
+        let recalled = self.shared.cache.recall(presented, Instant::now(), principal);
+        // Asked afterwards: what the next edition has forgotten is not remembered again by this one.
+        let is_outdated = self.edition != self.shared.edition.load(Ordering::SeqCst);
+        if is_outdated { Recalled::Unknown(Generation::UNTOLD) } else { recalled }
     }
 
     /// Asks, or joins who is asking the same; the answer comes by the question's deadline.
@@ -134,7 +155,7 @@ impl Proofs {
     ) -> Result<(watch::Receiver<Option<Landed>>, Served), DirectoryError> {
         let mut flights = self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = flights.len() >= MAX_FLIGHTS;
-        let vacant = match flights.entry(presented.proof) {
+        let vacant = match flights.entry((self.edition, presented.proof)) {
             Entry::Occupied(flight) => return Ok((flight.get().clone(), Served::Coalesced)),
             Entry::Vacant(_) if is_full => return Err(DirectoryError::Busy),
             Entry::Vacant(vacant) => vacant,
@@ -142,7 +163,7 @@ impl Proofs {
         let (tell, landed) = watch::channel(None);
         vacant.insert(landed.clone());
         drop(flights);
-        let place = Place { shared: Arc::clone(&self.shared), proof: presented.proof };
+        let place = Place { shared: Arc::clone(&self.shared), flight: (self.edition, presented.proof) };
         tokio::spawn(fly(place, *presented, generation, question, tell));
         Ok((landed, Served::Forwarded))
     }
@@ -217,12 +238,12 @@ impl Shared {
 /// A flight's place in the table; given up when dropped, whatever became of the task.
 struct Place {
     shared: Arc<Shared>,
-    proof: Mac,
+    flight: (u64, Mac),
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.proof);
+        self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.flight);
     }
 }
 
