@@ -43,7 +43,7 @@ use crate::ldap::message::{Scope, Search};
 use crate::metrics::Metrics;
 use crate::outcome::{OperationKind, Outcome, Served, Subject};
 use crate::rootdse::RootDse;
-use crate::session::{Accepted, AcceptedRequest, ClientMessageId};
+use crate::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
 use bytes::Bytes;
 use controls::Refused;
 use delivery::Delivery;
@@ -80,8 +80,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// The index of the listener in the configuration.
     pub listener: usize,
-    /// TLS is up.
-    pub tls: bool,
+    /// Over what.
+    pub security: Security,
     /// Who.
     pub identity: Identity,
 }
@@ -267,8 +267,13 @@ impl Pipeline {
             Verdict::Allow(grant) => grant,
             Verdict::Refuse(refusal) => return Err(refusal.into()),
         };
+        let runs_as_client = self.runs_as_client(&grant);
+        if runs_as_client && !client.has_credentials() {
+            // Whoever has a name without a directory's password gets nothing of what memory holds for that name.
+            return Err(BIND_FIRST);
+        }
         let access = self.lineage.access(grant.index()).ok_or(Refusal::NO_ACCESS)?;
-        let owner = Owner { access, principal: self.runs_as_client(&grant).then(|| client.identity.name()) };
+        let owner = Owner { access, principal: runs_as_client.then(|| client.identity.name()) };
 
         KEY.with_borrow_mut(|key| {
             key.clear();
@@ -433,7 +438,7 @@ impl Pipeline {
 
     /// The rootDSE is Redial's own.
     fn say_root_dse(&self, client: &Client, asked: AskedAt, search: &Search<'_>, out: &mut Vec<u8>) -> Begun {
-        let (code, entries) = self.root_dse.write_answer(client.listener, client.tls, search, asked.message_id.wire(), out);
+        let (code, entries) = self.root_dse.write_answer(client.listener, client.security, search, asked.message_id.wire(), out);
         Begun::Answered(asked.outcome(Served::Local, code, entries))
     }
 
@@ -467,6 +472,11 @@ impl Client {
         let Identity::Bound(principal) = &self.identity else { return None };
         let credentials = principal.credentials.as_ref().filter(|_| principal.directory == Some(directory))?;
         Some(RunAs::Client(Arc::clone(credentials)))
+    }
+
+    /// Some directory has accepted a name and a password of this client, and operations may run under them.
+    fn has_credentials(&self) -> bool {
+        matches!(&self.identity, Identity::Bound(principal) if principal.credentials.is_some())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::ldap::envelope::{op, write_envelope};
 use crate::ldap::message::Search;
 use crate::ldap::response::write_result;
 use crate::ldap::{MessageId, ResultCode, oid};
+use crate::session::Security;
 
 /// The rootDSE, as each listener shows it.
 #[derive(Debug)]
@@ -18,27 +19,30 @@ pub struct RootDse {
     listeners: Vec<Shown>,
 }
 
-/// What a listener shows before TLS, and under it.
+/// What a listener shows before TLS, under it, and to a client with a certificate.
 #[derive(Debug)]
 struct Shown {
     in_the_clear: Book,
     under_tls: Book,
+    certified: Book,
 }
 
 impl RootDse {
     /// Made from the configuration once.
     pub fn new(config: &Config) -> Self {
-        let shown = |listener, tls| book_of(&entry(config, listener, tls));
-        let listeners = config.listeners.iter();
-        Self { listeners: listeners.map(|at| Shown { in_the_clear: shown(at, false), under_tls: shown(at, true) }).collect() }
+        let shown = |listener| {
+            let under = |security| book_of(&entry(config, listener, security));
+            Shown { in_the_clear: under(Security::Clear), under_tls: under(Security::Tls), certified: under(Security::Certified) }
+        };
+        Self { listeners: config.listeners.iter().map(shown).collect() }
     }
 
-    /// Appends the whole answer to a base search of the empty name on a connection of that listener, which has TLS or not, and says
-    /// its resultCode and how many entries it has.
+    /// Appends the whole answer to a base search of the empty name on a connection of that listener, and says its resultCode and
+    /// how many entries it has.
     pub fn write_answer(
         &self,
         listener: usize,
-        tls: bool,
+        security: Security,
         search: &Search<'_>,
         message_id: MessageId,
         out: &mut Vec<u8>,
@@ -47,7 +51,11 @@ impl RootDse {
             write_result(out, message_id, op::SEARCH_RESULT_DONE, ResultCode::OPERATIONS_ERROR, "");
             return (ResultCode::OPERATIONS_ERROR, 0);
         };
-        let book = if tls { &shown.under_tls } else { &shown.in_the_clear };
+        let book = match security {
+            Security::Clear => &shown.in_the_clear,
+            Security::Tls => &shown.under_tls,
+            Security::Certified => &shown.certified,
+        };
         let answer = book.search(&request, None);
         let result = answer.result().clone();
         let mut entries = 0;
@@ -60,12 +68,17 @@ impl RootDse {
     }
 }
 
-fn entry(config: &Config, listener: &Listener, tls: bool) -> Entry {
+fn entry(config: &Config, listener: &Listener, security: Security) -> Entry {
     let contexts = config.directories.iter().map(|directory| ("namingContexts", directory.base.as_str()));
     let default_context = config.directories.first().map(|directory| ("defaultNamingContext", directory.base.as_str()));
     let write_controls = WRITE_CONTROLS.iter().filter(|_| forwards_writes(config));
     let controls = CONTROLS.iter().chain(write_controls).map(|oid| ("supportedControl", *oid));
     let features = FEATURES.iter().map(|oid| ("supportedFeatures", *oid));
+    let mechanisms: &[&str] = match security {
+        Security::Clear => &[],
+        Security::Tls => &["PLAIN"],
+        Security::Certified => &["EXTERNAL", "PLAIN"],
+    };
     let attributes = [("objectClass", "top")]
         .into_iter()
         .chain(contexts)
@@ -74,7 +87,7 @@ fn entry(config: &Config, listener: &Listener, tls: bool) -> Entry {
         .chain(controls)
         .chain(extensions(config, listener).map(|oid| ("supportedExtension", oid)))
         .chain(features)
-        .chain(tls.then_some(("supportedSASLMechanisms", "PLAIN")))
+        .chain(mechanisms.iter().map(|mechanism| ("supportedSASLMechanisms", *mechanism)))
         .chain([("vendorName", "Redial"), ("vendorVersion", env!("CARGO_PKG_VERSION"))]);
     let attributes = attributes.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
     Entry { attributes, ..Entry::new("") }
@@ -113,7 +126,7 @@ mod tests {
     use std::time::Duration;
 
     fn listener(mode: Option<TlsMode>) -> Listener {
-        let tls = |mode| ListenerTls { certificate: "cert.pem".into(), key: "key.pem".into(), mode, client_ca: None };
+        let tls = |mode| ListenerTls { certificate: "cert.pem".into(), key: "key.pem".into(), mode, client_ca: None, client_name: None };
         Listener { address: "127.0.0.1:389".parse().unwrap(), tls: mode.map(tls), networks: Vec::new(), plain_passwords: false }
     }
 
@@ -167,10 +180,10 @@ mod tests {
 
     /// What a client reads without TLS: `attribute: value` lines, and how it ended.
     fn read(config: &Config, number: usize, filter: &str, attributes: &[&str]) -> (Vec<String>, ResultCode) {
-        read_over(false, config, number, filter, attributes)
+        read_over(Security::Clear, config, number, filter, attributes)
     }
 
-    fn read_over(tls: bool, config: &Config, number: usize, filter: &str, attributes: &[&str]) -> (Vec<String>, ResultCode) {
+    fn read_over(security: Security, config: &Config, number: usize, filter: &str, attributes: &[&str]) -> (Vec<String>, ResultCode) {
         let request = SearchRequest {
             base_object: String::new(),
             scope: Scope::BaseObject,
@@ -186,7 +199,7 @@ mod tests {
         let envelope = Envelope::parse(&frame).unwrap();
         let Request::Search(search) = Request::parse(&envelope).unwrap() else { panic!("it is a search") };
         let mut out = Vec::new();
-        let (code, entries) = RootDse::new(config).write_answer(number, tls, &search, MessageId::new(300).unwrap(), &mut out);
+        let (code, entries) = RootDse::new(config).write_answer(number, security, &search, MessageId::new(300).unwrap(), &mut out);
         let (mut messages, mut lines, mut seen) = (Reader::new(&out), Vec::new(), 0);
         while !messages.is_empty() {
             let message = Envelope::parse(messages.element().unwrap().raw).unwrap();
@@ -248,11 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn plain_is_offered_under_tls_only() {
+    fn plain_is_offered_under_tls_only_and_external_with_a_certificate_only() {
         let config = config(vec![listener(Some(TlsMode::StartTlsOptional))], false);
-        let mechanisms = |tls| read_over(tls, &config, 0, "(objectClass=*)", &["supportedSASLMechanisms"]).0;
-        assert_eq!(mechanisms(false), Vec::<String>::new());
-        assert_eq!(mechanisms(true), ["supportedSASLMechanisms: PLAIN"]);
+        let mechanisms = |security| read_over(security, &config, 0, "(objectClass=*)", &["supportedSASLMechanisms"]).0;
+        assert_eq!(mechanisms(Security::Clear), Vec::<String>::new());
+        assert_eq!(mechanisms(Security::Tls), ["supportedSASLMechanisms: PLAIN"]);
+        assert_eq!(mechanisms(Security::Certified), ["supportedSASLMechanisms: EXTERNAL", "supportedSASLMechanisms: PLAIN"]);
     }
 
     #[test]

@@ -54,6 +54,7 @@ const PURE: &[&str] = &[
     "config/problem",
     "config/table",
     "config/words",
+    "downstream/client_certificate",
     "identity/binds",
     "identity/judgement",
     "identity/lockout",

@@ -23,7 +23,7 @@ use redial::ldap::message::{LdapResult, Request, Scope, SearchRequest};
 use redial::ldap::{Envelope, MessageId, ResultCode, oid};
 use redial::metrics::Metrics;
 use redial::pipeline::{Begun, Client, Pipeline, Said};
-use redial::session::{Accepted, AcceptedRequest, ClientMessageId};
+use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
 use scripted_directory::{Scripted, ScriptedDirectory};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl House {
 
     fn phone_at(&self, address: &str) -> Phone<'_> {
         let peer = (address.parse::<std::net::IpAddr>().unwrap(), 50_000).into();
-        Phone { house: self, client: Client { peer, listener: 0, tls: false, identity: Identity::Anonymous } }
+        Phone { house: self, client: Client { peer, listener: 0, security: Security::Clear, identity: Identity::Anonymous } }
     }
 }
 

@@ -10,14 +10,14 @@ use redial::ldap::control::{parse_controls, write_control};
 use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::message::Authentication;
 use redial::ldap::{Envelope, MessageId, ResultCode, oid};
-use redial::session::{AcceptedRequest, ClientMessageId, Session, SessionRules, Step};
+use redial::session::{AcceptedRequest, ClientMessageId, Security, Session, SessionRules, Step};
 use requests::{
     abandon, bind, bind_version, cancel, compare, delete, extended, frame, frame_with_control, said, sasl_bind, sasl_bind_with, search,
     unbind,
 };
 use std::sync::Arc;
 
-const RULES: SessionRules = SessionRules { max_pending: 4, start_tls: true, tls_required: false, plain_passwords: true };
+const RULES: SessionRules = SessionRules { max_pending: 4, start_tls: true, tls_required: false, plain_passwords: true, external: true };
 
 fn somebody(name: &str) -> Identity {
     Identity::Bound(Arc::new(Principal { name: name.to_owned(), credentials: None, directory: None }))
@@ -456,9 +456,9 @@ fn start_tls_is_answered_and_nothing_is_taken_until_the_handshake_is_over() {
     assert_eq!(talk.take(&frame(1, &extended(oid::START_TLS, None))), "start tls");
     assert_eq!(talk.said(), [(1, op::EXTENDED_RESPONSE, 0)]);
     assert_eq!(extended_parts(&talk.out), (Some(oid::START_TLS.to_owned()), None));
-    assert!(!talk.session.may_receive() && !talk.session.has_tls());
+    assert!(!talk.session.may_receive() && talk.session.security() == Security::Clear);
     talk.session.tls_started();
-    assert!(talk.session.may_receive() && talk.session.has_tls());
+    assert!(talk.session.may_receive() && talk.session.security() == Security::Tls);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use requests::{abandon, bind, cancel, delete, frame, said, search};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-const RULES: SessionRules = SessionRules { max_pending: 4, start_tls: true, tls_required: false, plain_passwords: true };
+const RULES: SessionRules = SessionRules { max_pending: 4, start_tls: true, tls_required: false, plain_passwords: true, external: true };
 
 fn somebody(name: &str) -> Identity {
     Identity::Bound(Arc::new(Principal { name: name.to_owned(), credentials: None, directory: None }))

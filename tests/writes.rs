@@ -27,7 +27,7 @@ use redial::ldap::{Envelope, MessageId, ResultCode};
 use redial::lifecycle::{Ending, lifecycle};
 use redial::metrics::Metrics;
 use redial::pipeline::{Begun, Client, Pipeline, Said};
-use redial::session::{Accepted, AcceptedRequest, ClientMessageId};
+use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
 use redial::upstream::Upstream;
 use replicas::{BASE, ByName, Nature, Replicas, name, values};
 use std::collections::HashMap;
@@ -408,7 +408,10 @@ impl House {
 
     fn phone(&self) -> Phone {
         let peer = ([10, 20, 1, 7], 50_000).into();
-        Phone { pipeline: Arc::clone(&self.pipeline), client: Client { peer, listener: 0, tls: true, identity: Identity::Anonymous } }
+        Phone {
+            pipeline: Arc::clone(&self.pipeline),
+            client: Client { peer, listener: 0, security: Security::Tls, identity: Identity::Anonymous },
+        }
     }
 }
 

@@ -69,6 +69,21 @@ pub struct ListenerTls {
     pub mode: TlsMode,
     /// PEM: client certificates are asked for, and checked against this, only where it is set.
     pub client_ca: Option<PathBuf>,
+    /// SASL EXTERNAL is offered to clients with a certificate, under this name in it; never set without `client_ca`.
+    pub client_name: Option<ClientName>,
+}
+
+/// Where in a client's certificate its name stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientName {
+    /// The whole subject, a DN.
+    Subject,
+    /// The first dNSName of the subjectAltName.
+    Dns,
+    /// The first rfc822Name of the subjectAltName.
+    Email,
+    /// The first userPrincipalName among the otherNames of the subjectAltName, as Active Directory's CA writes it.
+    Upn,
 }
 
 /// When TLS begins on a listener.

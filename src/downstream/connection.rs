@@ -9,11 +9,12 @@ use super::operations::{Heard, Operations};
 use super::service::Service;
 use super::unwritten::{Unwritten, write_now};
 use super::when_woken::WhenWoken;
+use crate::identity::Principal;
 use crate::ldap::ResultCode;
 use crate::ldap::frame::frame_length;
 use crate::lifecycle::Lifecycle;
 use crate::pipeline::{Begun, Client, Pipeline, Said};
-use crate::session::{Accepted, Session, Step};
+use crate::session::{Accepted, Security, Session, Step};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -89,10 +90,13 @@ impl Connection {
         &self.service
     }
 
-    /// The handshake is over.
-    pub(super) fn tls_started(&mut self) {
-        if !self.session.has_tls() {
+    /// The handshake is over, and the client's certificate has proved that name, if there is one.
+    pub(super) fn tls_started(&mut self, client_name: Option<String>) {
+        if self.session.security() == Security::Clear {
             self.session.tls_started();
+        }
+        if let Some(name) = client_name {
+            self.session.certified(Arc::new(Principal::of_redial(name)));
         }
         self.end = None;
         self.last_frame = Instant::now();
@@ -318,7 +322,7 @@ impl Connection {
     /// Who asks now. Put together for each operation: what thousands of idle connections need not hold, they do not.
     fn client(&self) -> Client {
         let identity = self.session.identity().clone();
-        Client { peer: self.peer, listener: self.service.listener, tls: self.session.has_tls(), identity }
+        Client { peer: self.peer, listener: self.service.listener, security: self.session.security(), identity }
     }
 
     fn end_with_notice(&mut self, code: ResultCode, diagnostic: &str, out: &mut Vec<u8>) {

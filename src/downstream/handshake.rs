@@ -10,6 +10,7 @@ use bytes::{Buf, BufMut, Bytes};
 use rustls::HandshakeKind;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use thiserror::Error;
@@ -24,6 +25,16 @@ use tokio_rustls::server::TlsStream;
 pub(super) struct Handshakes {
     permits: Semaphore,
     timeout: Duration,
+}
+
+/// A handshake that has succeeded.
+pub(super) struct Shaken<S> {
+    /// In a box: it is large, and would otherwise stand several times in the future of whoever awaits it.
+    pub(super) stream: Box<TlsStream<Replay<S>>>,
+    /// Did it resume a session?
+    pub(super) kind: HandshakeKind,
+    /// The name that the client's certificate proves, if it showed one and the listener looks.
+    pub(super) client_name: Option<String>,
 }
 
 /// A handshake that failed: what the peer opened with, and what went wrong.
@@ -59,11 +70,10 @@ impl Handshakes {
         Self { permits: Semaphore::new(at_once), timeout }
     }
 
-    /// Carries out a handshake, and says whether it resumed a session. The stream comes in a box: it is large, and would otherwise stand
-    /// several times in the future of whoever awaits it.
+    /// Carries out a handshake.
     ///
     /// Not cancel safe.
-    pub(super) async fn accept<S>(&self, tls: &Tls, mut stream: S) -> Result<(Box<TlsStream<Replay<S>>>, HandshakeKind), HandshakeError>
+    pub(super) async fn accept<S>(&self, tls: &Tls, mut stream: S) -> Result<Shaken<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -74,20 +84,19 @@ impl Handshakes {
             self.compute(tls, Replay { read, stream }).await
         })
         .await;
-        let stream = match accepted {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(why)) => return Err(HandshakeError { opening: Opening::of(&hello), why }),
-            Err(_) => return Err(HandshakeError { opening: Opening::of(&hello), why: Failure::TimedOut }),
-        };
-        let kind = stream.get_ref().1.handshake_kind().unwrap_or(HandshakeKind::Full);
-        Ok((Box::new(stream), kind))
+        match accepted {
+            Ok(Ok(shaken)) => Ok(shaken),
+            Ok(Err(why)) => Err(HandshakeError { opening: Opening::of(&hello), why }),
+            Err(_) => Err(HandshakeError { opening: Opening::of(&hello), why: Failure::TimedOut }),
+        }
     }
 
-    async fn compute<S>(&self, tls: &Tls, stream: Replay<S>) -> Result<TlsStream<Replay<S>>, Failure>
+    async fn compute<S>(&self, tls: &Tls, stream: Replay<S>) -> Result<Shaken<S>, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut handshake = pin!(TlsAcceptor::from(tls.current()).accept(stream));
+        let in_force = tls.current();
+        let mut handshake = pin!(TlsAcceptor::from(Arc::clone(&in_force.config)).accept(stream));
         // Closed never: the semaphore lives as long as this.
         let permit = self.permits.acquire().await.ok();
         let answered = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
@@ -96,10 +105,18 @@ impl Handshakes {
             Poll::Ready(finished) => finished,
             Poll::Pending => handshake.await,
         };
-        finished.map_err(|error| match error.kind() {
+        let stream = Box::new(finished.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => Failure::Refused(error),
             _ => Failure::Lost(error),
-        })
+        })?);
+        let session = stream.get_ref().1;
+        let kind = session.handshake_kind().unwrap_or(HandshakeKind::Full);
+        let certificates = session.peer_certificates().unwrap_or_default();
+        if kind == HandshakeKind::Resumed {
+            in_force.verify_client(certificates).map_err(|error| Failure::Refused(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        }
+        let client_name = certificates.first().and_then(|certificate| tls.client_name(certificate));
+        Ok(Shaken { stream, kind, client_name })
     }
 }
 

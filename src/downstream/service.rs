@@ -1,7 +1,7 @@
 //! What all connections of one listener share, and the life of a connection around its session: TLS first or later, and the end.
 
 use super::connection::{Connection, End};
-use super::handshake::{Failure, HandshakeError, Handshakes};
+use super::handshake::{Failure, HandshakeError, Handshakes, Shaken};
 use super::tls::Tls;
 use crate::config::{self, Limits, TlsMode};
 use crate::lifecycle::Lifecycle;
@@ -46,6 +46,7 @@ impl Service {
             start_tls: matches!(mode, Some(TlsMode::StartTlsOptional | TlsMode::StartTlsRequired)),
             tls_required: mode == Some(TlsMode::StartTlsRequired),
             plain_passwords: configured.plain_passwords,
+            external: configured.tls.as_ref().is_some_and(|tls| tls.client_name.is_some()),
         };
         let handshakes = Handshakes::new(limits.handshakes, limits.handshake_timeout);
         Self { listener, rules, limits: limits.clone(), pipeline, metrics, tls, handshakes }
@@ -85,10 +86,10 @@ where
     let Some((_, tls)) = &service.tls else { return };
     // The handshake's own state goes back to the allocator before the session begins.
     match Box::pin(service.handshakes.accept(tls, stream)).await {
-        Ok((mut stream, kind)) => {
+        Ok(Shaken { mut stream, kind, client_name }) => {
             let how = if kind == HandshakeKind::Resumed { Handshake::Resumed } else { Handshake::Full };
             service.metrics.handshake(service.listener, how);
-            connection.tls_started();
+            connection.tls_started(client_name);
             let end = connection.run(&mut stream).await;
             drop(connection);
             close(&mut stream, end, service.limits.write_stall).await;

@@ -3,12 +3,14 @@
 //! TLS 1.2 and 1.3. No certificate is asked of a phone unless a `client_ca` is configured: phones whose factory certificates are signed
 //! with MD5 break on the mere request.
 
+use super::client_certificate;
 use crate::config::ListenerTls;
 use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use std::path::{Path, PathBuf};
@@ -19,10 +21,18 @@ use thiserror::Error;
 #[derive(Debug)]
 pub struct Tls {
     files: ListenerTls,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<InForce>,
     // These outlive a reload, so that a new certificate does not cost every phone a full handshake at once.
     tickets: Arc<dyn ProducesTickets>,
     sessions: Arc<dyn StoresServerSessions>,
+}
+
+/// What a handshake goes by.
+#[derive(Debug)]
+pub(super) struct InForce {
+    /// For rustls.
+    pub(super) config: Arc<ServerConfig>,
+    clients: Arc<dyn ClientCertVerifier>,
 }
 
 /// Why a listener's certificate cannot be used.
@@ -70,7 +80,7 @@ impl Tls {
     pub fn load(files: &ListenerTls) -> Result<Self, TlsError> {
         let tickets = aws_lc_rs::Ticketer::new().map_err(TlsError::Tickets)?;
         let sessions: Arc<dyn StoresServerSessions> = ServerSessionMemoryCache::new(SESSIONS);
-        let current = ArcSwap::from_pointee(server_config(files, &tickets, &sessions)?);
+        let current = ArcSwap::from_pointee(in_force(files, &tickets, &sessions)?);
         Ok(Self { files: files.clone(), current, tickets, sessions })
     }
 
@@ -79,26 +89,40 @@ impl Tls {
     /// # Errors
     /// As [`Tls::load`]; what was in force stays so.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(server_config(&self.files, &self.tickets, &self.sessions)?));
+        self.current.store(Arc::new(in_force(&self.files, &self.tickets, &self.sessions)?));
         Ok(())
     }
 
     /// What the next handshake goes by.
-    pub(super) fn current(&self) -> Arc<ServerConfig> {
+    pub(super) fn current(&self) -> Arc<InForce> {
         self.current.load_full()
+    }
+
+    /// The name in a certificate that a handshake has verified, where the listener lets a certificate prove one.
+    pub(super) fn client_name(&self, certificate: &CertificateDer<'_>) -> Option<String> {
+        client_certificate::name(certificate, self.files.client_name?)
     }
 }
 
-fn server_config(
+impl InForce {
+    /// Would a client with these certificates be let in by a full handshake too? One that resumes a session shows none: it may have expired since,
+    /// or its CA may be trusted no more.
+    pub(super) fn verify_client(&self, certificates: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let Some((certificate, intermediates)) = certificates.split_first() else { return Ok(()) };
+        self.clients.verify_client_cert(certificate, intermediates, UnixTime::now()).map(drop)
+    }
+}
+
+fn in_force(
     files: &ListenerTls,
     tickets: &Arc<dyn ProducesTickets>,
     sessions: &Arc<dyn StoresServerSessions>,
-) -> Result<ServerConfig, TlsError> {
+) -> Result<InForce, TlsError> {
     let chain = certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::File { path: files.key.clone(), source })?;
     let pair = |source| TlsError::Pair { certificate: files.certificate.clone(), key: files.key.clone(), source };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = match &files.client_ca {
+    let clients: Arc<dyn ClientCertVerifier> = match &files.client_ca {
         None => Arc::new(NoClientAuth),
         Some(path) => {
             let roots = client_roots(path)?;
@@ -107,12 +131,12 @@ fn server_config(
         }
     };
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12]).map_err(pair)?;
-    let mut config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(pair)?;
+    let mut config = builder.with_client_cert_verifier(Arc::clone(&clients)).with_single_cert(chain, key).map_err(pair)?;
     config.ticketer = Arc::clone(tickets);
     config.session_storage = Arc::clone(sessions);
     // A phone resumes with one ticket; each further one costs a record.
     config.send_tls13_tickets = 1;
-    Ok(config)
+    Ok(InForce { config: Arc::new(config), clients })
 }
 
 fn client_roots(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -155,7 +179,7 @@ mod tests {
 
         fn listener_tls(&self, certificate: &str, key: &str) -> ListenerTls {
             let (certificate, key) = (self.write("cert.pem", certificate), self.write("key.pem", key));
-            ListenerTls { certificate, key, mode: TlsMode::Ldaps, client_ca: None }
+            ListenerTls { certificate, key, mode: TlsMode::Ldaps, client_ca: None, client_name: None }
         }
     }
 

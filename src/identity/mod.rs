@@ -45,6 +45,13 @@ pub struct Credentials {
     pub password: Secret,
 }
 
+impl Principal {
+    /// Somebody whom no directory knows by a password: a local account, or the name in a certificate. Nothing runs under that name.
+    pub const fn of_redial(name: String) -> Self {
+        Self { name, credentials: None, directory: None }
+    }
+}
+
 impl Identity {
     /// The name to show in a log at debug level, and what WhoAmI answers: empty when anonymous.
     pub fn name(&self) -> &str {

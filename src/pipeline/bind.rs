@@ -89,10 +89,7 @@ impl Pipeline {
     async fn ask_account(&self, work: &BindWork, delivery: Delivery) -> Outcome {
         let deadline = delivery.asked().received_at + ACCOUNT_PATIENCE;
         match self.accounts.verify(&work.name, &work.password, deadline).await {
-            Verification::Accepted => {
-                let principal = Principal { name: work.name.clone(), credentials: None, directory: None };
-                accept(delivery, Arc::new(principal), Served::Local).await
-            }
+            Verification::Accepted => accept(delivery, Arc::new(Principal::of_redial(work.name.clone())), Served::Local).await,
             Verification::Refused => refuse(delivery, Served::Local).await,
             Verification::TooBusy => say(delivery, Identity::Anonymous, ResultCode::BUSY, "too many binds at once", Served::Failed).await,
         }

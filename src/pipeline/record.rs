@@ -21,7 +21,9 @@ impl Pipeline {
         let goes_on = matches!(answered.code, ResultCode::SUCCESS | ResultCode::SASL_BIND_IN_PROGRESS);
         let served = if goes_on { Served::Local } else { Served::Refused };
         let outcome = Outcome { kind: OperationKind::Bind, served, code: answered.code, entries: 0, took: received_at.elapsed() };
-        let subject = self.is_read(OperationKind::Bind).then(|| Box::new(subject_of(client, answered.name, None, None)));
+        // A certificate's name stands in no Bind.
+        let name = if client.identity.is_anonymous() { answered.name } else { client.identity.name() };
+        let subject = self.is_read(OperationKind::Bind).then(|| Box::new(subject_of(client, name, None, None)));
         self.record(&outcome, subject);
     }
 

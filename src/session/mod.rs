@@ -12,13 +12,14 @@ mod pending;
 
 use self::bind::BindVerdict;
 use self::pending::{InFlight, Pending};
-use crate::identity::Identity;
+use crate::identity::{Identity, Principal};
 use crate::ldap::ber::BerError;
 use crate::ldap::control::parse_controls;
 use crate::ldap::envelope::op;
 use crate::ldap::message::{Bind, Compare, Extended, Request, RequestError, Search, Write, WriteKind};
 use crate::ldap::response::{response_tag, write_notice_of_disconnection, write_result, write_sasl_challenge};
 use crate::ldap::{Envelope, MessageId, ResultCode, oid};
+use std::sync::Arc;
 
 /// A messageID that a client chose; never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +48,19 @@ pub struct SessionRules {
     pub tls_required: bool,
     /// A password may come without TLS.
     pub plain_passwords: bool,
+    /// SASL EXTERNAL is offered to clients with a certificate.
+    pub external: bool,
+}
+
+/// What a session runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// No TLS.
+    Clear,
+    /// TLS.
+    Tls,
+    /// TLS, with a client certificate that was verified and names somebody.
+    Certified,
 }
 
 /// An operation for the pipeline.
@@ -90,7 +104,7 @@ pub enum Step<'a> {
     /// A Bind arrived: stop or silence all operations in flight (RFC 4511 section 4.2.1), then run it, and call
     /// [`Session::bind_finished`] when it ends.
     AbandonAllThenRun(Accepted<'a>),
-    /// A Bind arrived that the session answered by itself (anonymous, refused): stop or silence all operations in flight; the answer is in `out`,
+    /// A Bind arrived that the session answered by itself (anonymous, EXTERNAL, refused): stop or silence all operations in flight; the answer is in `out`,
     /// and this is what it says to whom.
     AbandonAll(AnsweredBind<'a>),
     /// The StartTLS response is in `out`: write it, and if no further octet had been received, start the handshake, else close.
@@ -137,6 +151,8 @@ pub struct Session {
     rules: SessionRules,
     identity: Identity,
     tls: bool,
+    /// Whom the client's certificate names, if it has one.
+    certificate: Option<Arc<Principal>>,
     state: State,
     pending: Pending,
 }
@@ -157,7 +173,7 @@ enum State {
 impl Session {
     /// A session at connect: anonymous. `tls`: TLS is up already (LDAPS).
     pub fn new(rules: SessionRules, tls: bool) -> Self {
-        Self { rules, identity: Identity::Anonymous, tls, state: State::Ready, pending: Pending::default() }
+        Self { rules, identity: Identity::Anonymous, tls, certificate: None, state: State::Ready, pending: Pending::default() }
     }
 
     /// Takes one whole frame; to be called while [`Session::may_receive`] only.
@@ -242,6 +258,12 @@ impl Session {
         self.state = State::Ready;
     }
 
+    /// The client's certificate was verified and names that principal: EXTERNAL proves it from now on.
+    pub fn certified(&mut self, principal: Arc<Principal>) {
+        debug_assert!(self.tls, "certificates come with TLS");
+        self.certificate = Some(principal);
+    }
+
     /// Says why the session ends and ends it; nothing if it has ended already. Responses that are still wanted must have gone out before.
     pub fn notice(&mut self, code: ResultCode, diagnostic: &str, out: &mut Vec<u8>) {
         if self.state != State::Closed {
@@ -255,9 +277,13 @@ impl Session {
         &self.identity
     }
 
-    /// TLS is up.
-    pub const fn has_tls(&self) -> bool {
-        self.tls
+    /// What it runs over.
+    pub const fn security(&self) -> Security {
+        match (self.tls, &self.certificate) {
+            (false, _) => Security::Clear,
+            (true, None) => Security::Tls,
+            (true, Some(_)) => Security::Certified,
+        }
     }
 
     /// The client waits for nothing.
@@ -313,8 +339,17 @@ impl Session {
                 return Step::AbandonAll(AnsweredBind { name: bind.name, code: ResultCode::SASL_BIND_IN_PROGRESS });
             }
             BindVerdict::Refused(code, diagnostic) => (code, diagnostic),
-            BindVerdict::Anonymous if critical => (ResultCode::UNAVAILABLE_CRITICAL_EXTENSION, "no control goes with an anonymous bind"),
+            BindVerdict::Anonymous | BindVerdict::External(_) if critical => {
+                (ResultCode::UNAVAILABLE_CRITICAL_EXTENSION, "no control goes with this bind")
+            }
             BindVerdict::Anonymous => (ResultCode::SUCCESS, ""),
+            BindVerdict::External(authorization) => match bind::judge_external(authorization, self.certificate.as_ref()) {
+                Ok(principal) => {
+                    self.identity = Identity::Bound(Arc::clone(principal));
+                    (ResultCode::SUCCESS, "")
+                }
+                Err(refused) => refused,
+            },
         };
         write_result(out, id, op::BIND_RESPONSE, code, diagnostic);
         Step::AbandonAll(AnsweredBind { name: bind.name, code })

@@ -33,7 +33,13 @@ impl Certificate {
 
     /// The listener's part of it.
     pub(crate) fn listener_tls(&self, mode: TlsMode) -> ListenerTls {
-        ListenerTls { certificate: self.folder.join("cert.pem"), key: self.folder.join("key.pem"), mode, client_ca: None }
+        ListenerTls {
+            certificate: self.folder.join("cert.pem"),
+            key: self.folder.join("key.pem"),
+            mode,
+            client_ca: None,
+            client_name: None,
+        }
     }
 
     /// A phone's part of it.

@@ -12,7 +12,13 @@ use std::sync::Arc;
 /// response goes out that nobody waits for, nobody is somebody without a Bind that succeeded, and after the end nothing is said.
 pub fn session(octets: &[u8]) {
     let Some((&rules, mut rest)) = octets.split_first() else { return };
-    let rules = SessionRules { max_pending: 4, start_tls: rules & 1 != 0, tls_required: rules & 3 == 3, plain_passwords: rules & 4 != 0 };
+    let rules = SessionRules {
+        max_pending: 4,
+        start_tls: rules & 1 != 0,
+        tls_required: rules & 3 == 3,
+        plain_passwords: rules & 4 != 0,
+        external: rules & 8 != 0,
+    };
     let mut watched = Watched { session: Session::new(rules, false), waiting: HashMap::new(), binding: None, bound: false, ended: false };
     while let Some(event) = Event::read(&mut rest) {
         watched.meets(event);

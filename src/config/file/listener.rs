@@ -2,7 +2,7 @@
 
 use super::{Context, Mention, Mentioned, Placed, address, networks, path};
 use crate::config::table::Table;
-use crate::config::{Listener, ListenerTls, TlsMode};
+use crate::config::{ClientName, Listener, ListenerTls, TlsMode};
 
 /// Reads one listener; `None` where its address is not known.
 pub(super) fn read(mut table: Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention>) -> Option<Placed<Listener>> {
@@ -34,6 +34,7 @@ fn tls_of(mut table: Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention
     let start_tls = [("required", TlsMode::StartTlsRequired), ("optional", TlsMode::StartTlsOptional)];
     let mode = if table.has("start_tls") { table.choice("start_tls", &start_tls) } else { Some(TlsMode::Ldaps) };
     let client_ca = path(&mut table, "client_ca", context);
+    let client_name = client_name(&mut table);
     table.finish();
     if let Some(ca) = &client_ca {
         mentions.push(Mention { place: ca.place.clone(), what: Mentioned::Ca(ca.value.clone()) });
@@ -41,9 +42,23 @@ fn tls_of(mut table: Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention
     let (certificate, key) = (certificate?, key?);
     let what = Mentioned::Certificate { certificate: certificate.value.clone(), key: key.value.clone(), key_place: key.place };
     mentions.push(Mention { place: certificate.place, what });
-    Some(ListenerTls { certificate: certificate.value, key: key.value, mode: mode?, client_ca: client_ca.map(|ca| ca.value) })
+    Some(ListenerTls { certificate: certificate.value, key: key.value, mode: mode?, client_ca: client_ca.map(|ca| ca.value), client_name })
+}
+
+fn client_name(table: &mut Table<'_>) -> Option<ClientName> {
+    if table.has("client_name") && !table.has("client_ca") {
+        table.refuse("client_name", "has no use without client_ca: no certificate is asked of clients then");
+        return None;
+    }
+    let names = [("subject", ClientName::Subject), ("dns", ClientName::Dns), ("email", ClientName::Email), ("upn", ClientName::Upn)];
+    table.choice("client_name", &names)
 }
 
 /// The keys of `tls`, and how those are written that are not always there.
-const OF_TLS: [(&str, &str); 4] =
-    [("start_tls", ", start_tls = \"required\""), ("certificate", ""), ("key", ""), ("client_ca", ", client_ca = \"...\"")];
+const OF_TLS: [(&str, &str); 5] = [
+    ("start_tls", ", start_tls = \"required\""),
+    ("certificate", ""),
+    ("key", ""),
+    ("client_ca", ", client_ca = \"...\""),
+    ("client_name", ", client_ca = \"...\", client_name = \"subject\""),
+];
