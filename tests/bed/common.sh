@@ -42,7 +42,7 @@ unless_made() {
 # A CA, and a certificate for every name that a server of the tests goes by: make_certificates DIR.
 make_certificates() {
   local names=DNS:localhost,DNS:dc1.corp.example,IP:127.0.0.1 i
-  for i in 1 2 11 12 13 14 15 16; do names+=",IP:127.0.66.$i"; done
+  for i in 1 2 3 11 12 13 14 15 16 17 18 19; do names+=",IP:127.0.66.$i"; done
   openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=Test CA" -keyout "$1/ca.key" -out "$1/ca.pem" \
     -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
   openssl req -newkey rsa:2048 -nodes -subj "/CN=dc1.corp.example" -keyout "$1/server.key" -out "$1/server.csr" 2>/dev/null
@@ -51,9 +51,10 @@ make_certificates() {
   chmod 600 "$1/ca.key" "$1/server.key"
 }
 
-# serve_until_alone ADDRESS PORT LOG COMMAND ...: starts the server, prints "ready" when the port answers, stops it at the end of input.
+# serve_until_alone ADDRESS PORT LOG COMMAND ...: starts the server, prints "ready" when the port answers, and ends it as it hears on
+# standard input.
 serve_until_alone() {
-  local address=$1 port=$2 log=$3 tries
+  local address=$1 port=$2 log=$3 tries word
   shift 3
   setsid "$@" </dev/null >"$log" 2>&1 &
   server=$!
@@ -69,7 +70,12 @@ serve_until_alone() {
     sleep 0.1
   done
   echo ready
-  cat >/dev/null
+  # The word "kill": it ends as by a power cut. The end of input: it is stopped.
+  if read -r word && [ "$word" = kill ]; then
+    kill -9 -- "-$server"
+    wait "$server" 2>/dev/null || true
+    trap - EXIT
+  fi
 }
 
 stop_server() {

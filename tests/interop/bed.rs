@@ -1,10 +1,10 @@
 //! The real servers of the tests: each is started once for all tests of this binary, by the scripts in `tests/bed`.
 //!
-//! A script runs its server for as long as its standard input is open. The other end is held here and never written to, so the servers
-//! end with this process, whether its tests pass, panic or are killed.
+//! A script runs its server for as long as its standard input is open. The other end is held here, so the servers end with this process,
+//! whether its tests pass, panic or are killed.
 
 use crate::common::ldap_client::LdapClient;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -52,7 +52,7 @@ pub(crate) fn slapd() -> &'static Server {
 }
 
 impl Server {
-    /// Starts a server of one's own on a loopback address that nobody else uses (the certificate names 127.0.66.1, .2 and .11 to .16).
+    /// Starts a server of one's own on a loopback address that nobody else uses (the certificate names 127.0.66.1 to .3 and .11 to .19).
     pub(crate) fn start(kind: Kind, name: &str, address: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bed").join(kind.script());
         let mut process = Command::new(&script)
@@ -89,6 +89,12 @@ impl Server {
             Kind::Samba => "administrator@corp.example",
             Kind::Slapd => "cn=admin,dc=corp,dc=example",
         }
+    }
+
+    /// Ends the server as a power cut would, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.process.stdin.as_mut().expect("held here").write_all(b"kill\n").expect("the script listens");
+        self.process.wait().expect("the script's end");
     }
 
     /// Stops the server and waits until it is gone.

@@ -16,7 +16,7 @@ fn all_of_1500_people_come_through_where_the_directory_stops_at_1000() {
     let alone = server.direct_as(LIMITED, PASSWORD).search(&fifteen_hundred());
     assert_eq!((alone.entries.len(), alone.outcome.code), (1000, ResultCode::SIZE_LIMIT_EXCEEDED), "the directory alone");
 
-    let redial = Setup { service: LIMITED, ..Setup::before(server) }.start();
+    let redial = Setup { service: Some(LIMITED), ..Setup::before(server) }.start();
     for when in ["on the miss", "on the hit"] {
         let found = redial.connect().search(&fifteen_hundred());
         assert_eq!((found.entries.len(), found.outcome.code), (1500, ResultCode::SUCCESS), "{when}: {}", found.outcome.diagnostic);
@@ -36,7 +36,7 @@ fn all_of_1500_people_come_from_samba() {
 fn the_accesss_own_limit_holds_beyond_the_directorys() {
     let access =
         "[[access]]\nname = \"some\"\nclients = \"any\"\nbases = [\"DC=corp,DC=example\"]\nattributes = [\"*\"]\nsize_limit = 1200\n";
-    let redial = Setup { service: LIMITED, ..Setup::before(bed::slapd()) }.with(access).start();
+    let redial = Setup { service: Some(LIMITED), ..Setup::before(bed::slapd()) }.with(access).start();
     for when in ["on the miss", "on the hit"] {
         let found = redial.connect().search(&fifteen_hundred());
         assert_eq!((found.entries.len(), found.outcome.code), (1200, ResultCode::SIZE_LIMIT_EXCEEDED), "{when}");

@@ -21,6 +21,7 @@ mod access;
 mod binds;
 mod clients;
 mod failover;
+mod identities;
 mod keys;
 mod limits;
 mod listeners;

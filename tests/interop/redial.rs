@@ -29,8 +29,8 @@ attributes = ["*"]
 pub(crate) struct Setup {
     /// The controllers' URLs.
     pub(crate) servers: Vec<String>,
-    /// The account that searches run under.
-    pub(crate) service: &'static str,
+    /// The account that searches run under; `None`: under the client's own.
+    pub(crate) service: Option<&'static str>,
     /// Writes are forwarded.
     pub(crate) writes: bool,
     /// More keys of the directory's table.
@@ -64,7 +64,13 @@ impl Setup {
 
     /// In front of whoever answers LDAPS there.
     pub(crate) fn before_address(address: SocketAddr) -> Self {
-        Self { servers: vec![format!("ldaps://{address}")], service: bed::SERVICE, writes: false, directory: "", rest: OPEN.to_owned() }
+        Self {
+            servers: vec![format!("ldaps://{address}")],
+            service: Some(bed::SERVICE),
+            writes: false,
+            directory: "",
+            rest: OPEN.to_owned(),
+        }
     }
 
     /// The same with other `[[access]]` tables.
@@ -87,6 +93,11 @@ impl Setup {
         Self { writes: true, ..self }
     }
 
+    /// The same with searches under the client's own name.
+    pub(crate) fn as_client(self) -> Self {
+        Self { service: None, ..self }
+    }
+
     /// Starts Redial so and waits until it is ready.
     pub(crate) fn start(&self) -> Redial {
         Redial::start(self)
@@ -101,13 +112,16 @@ impl Setup {
              [[listener]]\naddress = \"{start_tls}\"\ntls = {{ {tls}, start_tls = \"required\" }}\n\n\
              [[listener]]\naddress = \"{ldaps}\"\ntls = {{ {tls} }}\n\n\
              [admin]\naddress = \"{admin}\"\n\n\
-             [directory.corp]\nbase = \"{}\"\nservers = {:?}\nca = {:?}\nsearch_as = \"service\"\nbind_dn = \"{}\"\n\
-             password_file = {password:?}\n",
+             [directory.corp]\nbase = \"{}\"\nservers = {:?}\nca = {:?}\n",
             bed::BASE,
             self.servers,
             bed::ca(),
-            self.service,
         );
+        match self.service {
+            Some(name) => writeln!(toml, "search_as = \"service\"\nbind_dn = {name:?}\npassword_file = {password:?}"),
+            None => writeln!(toml, "search_as = \"client\""),
+        }
+        .expect("a String takes it");
         let writes = if self.writes { "forward" } else { "refuse" };
         write!(toml, "writes = \"{writes}\"\n{}\n{}", self.directory, self.rest).expect("a String takes it");
         toml
