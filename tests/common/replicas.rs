@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// The controllers: `dc0`, `dc1` ... with one number for each entry.
 #[derive(Debug)]
@@ -60,6 +60,17 @@ struct State {
     writes: Vec<usize>,
     /// The servers that took writes, in order.
     homes: Vec<usize>,
+    /// Each search that was answered, by its number.
+    answers: Vec<Answered>,
+}
+
+/// An answer to a search. Its number is the first value of each of its entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    /// When the search arrived, another server had taken a write that this one had not got.
+    pub(crate) is_behind: bool,
+    /// When it left; `None`: not yet.
+    pub(crate) left_at: Option<Instant>,
 }
 
 /// Reaches these controllers by their names.
@@ -90,6 +101,7 @@ impl Replicas {
             searches: vec![0; nature.servers],
             writes: vec![0; nature.servers],
             homes: Vec::new(),
+            answers: Vec::new(),
         };
         let up = (0..nature.servers).map(|_| watch::Sender::new(true)).collect();
         Arc::new(Self { state: Mutex::new(state), nature, up })
@@ -115,6 +127,11 @@ impl Replicas {
         self.state.lock().unwrap().searches.clone()
     }
 
+    /// The answers to searches so far, by their numbers.
+    pub(crate) fn answers(&self) -> Vec<Answered> {
+        self.state.lock().unwrap().answers.clone()
+    }
+
     /// Closes its connections and takes no more, until it is up again.
     pub(crate) fn is_up(&self, server: usize, up: bool) {
         self.up[server].send_replace(up);
@@ -138,8 +155,11 @@ impl Replicas {
                 let (this, sender) = (Arc::clone(&self), sender.clone());
                 tokio::spawn(async move {
                     sleep(this.pause()).await;
-                    let Some(response) = this.respond(server, &frame) else { return };
+                    let Some((response, search)) = this.respond(server, &frame) else { return };
                     sleep(this.pause()).await;
+                    if let Some(search) = search {
+                        this.state.lock().unwrap().answers[search].left_at = Some(Instant::now());
+                    }
                     let _ = sender.send(response);
                 });
             }
@@ -161,32 +181,38 @@ impl Replicas {
         Duration::from_micros(state.random.u64(..most))
     }
 
-    fn respond(self: &Arc<Self>, server: usize, frame: &[u8]) -> Option<Vec<u8>> {
+    /// The response, and the number of the search that it answers.
+    fn respond(self: &Arc<Self>, server: usize, frame: &[u8]) -> Option<(Vec<u8>, Option<usize>)> {
         let envelope = Envelope::parse(frame).unwrap();
-        let mut out = Vec::new();
+        let (mut out, mut number) = (Vec::new(), None);
         match Request::parse(&envelope).unwrap() {
             Request::Search(search) if search.base_object.is_empty() => {
-                write_entry(&mut out, envelope.message_id, "", "objectClass", "top")
+                write_entry(&mut out, envelope.message_id, "", "objectClass", &["top"])
             }
             Request::Search(search) => {
                 let mut state = self.state.lock().unwrap();
                 state.searches[server] += 1;
+                let lacks = |other: &Vec<u32>| state.values[server].iter().zip(other).any(|(own, other)| own < other);
+                let is_behind = state.values.iter().any(lacks);
+                number = Some(state.answers.len());
+                state.answers.push(Answered { is_behind, left_at: None });
+                let number = format!("search {}", state.answers.len() - 1);
                 for (entry, value) in state.values[server].iter().enumerate() {
                     let name = name(entry);
                     if search.base_object == BASE || search.base_object == name {
-                        write_entry(&mut out, envelope.message_id, &name, "telephoneNumber", &value.to_string());
+                        write_entry(&mut out, envelope.message_id, &name, "telephoneNumber", &[&number, &value.to_string()]);
                     }
                 }
             }
             Request::Write(write) => {
                 let code = self.write(server, write.target, number_in(write.op))?;
-                return Some(result(&envelope, code));
+                return Some((result(&envelope, code), None));
             }
             Request::Unbind | Request::Abandon(_) => return None,
             _ => {}
         }
         out.extend(result(&envelope, ResultCode::SUCCESS));
-        Some(out)
+        Some((out, number))
     }
 
     fn write(self: &Arc<Self>, server: usize, target: &str, value: u32) -> Option<ResultCode> {
@@ -236,15 +262,22 @@ pub(crate) fn values(messages: &[u8]) -> Vec<(usize, u32)> {
     found
 }
 
+/// The number of the search that whole messages answer; `None` where they have no entries.
+pub(crate) fn search_number(messages: &[u8]) -> Option<usize> {
+    let text = String::from_utf8_lossy(messages);
+    let (_, rest) = text.split_once("search ")?;
+    Some(rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap())
+}
+
 /// The last value in an operation, a number.
 fn number_in(op: &[u8]) -> u32 {
     let digits = op.iter().rev().take_while(|octet| octet.is_ascii_digit()).count();
     std::str::from_utf8(&op[op.len() - digits..]).unwrap().parse().unwrap()
 }
 
-fn write_entry(out: &mut Vec<u8>, id: MessageId, name: &str, attribute: &str, value: &str) {
+fn write_entry(out: &mut Vec<u8>, id: MessageId, name: &str, attribute: &str, values: &[&str]) {
     let mut entry = Vec::new();
-    write_entry_op(&mut entry, name, [(attribute, [value.as_bytes()])]);
+    write_entry_op(&mut entry, name, [(attribute, values.iter().map(|value| value.as_bytes()).collect::<Vec<_>>())]);
     write_envelope(out, id, &entry, None);
 }
 
