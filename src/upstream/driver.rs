@@ -16,7 +16,9 @@ use crate::ldap::response::response_tag;
 use crate::ldap::{Envelope, MessageId, oid};
 use crate::lifecycle::Lifecycle;
 use bytes::{Bytes, BytesMut};
+use futures_util::future::select;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -126,7 +128,7 @@ impl Driver {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shared = Arc::clone(&self.shared);
-        let mut ending = false;
+        let (mut ending, mut has_read) = (false, false);
         let end = loop {
             if self.commands_over && self.ids.is_empty() && self.outbox.is_empty() {
                 break End::Finished;
@@ -135,16 +137,26 @@ impl Driver {
             let may_take = !self.commands_over && self.outbox.len() < OUTBOX_AT_MOST;
             let has_parked = self.parked.is_some();
             let has_output = !self.outbox.is_empty();
+            // In an order that a test can play again. What comes first here comes seldom, or because of what comes last.
             let event = tokio::select! {
-                command = self.commands.recv(), if may_take => Event::Command(command),
-                read = reader.read_buf(&mut self.inbox), if !has_parked => Event::Read(read),
-                pushed = self.outbox.push(&mut writer), if has_output => Event::Pushed(pushed),
-                room = room(self.parked.as_ref().map(|parked| parked.replies.clone())), if has_parked => Event::Room(room),
-                () = shared.let_go.notified() => Event::LetGo,
-                _ = tick.tick() => Event::Tick,
+                biased;
                 () = lifecycle.ending(), if !ending => Event::Ending,
+                _ = tick.tick() => Event::Tick,
+                () = shared.let_go.notified() => Event::LetGo,
+                room = room(self.parked.as_ref().map(|parked| parked.replies.clone())), if has_parked => Event::Room(room),
+                pushed = self.outbox.push(&mut writer), if has_output => Event::Pushed(pushed),
+                event = in_turn(
+                    has_read,
+                    when(may_take, async { Event::Command(self.commands.recv().await) }),
+                    when(!has_parked, async { Event::Read(reader.read_buf(&mut self.inbox).await) }),
+                ) => event,
             };
             ending |= matches!(event, Event::Ending);
+            match event {
+                Event::Command(_) => has_read = false,
+                Event::Read(_) => has_read = true,
+                _ => {}
+            }
             if let Err(end) = self.on(event, Instant::now()) {
                 break end;
             }
@@ -413,6 +425,18 @@ impl Pending {
             _ => false,
         }
     }
+}
+
+/// Whichever of two comes, the first of them first where both do and `is_firsts_turn`: requests and responses do not wait behind each other for
+/// ever. Cancel safe as they are.
+async fn in_turn(is_firsts_turn: bool, first: impl Future<Output = Event>, second: impl Future<Output = Event>) -> Event {
+    let (first, second) = (pin!(first), pin!(second));
+    if is_firsts_turn { select(first, second).await.factor_first().0 } else { select(second, first).await.factor_first().0 }
+}
+
+/// `work`, or nothing for ever.
+async fn when(is_wanted: bool, work: impl Future<Output = Event>) -> Event {
+    if is_wanted { work.await } else { std::future::pending().await }
 }
 
 /// Resolves when the reader has room; `None` when it is gone. Cancel safe.

@@ -5,7 +5,7 @@
 //! never zero; never one that is outstanding or remembered.
 
 use crate::ldap::MessageId;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// A messageID that Redial chose towards a controller; never zero. Not to be mixed up with a client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,7 +22,8 @@ impl UpstreamMessageId {
 #[derive(Debug)]
 pub(crate) struct MessageIds<T> {
     last: u32,
-    outstanding: HashMap<UpstreamMessageId, T>,
+    /// In the order of their numbers, so that what is done for all is done in the same order each time.
+    outstanding: BTreeMap<UpstreamMessageId, T>,
     abandoned: HashSet<UpstreamMessageId>,
     /// The same in the order of their abandonment; may hold some that are forgotten already.
     abandoned_in_order: VecDeque<UpstreamMessageId>,
@@ -42,7 +43,7 @@ pub(crate) enum Addressee<'a, T> {
 impl<T> MessageIds<T> {
     /// Nothing is outstanding yet.
     pub(crate) fn new() -> Self {
-        Self { last: 0, outstanding: HashMap::new(), abandoned: HashSet::new(), abandoned_in_order: VecDeque::new() }
+        Self { last: 0, outstanding: BTreeMap::new(), abandoned: HashSet::new(), abandoned_in_order: VecDeque::new() }
     }
 
     /// Nothing is outstanding.
@@ -114,8 +115,8 @@ impl<T> MessageIds<T> {
     }
 
     /// All that are outstanding, taken out.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<'_, T> {
-        self.outstanding.drain().map(|(_, operation)| operation)
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(&mut self.outstanding).into_values()
     }
 }
 

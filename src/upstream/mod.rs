@@ -135,8 +135,9 @@ impl Upstream {
             let mut tick = interval(SWEEP);
             loop {
                 tokio::select! {
-                    now = tick.tick() => clients.sweep(now),
+                    biased;
                     () = lifecycle.ending() => return,
+                    now = tick.tick() => clients.sweep(now),
                 }
             }
         });

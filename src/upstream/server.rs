@@ -27,9 +27,10 @@ impl Server {
     pub(crate) async fn watch(self: Arc<Self>, mut lifecycle: Lifecycle) {
         loop {
             tokio::select! {
-                () = sleep_until(self.standing.next_probe()) => self.probe().await,
-                () = self.standing.changed.notified() => {}
+                biased;
                 () = lifecycle.ending() => return,
+                () = self.standing.changed.notified() => {}
+                () = sleep_until(self.standing.next_probe()) => self.probe().await,
             }
         }
     }
