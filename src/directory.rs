@@ -4,7 +4,7 @@
 //! is an [`Operation`] that an access has already allowed and narrowed. What comes out is a stream of [`Reply`]s that ends in one
 //! [`Reply::Done`]. Dropping the stream abandons the operation (RFC 4511 section 4.11). References never come out of it.
 
-use crate::identity::Credentials;
+use crate::identity::{Credentials, Who};
 use crate::ldap::message::{ResultCode, SearchRequest, WriteKind};
 use crate::secret::Secret;
 use bytes::Bytes;
@@ -56,7 +56,8 @@ pub enum RunAs {
 /// What is asked of a directory.
 #[derive(Clone)]
 pub enum Asked {
-    /// Is this the password of that name? Leaves no identity behind on anything shared. One attempt, on one server.
+    /// Is this the password of that name? Leaves no identity behind on anything shared. One attempt, on one server. Where it is, and the
+    /// server can say whose name that is, a [`Reply::Who`] comes before the end.
     Bind {
         /// The name as the client sent it.
         name: String,
@@ -130,6 +131,8 @@ pub enum Reply {
     Entry(Bytes),
     /// An IntermediateResponse protocolOp that belongs to this operation.
     Intermediate(Bytes),
+    /// Whose name it was that a bind has proved.
+    Who(Who),
     /// The end.
     Done(Done),
 }

@@ -273,7 +273,7 @@ impl Pipeline {
             return Err(BIND_FIRST);
         }
         let access = self.lineage.access(grant.index()).ok_or(Refusal::NO_ACCESS)?;
-        let owner = Owner { access, principal: runs_as_client.then(|| client.identity.name()) };
+        let owner = Owner { access, principal: runs_as_client.then(|| client.identity.owner()) };
 
         KEY.with_borrow_mut(|key| {
             key.clear();

@@ -20,7 +20,7 @@ use std::sync::Arc;
 const RULES: SessionRules = SessionRules { max_pending: 4, start_tls: true, tls_required: false, plain_passwords: true, external: true };
 
 fn somebody(name: &str) -> Identity {
-    Identity::Bound(Arc::new(Principal { name: name.to_owned(), credentials: None, directory: None }))
+    Identity::Bound(Arc::new(Principal::of_redial(name.to_owned())))
 }
 
 fn id(number: u32) -> ClientMessageId {

@@ -81,7 +81,7 @@ impl Bench {
         loop {
             match replies.next().await.expect("the end comes before the stream ends")? {
                 Reply::Entry(entry) => entries.push(entry),
-                Reply::Intermediate(_) => {}
+                Reply::Intermediate(_) | Reply::Who(_) => {}
                 Reply::Done(done) => {
                     assert!(replies.next().await.is_none(), "nothing follows the end");
                     return Ok((entries, done));

@@ -292,7 +292,7 @@ mod tests {
     pub(super) static BOUND: LazyLock<Identity> = LazyLock::new(|| bound("CN=Phone,OU=Devices,DC=corp,DC=example"));
 
     fn bound(name: &str) -> Identity {
-        Identity::Bound(Arc::new(Principal { name: name.to_owned(), credentials: None, directory: None }))
+        Identity::Bound(Arc::new(Principal::of_redial(name.to_owned())))
     }
 
     /// For everybody, everything below `bases`.

@@ -105,7 +105,7 @@ impl Fill {
                     self.stop();
                     return Ok(Reply::Done(done));
                 }
-                intermediate @ Reply::Intermediate(_) => return Ok(intermediate),
+                other @ (Reply::Intermediate(_) | Reply::Who(_)) => return Ok(other),
             }
         }
     }
@@ -156,7 +156,7 @@ mod tests {
         loop {
             match fill.next().await {
                 Ok(Reply::Entry(op)) => entries.push(op),
-                Ok(Reply::Intermediate(_)) => {}
+                Ok(Reply::Intermediate(_) | Reply::Who(_)) => {}
                 Ok(Reply::Done(done)) => return (entries, Ok(done.code)),
                 Err(error) => return (entries, Err(error)),
             }

@@ -198,7 +198,7 @@ async fn gather(mut fill: Fill, keep_limit: usize) -> (Fetched, bool) {
         match fill.next().await {
             Ok(Reply::Entry(op)) => gathered.push_entry(&op),
             // Only controls that are not cached ask for these.
-            Ok(Reply::Intermediate(_)) => {}
+            Ok(Reply::Intermediate(_) | Reply::Who(_)) => {}
             Ok(Reply::Done(done)) => return (Fetched::Answer(Arc::new(gathered.finish(done.code, &done.op))), fill.is_behind()),
             Err(error) => return (Fetched::Failed(error), false),
         }

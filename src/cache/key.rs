@@ -20,7 +20,7 @@ use crate::ldap::oid;
 pub struct Owner<'a> {
     /// The access that allowed the search (index in the configuration).
     pub access: usize,
-    /// The principal under whose name it runs, where it does not run under the service account.
+    /// The principal under whose name it runs, where it does not run under the service account: [`crate::identity::Identity::owner`].
     pub principal: Option<&'a str>,
 }
 

@@ -123,7 +123,7 @@ fn explain(config: &Config, from: IpAddr, name: &str, request: &SearchRequest) -
     }
 
     let mut key = Vec::new();
-    let principal = runs_as_client(config, &grant).then(|| identity.name());
+    let principal = runs_as_client(config, &grant).then(|| identity.owner());
     let owner = Owner { access: grant.index(), principal };
     let keyed = write_key(&mut key, owner, grant.directory(), &search, None);
     cache(&mut text, config, &request.filter, (keyed == Keyed::Cacheable).then_some(&key));
@@ -134,7 +134,7 @@ fn identity(name: &str) -> Identity {
     if name == ANONYMOUS || name.is_empty() {
         return Identity::Anonymous;
     }
-    Identity::Bound(Arc::new(Principal { name: name.to_owned(), credentials: None, directory: None }))
+    Identity::Bound(Arc::new(Principal::of_redial(name.to_owned())))
 }
 
 /// Where the phone could connect.

@@ -7,10 +7,10 @@
 //! No password is held here, nor a name: the sessions of a principal hold its [`Principal`], and as long as one of them lives they share it.
 //! What was begun before a principal was forgotten is not remembered after it.
 
-use super::principals::{Mac, Presented};
+use super::principals::{Alias, Mac, Presented};
 use super::recent::Recent;
 use crate::config;
-use crate::identity::Principal;
+use crate::identity::{Principal, Who};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -32,12 +32,21 @@ pub enum Recalled {
     Unknown(Generation),
 }
 
-/// What had happened to a principal when a question left: its answer is remembered only if nothing has since.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Generation {
-    accepted: u64,
-    forgotten: u64,
-    all_forgotten: u64,
+/// A password that was accepted.
+#[derive(Debug, Clone, Default)]
+pub struct Proved {
+    /// Whose it is, where the directory said.
+    pub who: Option<Arc<Who>>,
+}
+
+/// The number of the last thing that had happened when a question left: its answer is remembered only if nothing has happened to the principal
+/// since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// A question whose answer is not to be remembered.
+    pub const UNTOLD: Self = Self(0);
 }
 
 #[derive(Debug)]
@@ -47,20 +56,17 @@ struct State {
     known: Recent<Known>,
     /// Counts what happens to principals, so that nothing that happened has the number of another.
     events: u64,
-    /// When everything was forgotten.
+    /// When everything was forgotten; after [`Generation::UNTOLD`] at any rate.
     all_forgotten: u64,
-}
-
-impl Generation {
-    /// A question whose answer is not to be remembered.
-    pub const UNTOLD: Self = Self { accepted: u64::MAX, forgotten: u64::MAX, all_forgotten: u64::MAX };
 }
 
 /// What is known of one principal.
 #[derive(Debug, Default)]
 struct Known {
-    /// When a password was accepted last, and when the principal was forgotten.
-    generation: Generation,
+    /// When a password was accepted last.
+    accepted_at: u64,
+    /// When the principal was forgotten last.
+    forgotten_at: u64,
     accepted: Vec<Accepted>,
     rejected: Vec<Rejected>,
 }
@@ -71,6 +77,7 @@ struct Accepted {
     password: Mac,
     listener: usize,
     until: Instant,
+    who: Option<Arc<Who>>,
     principal: Weak<Principal>,
 }
 
@@ -84,7 +91,7 @@ impl BindCache {
     /// Nothing is known yet.
     pub fn new(config: &config::Binds) -> Self {
         let (ttl, rejected_ttl) = (config.ttl, config.rejected_ttl);
-        Self { state: Mutex::new(State { ttl, rejected_ttl, known: Recent::new(MOST_PRINCIPALS), events: 0, all_forgotten: 0 }) }
+        Self { state: Mutex::new(State { ttl, rejected_ttl, known: Recent::new(MOST_PRINCIPALS), events: 1, all_forgotten: 1 }) }
     }
 
     /// From now on passwords are remembered for the times of this configuration; says whether those are others.
@@ -95,28 +102,27 @@ impl BindCache {
         before != (config.ttl, config.rejected_ttl)
     }
 
-    /// What is remembered. Where no session of an accepted principal lives any more, `principal` makes it anew.
-    pub fn recall(&self, presented: &Presented, now: Instant, principal: impl FnOnce() -> Principal) -> Recalled {
+    /// What is remembered. Where no session of an accepted principal lives any more, `principal` makes it anew of whose name it is.
+    pub fn recall(&self, presented: &Presented, now: Instant, principal: impl FnOnce(Option<Arc<Who>>) -> Principal) -> Recalled {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let all_forgotten = state.all_forgotten;
-        let Some(known) = state.known.touch(&presented.principal) else {
-            return Recalled::Unknown(Generation { all_forgotten, ..Generation::default() });
-        };
+        let generation = Generation(state.events);
+        let Some(known) = state.known.touch(&presented.principal) else { return Recalled::Unknown(generation) };
         if let Some(accepted) = known.accepted(presented, now) {
-            let shared = accepted.principal.upgrade().unwrap_or_else(|| Arc::new(principal()));
+            let shared = accepted.principal.upgrade().unwrap_or_else(|| Arc::new(principal(accepted.who.clone())));
             accepted.principal = Arc::downgrade(&shared);
             return Recalled::Accepted(shared);
         }
         if known.is_rejected(presented, now) {
             return Recalled::Rejected;
         }
-        Recalled::Unknown(Generation { all_forgotten, ..known.generation })
+        Recalled::Unknown(generation)
     }
 
-    /// It was accepted a moment ago: [`BindCache::recall`] without a session to be made.
-    pub fn is_accepted(&self, presented: &Presented, now: Instant) -> bool {
+    /// It was accepted a moment ago, and whose name it is: [`BindCache::recall`] without a session to be made.
+    pub fn accepted_as(&self, presented: &Presented, now: Instant) -> Option<Proved> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.known.touch(&presented.principal).is_some_and(|known| known.accepted(presented, now).is_some())
+        let known = state.known.touch(&presented.principal)?;
+        known.accepted(presented, now).map(|accepted| Proved { who: accepted.who.clone() })
     }
 
     /// It was refused as wrong a moment ago.
@@ -127,29 +133,26 @@ impl BindCache {
 
     /// A directory has accepted the password; `asked_at` is when the question left. Other passwords of the principal are forgotten, and one that
     /// is being proved at this moment is not remembered: nobody could tell which is the newer.
-    pub fn accept(&self, presented: &Presented, generation: Generation, asked_at: Instant) {
-        self.remember(presented, |known, now| {
-            if now.accepted != generation.accepted || !now.forgot_as(generation) {
+    pub fn accept(&self, presented: &Presented, generation: Generation, asked_at: Instant, proved: Proved) {
+        self.remember(presented, generation, |known, now| {
+            if known.accepted_at > generation.0 {
                 return;
             }
             let (Presented { proof, password, listener, .. }, until) = (*presented, asked_at + now.ttl);
             let is_replaced = |accepted: &Accepted| accepted.proof == proof && accepted.listener == listener;
             known.accepted.retain(|accepted| accepted.password == password && asked_at < accepted.until && !is_replaced(accepted));
             known.rejected.retain(|rejected| rejected.proof != proof && asked_at < rejected.until);
-            known.generation.accepted = now.event;
+            known.accepted_at = now.event;
             if !now.ttl.is_zero() {
                 make_room(&mut known.accepted, |accepted| accepted.until);
-                known.accepted.push(Accepted { proof, password, listener, until, principal: Weak::new() });
+                known.accepted.push(Accepted { proof, password, listener, until, who: proved.who, principal: Weak::new() });
             }
         });
     }
 
     /// A directory has refused the password as wrong.
     pub fn reject(&self, presented: &Presented, generation: Generation, asked_at: Instant) {
-        self.remember(presented, |known, now| {
-            if !now.forgot_as(generation) {
-                return;
-            }
+        self.remember(presented, generation, |known, now| {
             let (Presented { proof, password, .. }, until) = (*presented, asked_at + now.rejected_ttl);
             known.accepted.retain(|accepted| accepted.password != password && asked_at < accepted.until);
             known.rejected.retain(|rejected| rejected.proof != proof && asked_at < rejected.until);
@@ -160,13 +163,26 @@ impl BindCache {
         });
     }
 
+    /// A name turned out to be one of a principal's: what was refused under it stays refused, and what happened to it happened to that principal.
+    pub fn merge(&self, alias: &Alias) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(from) = state.known.remove(&alias.from) else { return };
+        let to = state.known.entry(&alias.to);
+        to.accepted_at = to.accepted_at.max(from.accepted_at);
+        to.forgotten_at = to.forgotten_at.max(from.forgotten_at);
+        for rejected in from.rejected {
+            make_room(&mut to.rejected, |rejected| rejected.until);
+            to.rejected.push(rejected);
+        }
+    }
+
     /// Something has happened to that principal's account: what is remembered, or being asked at this moment, is not to be trusted.
     pub fn forget(&self, principal: &Mac) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.events += 1;
-        let forgotten = state.events;
+        let forgotten_at = state.events;
         let known = state.known.entry(principal);
-        *known = Known { generation: Generation { forgotten, ..known.generation }, ..Known::default() };
+        *known = Known { accepted_at: known.accepted_at, forgotten_at, ..Known::default() };
     }
 
     /// The same for everybody.
@@ -177,14 +193,16 @@ impl BindCache {
         state.known.clear();
     }
 
-    fn remember(&self, presented: &Presented, change: impl FnOnce(&mut Known, Now)) {
+    /// Nothing is remembered of a principal that was forgotten since.
+    fn remember(&self, presented: &Presented, generation: Generation, change: impl FnOnce(&mut Known, Now)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.events += 1;
         let (event, all_forgotten) = (state.events, state.all_forgotten);
         let (ttl, rejected_ttl) = (state.ttl, state.rejected_ttl);
         let known = state.known.entry(&presented.principal);
-        let Generation { accepted, forgotten, .. } = known.generation;
-        change(known, Now { event, accepted, forgotten, all_forgotten, ttl, rejected_ttl });
+        if known.forgotten_at.max(all_forgotten) <= generation.0 {
+            change(known, Now { event, ttl, rejected_ttl });
+        }
     }
 }
 
@@ -200,23 +218,12 @@ impl Known {
     }
 }
 
-/// What has happened to a principal by now.
+/// What is remembered now, is for so long.
 struct Now {
     /// The number of what happens now.
     event: u64,
-    accepted: u64,
-    forgotten: u64,
-    all_forgotten: u64,
-    /// What is remembered now, is for so long.
     ttl: Duration,
     rejected_ttl: Duration,
-}
-
-impl Now {
-    /// It has not been forgotten since.
-    const fn forgot_as(&self, generation: Generation) -> bool {
-        self.forgotten == generation.forgotten && self.all_forgotten == generation.all_forgotten
-    }
 }
 
 /// Lets the one go that would go first.
@@ -263,7 +270,7 @@ mod tests {
         }
 
         fn recall_at(&self, listener: usize, name: &str, password: &str) -> Recalled {
-            let principal = || Principal { name: name.to_owned(), credentials: None, directory: Some(0) };
+            let principal = |who| Principal::proved(name.to_owned(), 0, who, None);
             self.cache.recall(&self.present(listener, name, password), self.now, principal)
         }
 
@@ -277,7 +284,7 @@ mod tests {
         }
 
         fn accept(&self, name: &str, password: &str) {
-            self.cache.accept(&self.present(0, name, password), self.generation(name, password), self.now);
+            self.cache.accept(&self.present(0, name, password), self.generation(name, password), self.now, Proved::default());
         }
 
         fn reject(&self, name: &str, password: &str) {
@@ -343,7 +350,7 @@ mod tests {
         house.accept("alice", "old");
         house.accept("ALICE", "old");
         let Recalled::Unknown(generation) = house.recall_at(1, "alice", "old") else { panic!("unknown there") };
-        house.cache.accept(&house.present(1, "alice", "old"), generation, house.now);
+        house.cache.accept(&house.present(1, "alice", "old"), generation, house.now, Proved::default());
         house.accept("alice", "new");
         assert!(house.is_accepted("alice", "new"));
         assert!(house.is_unknown("alice", "old") && house.is_unknown("ALICE", "old"));
@@ -356,7 +363,7 @@ mod tests {
         house.accept("alice", "old");
         let late = house.generation("Alice", "old");
         house.accept("alice", "new");
-        house.cache.accept(&house.present(0, "Alice", "old"), late, house.now);
+        house.cache.accept(&house.present(0, "Alice", "old"), late, house.now, Proved::default());
         assert!(house.is_unknown("Alice", "old") && house.is_accepted("alice", "new"));
     }
 
@@ -399,7 +406,7 @@ mod tests {
         let (late_alice, late_bob) = (house.generation("alice", "x"), house.generation("bob", "x"));
         house.cache.forget(&house.principals.principal("ALICE"));
         assert!(house.is_unknown("alice", "right") && house.is_accepted("bob", "right"));
-        house.cache.accept(&house.present(0, "alice", "x"), late_alice, house.now);
+        house.cache.accept(&house.present(0, "alice", "x"), late_alice, house.now, Proved::default());
         assert!(house.is_unknown("alice", "x"));
 
         house.cache.forget_all();
@@ -423,12 +430,57 @@ mod tests {
         for listener in 0..50 {
             let presented = house.present(listener, "alice", "right");
             let Recalled::Unknown(generation) = house.recall_at(listener, "alice", "right") else { panic!("unknown") };
-            house.cache.accept(&presented, generation, house.now + Duration::from_millis(listener as u64));
+            house.cache.accept(&presented, generation, house.now + Duration::from_millis(listener as u64), Proved::default());
         }
         assert!(matches!(house.recall_at(0, "alice", "right"), Recalled::Unknown(_)), "the first to go");
         assert!(matches!(house.recall_at(49, "alice", "right"), Recalled::Accepted(_)));
         let mut state = house.cache.state.lock().unwrap();
         let known = state.known.touch(&house.principals.principal("alice")).unwrap();
         assert_eq!(known.accepted.len(), MOST_PER_PRINCIPAL);
+    }
+
+    #[test]
+    fn what_was_refused_under_a_name_stays_refused_when_the_name_turns_out_to_be_a_principal_s() {
+        let house = House::new();
+        house.reject("CORP\\alice", "wrong");
+        house.cache.merge(&house.principals.learn_alias("CORP\\alice", 0, "S-1-5-21-1104").unwrap());
+        assert!(house.is_rejected("CORP\\alice", "wrong"));
+    }
+
+    #[test]
+    fn a_name_s_bind_is_not_remembered_where_its_principal_was_forgotten_meanwhile() {
+        let house = House::new();
+        let of_name = house.generation("CORP\\alice", "right");
+        house.cache.forget(&house.principals.principal("CORP\\alice"));
+        house.cache.merge(&house.principals.learn_alias("CORP\\alice", 0, "S-1-5-21-1104").unwrap());
+        house.cache.accept(&house.present(0, "CORP\\alice", "right"), of_name, house.now, Proved::default());
+        assert!(house.is_unknown("CORP\\alice", "right"));
+        house.accept("CORP\\alice", "right");
+        assert!(house.is_accepted("CORP\\alice", "right"), "begun after it");
+    }
+
+    #[test]
+    fn a_new_password_under_one_name_ends_the_old_one_under_all() {
+        let house = House::new();
+        for name in ["alice@corp.example", "CORP\\alice"] {
+            house.cache.merge(&house.principals.learn_alias(name, 0, "S-1-5-21-1104").unwrap());
+            house.accept(name, "old");
+        }
+        assert!(house.is_accepted("alice@corp.example", "old") && house.is_accepted("CORP\\alice", "old"));
+        house.accept("CORP\\alice", "new");
+        assert!(house.is_unknown("alice@corp.example", "old"));
+    }
+
+    #[test]
+    fn whose_name_it_is_is_remembered_with_the_password() {
+        let house = House::new();
+        let who = Arc::new(Who { canonical: "S-1-5-21-1104".to_owned() });
+        let presented = house.present(0, "alice", "right");
+        house.cache.accept(&presented, house.generation("alice", "right"), house.now, Proved { who: Some(Arc::clone(&who)) });
+        let Recalled::Accepted(principal) = house.recall("alice", "right") else { panic!("it was accepted") };
+        assert_eq!(principal.who.as_ref(), Some(&who));
+        drop(principal);
+        let Recalled::Accepted(again) = house.recall("alice", "right") else { panic!("it was accepted") };
+        assert_eq!(again.who.as_ref(), Some(&who), "though no session lived meanwhile");
     }
 }

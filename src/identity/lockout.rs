@@ -89,6 +89,8 @@ struct Watched {
     announced: bool,
     /// Tells those who wait that something has ended.
     changed: Option<watch::Sender<()>>,
+    /// This is only a name of that principal, which has all that was here.
+    belongs_to: Option<Mac>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +122,7 @@ impl LockoutGuard {
     pub fn admit(self: &Arc<Self>, presented: &Presented, peer: IpAddr, now: Instant) -> Admission {
         let mut state = self.state();
         let State { attempts, window, watched } = &mut *state;
-        let watched = watched.entry(&presented.principal);
+        let watched = principal(watched, &presented.principal);
         watched.expire(*window, now);
         if watched.take_slot(&presented.password, *attempts) {
             if watched.peers.len() < MOST_PEERS && !watched.peers.contains(&peer) {
@@ -150,21 +152,27 @@ impl LockoutGuard {
         self.state().watched.remove(principal);
     }
 
-    /// Two principals turned out to be one: what was tried as either was tried as that one.
+    /// A name turned out to be one of a principal's: what was tried under it was tried as that principal, and so is what is being tried.
     pub fn merge(&self, alias: &Alias) {
         let mut state = self.state();
-        let Some(from) = state.watched.remove(&alias.from) else { return };
+        let name = Watched { belongs_to: Some(alias.to), ..Watched::default() };
+        let from = std::mem::replace(state.watched.entry(&alias.from), name);
         let to = state.watched.entry(&alias.to);
         to.slots.extend(from.slots);
         to.last_at = to.last_at.max(from.last_at);
+        to.proved = to.proved.or(from.proved);
         to.announced |= from.announced;
         to.peers.extend(from.peers.into_iter().take(MOST_PEERS.saturating_sub(to.peers.len())));
+        // Those who wait ask again, and meet what the principal has under its other names. No receiver is no error.
+        if let Some(changed) = from.changed {
+            changed.send_replace(());
+        }
     }
 
     fn end(&self, presented: &Presented, ended: Ended, now: Instant) -> Option<Closed> {
         let mut state = self.state();
         let State { attempts, watched, .. } = &mut *state;
-        let watched = watched.entry(&presented.principal);
+        let watched = principal(watched, &presented.principal);
         watched.end(&presented.password, ended, now);
         // No receiver is no error: nobody waits.
         if let Some(changed) = watched.changed.take() {
@@ -183,6 +191,12 @@ impl LockoutGuard {
 
 fn attempts(config: &config::Binds) -> usize {
     usize::try_from(config.attempts).unwrap_or(usize::MAX)
+}
+
+/// What is known of a principal, also where somebody still has its name's own digest.
+fn principal<'w>(watched: &'w mut Recent<Watched>, principal: &Mac) -> &'w mut Watched {
+    let belongs_to = watched.touch(principal).and_then(|name| name.belongs_to);
+    watched.entry(&belongs_to.unwrap_or(*principal))
 }
 
 impl Attempt {
@@ -475,11 +489,33 @@ mod tests {
         let house = House::new();
         assert!(house.shows("alice@corp.example", "a", WRONG) && house.shows("CORP\\alice", "b", WRONG));
         for name in ["alice@corp.example", "CORP\\alice"] {
-            house.guard.merge(&house.principals.learn_alias(name, "S-1-5-21-1104").unwrap());
+            house.guard.merge(&house.principals.learn_alias(name, 0, "S-1-5-21-1104").unwrap());
         }
         assert!(house.shows("CORP\\alice", "c", WRONG));
         assert!(!house.shows("alice@corp.example", "d", WRONG));
         house.guard.forget(&house.principals.principal("alice@corp.example"));
         assert!(house.shows("CORP\\alice", "d", WRONG));
+    }
+
+    #[test]
+    fn what_is_being_tried_under_a_name_counts_when_the_name_turns_out_to_be_another_s_too() {
+        let house = House::new();
+        let under_way = ["a", "b", "c"].map(|password| match house.admit("alice@corp.example", password) {
+            Admission::Admitted(attempt) => attempt,
+            other => panic!("{other:?}"),
+        });
+        let stale = house.principals.present(0, "alice@corp.example", &Secret::new(b"d"));
+        let Admission::Wait(changed) = house.admit("alice@corp.example", "d") else { panic!("all are taken") };
+        house.guard.merge(&house.principals.learn_alias("CORP\\alice", 0, "S-1-5-21-1104").unwrap());
+        house.guard.merge(&house.principals.learn_alias("alice@corp.example", 0, "S-1-5-21-1104").unwrap());
+        assert!(changed.has_changed().unwrap_or(true), "whoever waits asks again");
+        assert!(matches!(house.admit("CORP\\alice", "d"), Admission::Wait(_)));
+        for attempt in under_way {
+            attempt.ended(WRONG, house.now);
+        }
+        assert!(matches!(house.admit("CORP\\alice", "d"), Admission::Refused));
+        let peer = IpAddr::from([10, 20, 0, 1]);
+        assert!(matches!(house.guard.admit(&stale, peer, house.now), Admission::Refused), "who asked before knows the name only");
+        assert_eq!(house.guard.closed(house.now), 1);
     }
 }

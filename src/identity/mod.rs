@@ -24,6 +24,14 @@ pub enum Identity {
     Bound(Arc<Principal>),
 }
 
+/// Whose name a directory has accepted, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// One text for all spellings of one principal's name, and never for two principals of one directory: a SID, or an authorization identity
+    /// (RFC 4513 section 5.2.1.8).
+    pub canonical: String,
+}
+
 /// Somebody who proved who they are.
 #[derive(Debug)]
 pub struct Principal {
@@ -32,8 +40,11 @@ pub struct Principal {
     /// What the connection to the directory is bound with when it must be bound as this client; `None` where that is never so: for
     /// local accounts, and where searches run under the service account and writes are refused.
     pub credentials: Option<Arc<Credentials>>,
-    /// The index in the configuration of the directory that accepted the password; `None` for local accounts.
+    /// The number of the directory that accepted the password, the same in every configuration; `None` for local accounts.
     pub directory: Option<usize>,
+    /// Whose name that is, where the directory has said so.
+    pub who: Option<Arc<Who>>,
+    owner: Box<str>,
 }
 
 /// A name and a password that a directory accepted. Kept as long as a session needs it.
@@ -47,12 +58,31 @@ pub struct Credentials {
 
 impl Principal {
     /// Somebody whom no directory knows by a password: a local account, or the name in a certificate. Nothing runs under that name.
-    pub const fn of_redial(name: String) -> Self {
-        Self { name, credentials: None, directory: None }
+    pub fn of_redial(name: String) -> Self {
+        let owner = format!("local {name}").into();
+        Self { name, credentials: None, directory: None, who: None, owner }
+    }
+
+    /// Somebody whose name and password the directory with this number has accepted.
+    pub fn proved(name: String, directory: usize, who: Option<Arc<Who>>, credentials: Option<Arc<Credentials>>) -> Self {
+        let owner = match &who {
+            Some(who) => format!("{directory} is {}", who.canonical),
+            None => format!("{directory} as {name}"),
+        };
+        Self { name, credentials, directory: Some(directory), who, owner: owner.into() }
     }
 }
 
 impl Identity {
+    /// Whose the answers are that a directory gave to this client alone: the same text for all names of one principal, where the directory has
+    /// said whose they are, and never for two principals. Empty when anonymous.
+    pub fn owner(&self) -> &str {
+        match self {
+            Self::Anonymous => "",
+            Self::Bound(principal) => &principal.owner,
+        }
+    }
+
     /// The name to show in a log at debug level, and what WhoAmI answers: empty when anonymous.
     pub fn name(&self) -> &str {
         match self {
@@ -61,7 +91,7 @@ impl Identity {
         }
     }
 
-    /// The index in the configuration of the directory that accepted the password, if one did.
+    /// The number of the directory that accepted the password, if one did.
     pub fn directory(&self) -> Option<usize> {
         match self {
             Self::Anonymous => None,
@@ -72,5 +102,39 @@ impl Identity {
     /// Nobody in particular.
     pub const fn is_anonymous(&self) -> bool {
         matches!(self, Self::Anonymous)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(directory: usize, name: &str, canonical: Option<&str>) -> String {
+        let who = canonical.map(|canonical| Arc::new(Who { canonical: canonical.to_owned() }));
+        Identity::Bound(Arc::new(Principal::proved(name.to_owned(), directory, who, None))).owner().to_owned()
+    }
+
+    #[test]
+    fn all_names_of_one_principal_own_the_same() {
+        let names = ["alice@corp.example", "CORP\\alice", "CN=Alice,DC=corp"];
+        assert!(names.iter().all(|name| owner(0, name, Some("S-1-5-21-1104")) == owner(0, names[0], Some("S-1-5-21-1104"))));
+    }
+
+    #[test]
+    fn nobody_owns_what_is_another_s_whatever_they_call_themselves() {
+        let local = |name: &str| Identity::Bound(Arc::new(Principal::of_redial(name.to_owned()))).owner().to_owned();
+        let owners = [
+            owner(0, "alice", Some("S-1-5-21-1104")),
+            owner(1, "alice", Some("S-1-5-21-1104")),
+            owner(0, "alice", Some("S-1-5-21-1105")),
+            owner(0, "alice", None),
+            owner(0, "S-1-5-21-1104", None),
+            owner(0, "is S-1-5-21-1104", None),
+            local("alice"),
+            local("0 is S-1-5-21-1104"),
+            Identity::Anonymous.owner().to_owned(),
+        ];
+        let distinct: std::collections::BTreeSet<_> = owners.iter().collect();
+        assert_eq!(distinct.len(), owners.len(), "{owners:?}");
     }
 }

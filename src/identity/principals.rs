@@ -28,7 +28,7 @@ pub struct Mac([u8; 32]);
 pub struct Presented {
     /// Whose they are said to be, however spelled.
     pub principal: Mac,
-    /// This password of that principal.
+    /// This password, whoever presents it.
     pub password: Mac,
     /// This password under exactly this spelling of the name: what a directory is asked.
     pub proof: Mac,
@@ -36,12 +36,12 @@ pub struct Presented {
     pub listener: usize,
 }
 
-/// Two digests that turned out to be one principal's.
+/// A name turned out to be one of several that a principal has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {
-    /// The digest that is used no more.
+    /// The name's own digest, under which nothing is kept any more.
     pub from: Mac,
-    /// The one that is used instead.
+    /// The principal's, under which it is kept instead.
     pub to: Mac,
 }
 
@@ -53,10 +53,9 @@ impl Principals {
 
     /// What is remembered of a name and a password.
     pub fn present(&self, listener: usize, name: &str, password: &Secret) -> Presented {
-        let principal = self.principal(name);
         let password_of = |use_: u8, owner: &[u8]| self.digest(use_, owner, password.expose());
-        let proof = password_of(PROOF, name.as_bytes());
-        Presented { principal, password: password_of(PASSWORD, &principal.0), proof, listener }
+        let (password, proof) = (password_of(PASSWORD, &[]), password_of(PROOF, name.as_bytes()));
+        Presented { principal: self.principal(name), password, proof, listener }
     }
 
     /// Whose name that is.
@@ -65,17 +64,12 @@ impl Principals {
         self.aliases.lock().unwrap_or_else(PoisonError::into_inner).touch(&name).and_then(|alias| *alias).unwrap_or(name)
     }
 
-    /// A directory has said whose name that is: `canonical` is the same for all names of one principal. What was remembered under
-    /// [`Alias::from`] belongs to [`Alias::to`] from now on; `None` where that was known already.
-    pub fn learn_alias(&self, name_as_sent: &str, canonical: &str) -> Option<Alias> {
-        let (name, to) = (self.name(name_as_sent), self.name(canonical));
-        let mut aliases = self.aliases.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = aliases.touch(&name).and_then(|alias| *alias).unwrap_or(name);
-        if from == to {
-            return None;
-        }
-        *aliases.entry(&name) = Some(to);
-        Some(Alias { from, to })
+    /// The directory with this number has said whose name that is: `canonical` is the same for all names of one principal. What was remembered
+    /// under [`Alias::from`] belongs to [`Alias::to`] from now on; `None` where that was known already.
+    pub fn learn_alias(&self, name_as_sent: &str, directory: usize, canonical: &str) -> Option<Alias> {
+        let (from, to) = (self.name(name_as_sent), self.digest(CANONICAL, &directory.to_be_bytes(), canonical.as_bytes()));
+        let known = self.aliases.lock().unwrap_or_else(PoisonError::into_inner).entry(&from).replace(to);
+        (known != Some(to)).then_some(Alias { from, to })
     }
 
     fn name(&self, name: &str) -> Mac {
@@ -129,6 +123,7 @@ impl Mac {
 const NAME: u8 = 0;
 const PASSWORD: u8 = 1;
 const PROOF: u8 = 2;
+const CANONICAL: u8 = 3;
 
 /// Names whose principal is known; some 5 MiB.
 const MOST_ALIASES: usize = 1 << 16;
@@ -161,7 +156,8 @@ mod tests {
         let principals = principals();
         let (one, other) = (present(&principals, "alice", "x1"), present(&principals, "alicex", "1"));
         assert!(one.proof != other.proof && one.password != other.password);
-        assert_ne!(present(&principals, "alice", "a").password, present(&principals, "bob", "a").password);
+        let principal = principals.principal("alice");
+        assert!(principal != one.password && principal != one.proof && one.password != one.proof);
     }
 
     #[test]
@@ -174,13 +170,29 @@ mod tests {
     fn names_that_a_directory_calls_one_principal_are_one() {
         let principals = principals();
         let canonical = "S-1-5-21-1-2-3-1104";
-        assert!(principals.learn_alias("alice@corp.example", canonical).is_some());
-        assert!(principals.learn_alias("CORP\\alice", canonical).is_some());
+        let own = principals.principal("alice@corp.example");
+        let alias = principals.learn_alias("alice@corp.example", 0, canonical).unwrap();
+        assert_eq!((alias.from, alias.to), (own, principals.principal("ALICE@corp.example")));
+        assert!(principals.learn_alias("CORP\\alice", 0, canonical).is_some());
         assert_eq!(principals.principal("corp\\ALICE"), principals.principal("alice@corp.example"));
-        assert_eq!(principals.learn_alias("corp\\alice", canonical), None, "known");
-        let renamed = principals.learn_alias("corp\\alice", "S-1-5-21-1-2-3-2000").unwrap();
-        assert_eq!(renamed.from, principals.principal(canonical));
-        assert_ne!(principals.principal("CORP\\alice"), principals.principal("alice@corp.example"));
+        assert_eq!(principals.learn_alias("corp\\alice", 0, canonical), None, "known");
+        assert_ne!(principals.principal(canonical), principals.principal("alice@corp.example"), "that text is nobody's name");
+        principals.learn_alias("alice", 1, canonical);
+        assert_ne!(principals.principal("alice"), principals.principal("alice@corp.example"), "another directory's");
+    }
+
+    #[test]
+    fn a_name_that_was_given_to_somebody_else_is_theirs_and_the_other_names_stay() {
+        let principals = principals();
+        let own = principals.principal("alice@corp.example");
+        for name in ["alice@corp.example", "CORP\\alice"] {
+            principals.learn_alias(name, 0, "S-1-5-21-1-2-3-1104");
+        }
+        let before = principals.principal("CORP\\alice");
+        let moved = principals.learn_alias("alice@corp.example", 0, "S-1-5-21-1-2-3-2000").unwrap();
+        assert_eq!(moved, Alias { from: own, to: principals.principal("alice@corp.example") });
+        assert_eq!(principals.principal("CORP\\alice"), before);
+        assert_ne!(moved.to, before);
     }
 
     #[test]

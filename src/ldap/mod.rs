@@ -3,11 +3,12 @@
 //! Everything here is pure. Bytes come in as slices; what goes out is appended to a `Vec<u8>`. Nothing in this floor knows a
 //! socket, a clock, a session or a cache. Read in this order: [`ber`] (elements), [`frame`] (whole LDAPMessages out of a
 //! stream), [`envelope`] (messageID, protocolOp, controls), [`message`] (typed requests and results; [`search`], [`mod@write`] and [`result_code`]
-//! are parts of it), [`response`] (what Redial says itself), [`filter`], [`dn`], [`control`], [`oid`].
+//! are parts of it), [`response`] (what Redial says itself), [`entry`], [`filter`], [`dn`], [`control`], [`oid`].
 
 pub mod ber;
 pub mod control;
 pub mod dn;
+pub mod entry;
 pub mod envelope;
 pub mod filter;
 mod filter_text;

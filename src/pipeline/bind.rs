@@ -11,7 +11,7 @@ use super::{AskedAt, Begun, Client, Pipeline, Running, Station, Work};
 use crate::config::SearchAs;
 use crate::identity::accounts::Verification;
 use crate::identity::binds::Recalled;
-use crate::identity::{Credentials, Identity, Principal};
+use crate::identity::{Credentials, Identity, Principal, Who};
 use crate::ldap::ResultCode;
 use crate::ldap::dn::Dn;
 use crate::ldap::envelope::write_envelope;
@@ -53,7 +53,7 @@ impl Pipeline {
         let Some(station) = self.directory_of_name(&work.name) else {
             return refuse(delivery, Served::Refused).await;
         };
-        let principal = || work.principal(station);
+        let principal = |who| work.principal(station, who);
         let presented = self.proofs.present(work.listener, &work.name, &work.password);
         let recalled = self.proofs.recall(&presented, principal);
         self.metrics.bind_recalled((&recalled).into());
@@ -65,10 +65,12 @@ impl Pipeline {
         let question = work.question(station, delivery.asked());
         let (landed, served) = self.proofs.ask(&presented, generation, question).await;
         match landed {
-            Landed::Accepted => {
+            Landed::Accepted(proved) => {
+                // Whose name it is may be known only since.
+                let presented = self.proofs.present(work.listener, &work.name, &work.password);
                 let principal = match self.proofs.recall(&presented, principal) {
                     Recalled::Accepted(shared) => shared,
-                    Recalled::Rejected | Recalled::Unknown(_) => Arc::new(principal()),
+                    Recalled::Rejected | Recalled::Unknown(_) => Arc::new(principal(proved.who)),
                 };
                 accept(delivery, principal, served).await
             }
@@ -108,15 +110,16 @@ impl Pipeline {
 
 impl BindWork {
     /// Who the client is when the password was accepted. The password itself is kept only where something runs under it.
-    fn principal(&self, station: &Station) -> Principal {
+    fn principal(&self, station: &Station, who: Option<Arc<Who>>) -> Principal {
         let runs_as_client = station.search_as == SearchAs::Client || station.forwards_writes;
         let credentials = runs_as_client.then(|| Arc::new(Credentials { name: self.name.clone(), password: self.password.clone() }));
-        Principal { name: self.name.clone(), credentials, directory: Some(station.number) }
+        Principal::proved(self.name.clone(), station.number, who, credentials)
     }
 
     fn question(&self, station: &Station, asked: &AskedAt) -> Question {
         Question {
             directory: Arc::clone(&station.directory),
+            number: station.number,
             name: self.name.clone(),
             password: self.password.clone(),
             peer: self.peer,

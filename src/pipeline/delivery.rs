@@ -62,7 +62,7 @@ impl Delivery {
                     entries += 1;
                     write_envelope(&mut octets, self.asked.message_id.wire(), &entry, None);
                 }
-                Ok(Reply::Intermediate(_)) => {}
+                Ok(Reply::Intermediate(_) | Reply::Who(_)) => {}
                 Ok(Reply::Done(done)) => {
                     write_envelope(&mut octets, self.asked.message_id.wire(), &done.op, None);
                     return self.finish(octets, Served::Miss, done.code, entries).await;

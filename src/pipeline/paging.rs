@@ -128,7 +128,7 @@ pub(super) async fn gather(mut gathered: AnswerBuilder, mut rest: Fill) -> Resul
     loop {
         match rest.next().await? {
             Reply::Entry(entry) => gathered.push_entry(&entry),
-            Reply::Intermediate(_) => {}
+            Reply::Intermediate(_) | Reply::Who(_) => {}
             Reply::Done(done) => return Ok(Arc::new(gathered.finish(done.code, &done.op))),
         }
         if gathered.len() > MAX_GATHERED {

@@ -6,18 +6,18 @@
 //!  guard    has the account attempts left?         ▶ refused here
 //!  upstream one bind, never repeated
 //!  judge    what did the directory say?            ▶ remembered, counted
+//!  alias    whose name is that?                    ▶ all names of one principal share the above
 //! ```
 //!
 //! A flight is a task of its own: what left is judged even when the phone that asked has gone.
 
-use super::last_word;
 use crate::config;
-use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, RunAs};
-use crate::identity::Principal;
-use crate::identity::binds::{BindCache, Generation, Recalled};
+use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
+use crate::identity::binds::{BindCache, Generation, Proved, Recalled};
 use crate::identity::judgement::Judgement;
 use crate::identity::lockout::{Admission, Attempt, Closed, Ended, LockoutGuard};
 use crate::identity::principals::{Mac, Presented, Principals};
+use crate::identity::{Principal, Who};
 use crate::ldap::ResultCode;
 use crate::ldap::ber::Reader;
 use crate::ldap::message::LdapResult;
@@ -36,7 +36,6 @@ use zeroize::Zeroizing;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Proofs {
-    principals: Arc<Principals>,
     shared: Arc<Shared>,
     /// What was proved in another edition proves nothing in this one.
     edition: u64,
@@ -45,6 +44,7 @@ pub(super) struct Proofs {
 /// What the flights' tasks need.
 #[derive(Debug)]
 struct Shared {
+    principals: Principals,
     cache: BindCache,
     guard: Arc<LockoutGuard>,
     /// By the edition that asks, and what it asks.
@@ -58,6 +58,8 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) directory: Arc<dyn Directory>,
+    /// Its number, the same in every configuration.
+    pub(super) number: usize,
     pub(super) name: String,
     pub(super) password: Secret,
     pub(super) peer: IpAddr,
@@ -68,7 +70,7 @@ pub(super) struct Question {
 #[derive(Debug, Clone)]
 pub(super) enum Landed {
     /// The directory accepted the password.
-    Accepted,
+    Accepted(Proved),
     /// The directory had refused the same a moment before.
     Rejected,
     /// The directory said something else.
@@ -83,8 +85,9 @@ impl Proofs {
     /// Nothing is known yet.
     pub(super) fn new(config: &config::Binds, metrics: Arc<Metrics>) -> Self {
         let (cache, guard) = (BindCache::new(config), Arc::new(LockoutGuard::new(config)));
-        let shared = Shared { cache, guard, flights: Mutex::default(), edition: AtomicU64::new(0), metrics };
-        Self { principals: Arc::new(Principals::new(&random_key())), shared: Arc::new(shared), edition: 0 }
+        let principals = Principals::new(&random_key());
+        let shared = Shared { principals, cache, guard, flights: Mutex::default(), edition: AtomicU64::new(0), metrics };
+        Self { shared: Arc::new(shared), edition: 0 }
     }
 
     /// Under the next configuration. Where that sends names elsewhere or remembers for another time, no password is remembered, and nothing
@@ -96,16 +99,16 @@ impl Proofs {
             edition = self.shared.edition.fetch_add(1, Ordering::SeqCst) + 1;
             self.shared.cache.forget_all();
         }
-        Self { principals: Arc::clone(&self.principals), shared: Arc::clone(&self.shared), edition }
+        Self { shared: Arc::clone(&self.shared), edition }
     }
 
     /// What is remembered of a name and a password that came at a listener.
     pub(super) fn present(&self, listener: usize, name: &str, password: &Secret) -> Presented {
-        self.principals.present(listener, name, password)
+        self.shared.principals.present(listener, name, password)
     }
 
     /// What a directory said a moment ago; `principal` makes an accepted one anew where no session of it lives.
-    pub(super) fn recall(&self, presented: &Presented, principal: impl FnOnce() -> Principal) -> Recalled {
+    pub(super) fn recall(&self, presented: &Presented, principal: impl FnOnce(Option<Arc<Who>>) -> Principal) -> Recalled {
         let recalled = self.shared.cache.recall(presented, Instant::now(), principal);
         // Asked afterwards: what the next edition has forgotten is not remembered again by this one.
         let is_outdated = self.edition != self.shared.edition.load(Ordering::SeqCst);
@@ -127,7 +130,7 @@ impl Proofs {
             Err(_) => Landed::Failed(DirectoryError::TimedOut),
         };
         let served = match landed {
-            Landed::Accepted | Landed::Rejected | Landed::Answered(_) => served,
+            Landed::Accepted(_) | Landed::Rejected | Landed::Answered(_) => served,
             Landed::Guarded(_) => {
                 self.shared.metrics.lockout_guard_refused();
                 Served::Refused
@@ -139,7 +142,7 @@ impl Proofs {
 
     /// A directory has refused a connection as this client, or its account has changed: what is remembered is not to be trusted.
     pub(super) fn forget(&self, name: &str) {
-        self.shared.cache.forget(&self.principals.principal(name));
+        self.shared.cache.forget(&self.shared.principals.principal(name));
     }
 
     /// Principals that have no attempt left.
@@ -180,8 +183,8 @@ impl Shared {
     async fn prove(&self, presented: &Presented, generation: Generation, question: &Question) -> Landed {
         // Another flight may have landed since this one's client looked.
         let now = Instant::now();
-        if self.cache.is_accepted(presented, now) {
-            return Landed::Accepted;
+        if let Some(proved) = self.cache.accepted_as(presented, now) {
+            return Landed::Accepted(proved);
         }
         if self.cache.is_rejected(presented, now) {
             return Landed::Rejected;
@@ -198,22 +201,36 @@ impl Shared {
         };
         let asked_at = Instant::now();
         let answered = last_word(&*question.directory, operation).await;
-        let judgement = answered.as_ref().map(judge);
-        match judgement {
-            Ok(Judgement::Right) => self.cache.accept(presented, generation, asked_at),
-            Ok(Judgement::Wrong) => self.cache.reject(presented, generation, asked_at),
-            Ok(Judgement::AccountState | Judgement::Unclear) => self.cache.forget(&presented.principal),
-            Ok(Judgement::Nothing) | Err(_) => {}
-        }
+        let judgement = answered.as_ref().map(|(done, _)| judge(done));
         let ended = judgement.map_or_else(ended_without_answer, Ended::Answered);
         if let Some(closed) = attempt.ended(ended, Instant::now()) {
             warn(&question.name, &closed);
         }
         tracing::debug!(?ended, "a password was shown to a directory");
+        let proved = Proved { who: answered.as_ref().ok().and_then(|(_, who)| who.clone()) };
+        if let Some(who) = &proved.who {
+            self.learn(question, who);
+        }
+        // The name may have turned out to be one of several, by this flight or another.
+        let presented = &self.principals.present(presented.listener, &question.name, &question.password);
+        match judgement {
+            Ok(Judgement::Right) => self.cache.accept(presented, generation, asked_at, proved.clone()),
+            Ok(Judgement::Wrong) => self.cache.reject(presented, generation, asked_at),
+            Ok(Judgement::AccountState | Judgement::Unclear) => self.cache.forget(&presented.principal),
+            Ok(Judgement::Nothing) | Err(_) => {}
+        }
         match answered {
-            Ok(_) if judgement == Ok(Judgement::Right) => Landed::Accepted,
-            Ok(done) => Landed::Answered(done),
+            Ok(_) if judgement == Ok(Judgement::Right) => Landed::Accepted(proved),
+            Ok((done, _)) => Landed::Answered(done),
             Err(error) => Landed::Failed(error),
+        }
+    }
+
+    /// A directory has said whose name that is: what is known of the name is known of that principal.
+    fn learn(&self, question: &Question, who: &Who) {
+        if let Some(alias) = self.principals.learn_alias(&question.name, question.number, &who.canonical) {
+            self.guard.merge(&alias);
+            self.cache.merge(&alias);
         }
     }
 
@@ -245,6 +262,24 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.flight);
     }
+}
+
+/// The response to a bind, and whose name that was where the directory says.
+async fn last_word(directory: &dyn Directory, operation: Operation) -> Result<(Done, Option<Arc<Who>>), DirectoryError> {
+    let deadline = operation.deadline;
+    let answered = async {
+        let mut replies = directory.run(operation).await?;
+        let mut who = None;
+        while let Some(reply) = replies.next().await {
+            match reply? {
+                Reply::Who(found) => who = Some(Arc::new(found)),
+                Reply::Done(done) => return Ok((done, who)),
+                Reply::Entry(_) | Reply::Intermediate(_) => {}
+            }
+        }
+        Err(DirectoryError::ConnectionLost { sent: true })
+    };
+    timeout_at(deadline, answered).await.unwrap_or(Err(DirectoryError::TimedOut))
 }
 
 /// What a response says about the password.

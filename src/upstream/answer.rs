@@ -68,7 +68,7 @@ impl Answer {
             let reply = match reply {
                 Ok(Reply::Done(done)) => self.done(done).await,
                 Ok(Reply::Entry(entry)) => Ok(Some(self.entry(entry))),
-                Ok(reply @ Reply::Intermediate(_)) => Ok(Some(reply)),
+                Ok(reply @ (Reply::Intermediate(_) | Reply::Who(_))) => Ok(Some(reply)),
                 Err(error) => self.failed(error).await.map(|()| None),
             };
             match reply {

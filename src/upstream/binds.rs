@@ -1,21 +1,26 @@
 //! Connections to one controller that do nothing but bind: is this the password of that name?
 //!
 //! A client's bind is one bind upstream, on one connection, and never sent again: a second attempt could lock the account. One bind at a
-//! time is under way on a connection (RFC 4511 section 4.2.1). A connection that has bound as somebody is used for further binds only, so
-//! an identity is never left on anything that runs a search.
+//! time is under way on a connection (RFC 4511 section 4.2.1). A connection that has bound as somebody is used to ask who that is, and then for
+//! further binds only, so an identity is never left on anything that runs a client's search.
 
 use super::connect::{Connector, bind};
 use super::connection::{Connection, Settings};
-use super::pool::Waiting;
+use super::pool::{Waiting, root_dse};
 use super::standing::Standing;
+use super::who::who;
 use crate::directory::{DirectoryError, Done};
+use crate::identity::Who;
+use crate::ldap::ResultCode;
 use crate::ldap::ber::{self, Reader};
 use crate::ldap::envelope::op;
 use crate::secret::Secret;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
+use tracing::debug;
 
 /// Bind connections to one server.
 #[derive(Debug)]
@@ -26,6 +31,15 @@ pub(crate) struct Binds {
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
     waiting: AtomicUsize,
+}
+
+/// The response to a bind.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// Itself.
+    pub(crate) done: Done,
+    /// Whose name that was, where the password was right and the server says.
+    pub(crate) who: Option<Who>,
 }
 
 /// Why a bind has no response.
@@ -48,7 +62,7 @@ impl Binds {
     ///
     /// # Errors
     /// As [`BindError`] says. A refusal is a response, not an error.
-    pub(crate) async fn check(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Done, BindError> {
+    pub(crate) async fn check(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Bound, BindError> {
         let _place = {
             let _waiting = Waiting::begin(&self.waiting).map_err(BindError::NotSent)?;
             let place = timeout_at(deadline, self.places.acquire()).await;
@@ -63,13 +77,43 @@ impl Binds {
             Ok(done) => {
                 sent.answered = true;
                 self.standing.answered();
-                self.keep(connection);
-                without_sasl_credentials(done).map_err(BindError::Sent)
+                let done = without_sasl_credentials(done).map_err(BindError::Sent)?;
+                let who = match done.code {
+                    ResultCode::SUCCESS => self.who(connection, deadline).await,
+                    _ => {
+                        self.keep(connection);
+                        None
+                    }
+                };
+                Ok(Bound { done, who })
             }
             Err(error @ DirectoryError::ConnectionLost { sent: false }) => Err(BindError::NotSent(error)),
             Err(error) => {
                 self.standing.operation_failed(&error);
                 Err(BindError::Sent(error))
+            }
+        }
+    }
+
+    /// Who has just bound there. A bind that was accepted is one whatever comes of this; a connection without an answer is not used again.
+    async fn who(&self, connection: Connection, deadline: Instant) -> Option<Who> {
+        let now = Instant::now();
+        let patience = (deadline.saturating_duration_since(now) / 2).min(WHO);
+        let asked = async {
+            let can = match self.standing.announced() {
+                Some(can) => can,
+                None => root_dse(&connection, now + patience).await?,
+            };
+            who(&connection, can, now + patience).await
+        };
+        match asked.await {
+            Ok(who) => {
+                self.keep(connection);
+                who
+            }
+            Err(error) => {
+                debug!(%error, "a server accepted a bind and did not say whose");
+                None
             }
         }
     }
@@ -124,11 +168,12 @@ fn without_sasl_credentials(mut done: Done) -> Result<Done, DirectoryError> {
 const SERVER_SASL_CREDS: u8 = 0x87;
 /// Binds under way at one server: its part of the few connections that Redial has.
 const CONNECTIONS: usize = 8;
+/// A server that has accepted a bind may take so long to say whose, or half of what the client waits.
+const WHO: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ldap::ResultCode;
 
     fn done(op: &'static [u8]) -> Done {
         Done { code: ResultCode::SUCCESS, op: op.into(), controls: None }

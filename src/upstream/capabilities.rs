@@ -1,6 +1,7 @@
 //! What a controller says of itself in its rootDSE (RFC 4512 section 5.1), pure.
 
-use crate::ldap::ber::{BerError, Reader, tag};
+use crate::ldap::ber::BerError;
+use crate::ldap::entry::Entry;
 use crate::ldap::filter::Filter;
 use crate::ldap::message::{Scope, SearchRequest};
 use crate::ldap::oid;
@@ -12,6 +13,10 @@ pub(crate) struct Capabilities {
     pub(crate) paging: bool,
     /// The control that suppresses search references.
     pub(crate) domain_scope: bool,
+    /// "Who am I?" (RFC 4532).
+    pub(crate) who_am_i: bool,
+    /// It is Active Directory, or speaks as it does.
+    pub(crate) active_directory: bool,
 }
 
 impl Capabilities {
@@ -25,7 +30,7 @@ impl Capabilities {
             time_limit: 0,
             types_only: false,
             filter: Filter::Present("objectClass".into()),
-            attributes: vec!["supportedControl".into()],
+            attributes: ["supportedControl", "supportedExtension", "supportedCapabilities"].map(str::to_owned).to_vec(),
         }
         .encode()
     }
@@ -36,17 +41,7 @@ impl Capabilities {
     /// When it is malformed.
     pub(crate) fn parse(entry: &[u8]) -> Result<Self, BerError> {
         let mut found = Self::default();
-        let mut entry = Reader::new(Reader::new(entry).element()?.content);
-        entry.expect(tag::OCTET_STRING)?;
-        let mut attributes = Reader::new(entry.expect(tag::SEQUENCE)?.content);
-        while !attributes.is_empty() {
-            let mut attribute = Reader::new(attributes.expect(tag::SEQUENCE)?.content);
-            let name = attribute.expect(tag::OCTET_STRING)?.content;
-            let mut values = Reader::new(attribute.expect(tag::SET)?.content);
-            while !values.is_empty() {
-                found.note(name, values.expect(tag::OCTET_STRING)?.content);
-            }
-        }
+        Entry::parse(entry)?.each_value(|attribute, value| found.note(attribute, value))?;
         Ok(found)
     }
 
@@ -54,6 +49,8 @@ impl Capabilities {
         let is = |name: &str, oid: &str| attribute.eq_ignore_ascii_case(name.as_bytes()) && value == oid.as_bytes();
         self.paging |= is("supportedControl", oid::PAGED_RESULTS);
         self.domain_scope |= is("supportedControl", oid::DOMAIN_SCOPE);
+        self.who_am_i |= is("supportedExtension", oid::WHO_AM_I);
+        self.active_directory |= is("supportedCapabilities", oid::ACTIVE_DIRECTORY);
     }
 }
 
@@ -65,11 +62,15 @@ mod tests {
     #[test]
     fn what_the_root_announces_is_found_by_attribute_and_oid() {
         let mut entry = Vec::new();
-        let attributes: [(&str, Vec<&[u8]>); 2] =
-            [("SUPPORTEDCONTROL", vec![b"1.2.840.113556.1.4.319", b"1.2.3"]), ("supportedExtension", vec![oid::DOMAIN_SCOPE.as_bytes()])];
+        let attributes: [(&str, Vec<&[u8]>); 3] = [
+            ("SUPPORTEDCONTROL", vec![b"1.2.840.113556.1.4.319", b"1.2.3"]),
+            ("supportedExtension", vec![oid::DOMAIN_SCOPE.as_bytes(), oid::WHO_AM_I.as_bytes()]),
+            ("supportedCapabilities", vec![oid::ACTIVE_DIRECTORY.as_bytes()]),
+        ];
         write_entry_op(&mut entry, "", attributes);
         let found = Capabilities::parse(&entry).unwrap();
-        assert_eq!(found, Capabilities { paging: true, domain_scope: false }, "an OID in the wrong attribute counts for nothing");
+        let expected = Capabilities { paging: true, domain_scope: false, who_am_i: true, active_directory: true };
+        assert_eq!(found, expected, "an OID in the wrong attribute counts for nothing");
     }
 
     #[test]

@@ -10,8 +10,9 @@ use super::trust::{self, TrustError};
 use crate::config;
 use crate::directory::{DirectoryError, Reply};
 use crate::ldap::ResultCode;
-use crate::ldap::ber::{BerError, Reader, tag};
+use crate::ldap::ber::BerError;
 use crate::ldap::dn::Dn;
+use crate::ldap::entry::Entry;
 use crate::ldap::filter::Filter;
 use crate::ldap::message::{Scope, SearchRequest};
 use crate::ldap::oid;
@@ -53,18 +54,9 @@ impl Found {
 
     /// Adds what one entry, the rootDSE, tells.
     fn read(&mut self, entry: &[u8]) -> Result<(), BerError> {
-        let mut entry = Reader::new(Reader::new(entry).element()?.content);
-        entry.expect(tag::OCTET_STRING)?;
-        let mut attributes = Reader::new(entry.expect(tag::SEQUENCE)?.content);
-        while !attributes.is_empty() {
-            let mut attribute = Reader::new(attributes.expect(tag::SEQUENCE)?.content);
-            let name = String::from_utf8_lossy(attribute.expect(tag::OCTET_STRING)?.content).to_ascii_lowercase();
-            let mut values = Reader::new(attribute.expect(tag::SET)?.content);
-            while !values.is_empty() {
-                self.note(&name, &String::from_utf8_lossy(values.expect(tag::OCTET_STRING)?.content));
-            }
-        }
-        Ok(())
+        Entry::parse(entry)?.each_value(|attribute, value| {
+            self.note(&String::from_utf8_lossy(attribute).to_ascii_lowercase(), &String::from_utf8_lossy(value));
+        })
     }
 
     fn note(&mut self, attribute: &str, value: &str) {
@@ -133,7 +125,7 @@ async fn root_dse(connection: &Connection, mut found: Found, deadline: Instant) 
     while let Some(reply) = in_flight.next().await {
         match reply? {
             Reply::Entry(entry) => found.read(&entry).map_err(|_| DirectoryError::Misbehaved("a malformed rootDSE"))?,
-            Reply::Intermediate(_) => {}
+            Reply::Intermediate(_) | Reply::Who(_) => {}
             Reply::Done(_) => break,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
 //! [`server`], [`balance`], [`writes`] and [`pin`] (which controller), [`health`] and [`standing`] (is it up), [`pool`], [`clients`] and [`binds`] (which
-//! connection), [`connect`] (how it is made), [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
+//! connection), [`who`] (whose name has bound), [`connect`] (how it is made), [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
 //!
 //! What holds always: a reply reaches the operation that asked and no other; an identity never runs another's operation; a bind or write
 //! is sent at most once; nothing is sent in clear where TLS is configured; a controller's octets are checked before they are believed.
@@ -25,12 +25,14 @@ mod outbox;
 mod pin;
 mod pool;
 mod server;
+mod sid;
 mod standing;
 mod trust;
+mod who;
 mod writes;
 
 use self::answer::Answer;
-use self::binds::{BindError, Binds};
+use self::binds::{BindError, Binds, Bound};
 use self::clients::Clients;
 use self::connect::Connector;
 use self::connection::Settings;
@@ -42,7 +44,7 @@ pub use self::trust::TrustError;
 pub(crate) use self::trust::client_config;
 use self::writes::Writes;
 use crate::config;
-use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Replies, Reply};
+use crate::directory::{Asked, Directory, DirectoryError, Operation, Replies, Reply};
 use crate::ldap::ResultCode;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
@@ -148,8 +150,9 @@ impl Directory for Upstream {
     fn run(&self, operation: Operation) -> BoxFuture<'_, Result<Replies, DirectoryError>> {
         Box::pin(async move {
             if let Asked::Bind { name, password } = &operation.request {
-                let done = self.inner.bind(name, password, operation.deadline).await?;
-                return Ok(Replies::Ready(vec![Reply::Done(done)].into_iter()));
+                let Bound { done, who } = self.inner.bind(name, password, operation.deadline).await?;
+                let replies: Vec<Reply> = who.map(Reply::Who).into_iter().chain([Reply::Done(done)]).collect();
+                return Ok(Replies::Ready(replies.into_iter()));
             }
             Answer::begin(Arc::clone(&self.inner), operation).await.map(Answer::into_replies)
         })
@@ -167,16 +170,16 @@ impl Directory for Upstream {
 impl Inner {
     /// One bind for one client's bind. Another server is asked only while nothing has left. After a write it goes where that went: it may
     /// have changed the password.
-    async fn bind(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Done, DirectoryError> {
+    async fn bind(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Bound, DirectoryError> {
         let mut tried = Vec::new();
         let mut last_error = DirectoryError::Unavailable;
         while let Some(server) = self.servers.choose(self.writes.reads_from(), &tried) {
             match server.binds.check(name, password, deadline).await {
-                Ok(done) => {
-                    if done.code == ResultCode::SUCCESS {
+                Ok(bound) => {
+                    if bound.done.code == ResultCode::SUCCESS {
                         self.clients.proved(name, password);
                     }
-                    return Ok(done);
+                    return Ok(bound);
                 }
                 Err(BindError::Sent(error)) => return Err(error),
                 Err(BindError::NotSent(error @ (DirectoryError::TimedOut | DirectoryError::Busy))) => return Err(error),

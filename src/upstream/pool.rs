@@ -202,7 +202,7 @@ pub(crate) async fn root_dse(connection: &Connection, deadline: Instant) -> Resu
     while let Some(reply) = in_flight.next().await {
         match reply? {
             Reply::Entry(entry) => found = Capabilities::parse(&entry).map_err(|_| DirectoryError::Misbehaved("a malformed rootDSE"))?,
-            Reply::Intermediate(_) => {}
+            Reply::Intermediate(_) | Reply::Who(_) => {}
             Reply::Done(done) if super::attempt::is_overloaded(done.code) => return Err(DirectoryError::Unavailable),
             Reply::Done(_) => break,
         }

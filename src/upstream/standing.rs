@@ -18,7 +18,7 @@ pub(crate) struct Standing {
     place: (usize, usize),
     url: String,
     metrics: Arc<Metrics>,
-    state: Mutex<(Health, Capabilities)>,
+    state: Mutex<(Health, Option<Capabilities>)>,
     outstanding: AtomicUsize,
     connections: AtomicUsize,
     /// The time of the next probe has changed.
@@ -34,7 +34,7 @@ impl Standing {
             place,
             url: url.to_owned(),
             metrics,
-            state: Mutex::new((health, Capabilities::default())),
+            state: Mutex::new((health, None)),
             outstanding: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             changed: Notify::new(),
@@ -62,15 +62,20 @@ impl Standing {
         self.with_state(|health, _| health.next_probe())
     }
 
-    /// What it announced when it was last asked.
+    /// What it announced when it was last asked; nothing where nobody has asked yet.
     pub(crate) fn capabilities(&self) -> Capabilities {
+        self.announced().unwrap_or_default()
+    }
+
+    /// The same; `None` where nobody has asked yet.
+    pub(crate) fn announced(&self) -> Option<Capabilities> {
         self.with_state(|_, capabilities| *capabilities)
     }
 
     /// It has told what it can do.
     pub(crate) fn probe_succeeded(&self, found: Capabilities) {
         let change = self.with_state(|health, capabilities| {
-            *capabilities = found;
+            *capabilities = Some(found);
             health.probe_succeeded(Instant::now())
         });
         self.announce(change, &"it answers");
@@ -119,7 +124,7 @@ impl Standing {
         self.changed.notify_one();
     }
 
-    fn with_state<T>(&self, look: impl FnOnce(&mut Health, &mut Capabilities) -> T) -> T {
+    fn with_state<T>(&self, look: impl FnOnce(&mut Health, &mut Option<Capabilities>) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (health, capabilities) = &mut *state;
         look(health, capabilities)

@@ -15,8 +15,9 @@
 use bytes::BytesMut;
 use redial::ldap::control::{PagedResults, parse_controls, write_control};
 use redial::ldap::envelope::{op, write_envelope};
+use redial::ldap::filter::Filter;
 use redial::ldap::frame::frame_length;
-use redial::ldap::message::Request;
+use redial::ldap::message::{Authentication, Bind, Request, Scope, Search};
 use redial::ldap::response::{write_entry_op, write_extended_response, write_result_op};
 use redial::ldap::{Envelope, MessageId, ResultCode, oid};
 use rustls::ServerConfig;
@@ -318,12 +319,32 @@ impl Heard {
         self.message_with(&result(op::SEARCH_RESULT_DONE, ResultCode::SUCCESS), Some(&controls))
     }
 
-    fn search<T>(&self, look: impl FnOnce(&redial::ldap::message::Search<'_>) -> T) -> T {
+    /// Base, scope, filter and attributes of a search.
+    pub fn question(&self) -> (String, Scope, Filter, Vec<String>) {
+        let owned = self.search(|search| search.to_owned().unwrap());
+        (owned.base_object, owned.scope, owned.filter, owned.attributes)
+    }
+
+    /// Name and password of a simple bind.
+    pub fn bind(&self) -> (String, Vec<u8>) {
+        self.request(|request| match request {
+            Request::Bind(Bind { name, authentication: Authentication::Simple(password), .. }) => (name.to_owned(), password.to_vec()),
+            _ => panic!("not a simple bind"),
+        })
+    }
+
+    fn search<T>(&self, look: impl FnOnce(&Search<'_>) -> T) -> T {
+        self.request(|request| match request {
+            Request::Search(search) => look(&search),
+            _ => panic!("not a search"),
+        })
+    }
+
+    fn request<T>(&self, look: impl FnOnce(Request<'_>) -> T) -> T {
         let mut frame = Vec::new();
         write_envelope(&mut frame, MessageId::new(1).unwrap(), &self.op, None);
         let envelope = Envelope::parse(&frame).unwrap();
-        let Ok(Request::Search(search)) = Request::parse(&envelope) else { panic!("not a search") };
-        look(&search)
+        look(Request::parse(&envelope).expect("a well-formed request"))
     }
 }
 

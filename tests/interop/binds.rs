@@ -113,7 +113,7 @@ fn five_wrong_passwords_lock_nobody_where_the_policy_locks_after_five() {
 }
 
 /// What the controller has counted against an account.
-fn wrong_passwords(server: &Server, account: &str) -> u32 {
+pub(crate) fn wrong_passwords(server: &Server, account: &str) -> u32 {
     let question = subtree(bed::BASE, &format!("(sAMAccountName={account})"), &["badPwdCount"]);
     let found = server.direct_as(server.administrator(), bed::ADMIN_PASSWORD).search(&question);
     let count = found.entries[0].values("badPwdCount").first().map_or(0, |count| count.parse().expect("a number"));

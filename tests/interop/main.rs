@@ -28,4 +28,5 @@ mod listeners;
 mod operations;
 mod phones;
 mod sessions;
+mod who;
 mod writes;

@@ -87,7 +87,7 @@ impl Watched {
             Event::Binds(id) => {
                 let Some(id) = client_id(id) else { return };
                 let number = id.wire().number();
-                let principal = Principal { name: "cn=a".to_owned(), credentials: None, directory: None };
+                let principal = Principal::of_redial("cn=a".to_owned());
                 let accepted = self.session.bind_finished(id, Identity::Bound(Arc::new(principal)));
                 assert_eq!(accepted, self.binding == Some(number), "only the Bind under way makes somebody");
                 if accepted {

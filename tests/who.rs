@@ -1,0 +1,228 @@
+//! Whose name is that: a principal has many names, and they share one guard and one set of answers; over scripted controllers.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+#[path = "common/domain.rs"]
+mod domain;
+#[path = "common/requests.rs"]
+mod requests;
+#[path = "common/scripted_controller.rs"]
+mod scripted_controller;
+
+use domain::{Domain, Kind, SAMBA, sid_text};
+use redial::config::load::load_text;
+use redial::directory::Directory;
+use redial::identity::{Identity, Principal};
+use redial::ldap::message::{LdapResult, Request};
+use redial::ldap::{Envelope, ResultCode, envelope::op};
+use redial::lifecycle::{Ending, lifecycle};
+use redial::metrics::Metrics;
+use redial::pipeline::{Begun, Client, Pipeline, Said};
+use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
+use redial::upstream::Upstream;
+use scripted_controller::{Heard, ScriptedController};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+const OPEN: &str = "[[access]]\nname = \"all\"\nclients = \"any\"\nbases = [\"dc=corp,dc=example\"]\nattributes = [\"*\"]\n";
+const NAMES: [&str; 4] = ["cn=alice,dc=corp,dc=example", "alice@corp.example", "CORP\\alice", "CN=Alice, DC=corp, DC=example"];
+
+/// A pipeline in front of one scripted controller.
+struct House {
+    pipeline: Arc<Pipeline>,
+    domain: Arc<Domain>,
+    controller: ScriptedController,
+    _ending: Ending,
+}
+
+impl House {
+    /// Before a domain with two users.
+    async fn new(kind: Kind, search_as: &str) -> Self {
+        let domain = Domain::new(kind);
+        domain.user("alice", 1104, "right");
+        domain.user("bob", 1105, "right");
+        Self::before(domain, &format!("search_as = \"{search_as}\"\n{OPEN}")).await
+    }
+
+    async fn before(domain: Arc<Domain>, toml: &str) -> Self {
+        let brain = Arc::clone(&domain);
+        let controller = ScriptedController::plain(move |heard| brain.answer(heard)).await;
+        let text = format!(
+            "[[listener]]\naddress = \"127.0.0.1:3389\"\n[directory.corp]\nbase = \"dc=corp,dc=example\"\nservers = [\"ldap://{}\"]\n\
+             start_tls = false\nbind_dn = \"{}\"\npassword = \"service\"\n{toml}",
+            controller.address,
+            domain::SERVICE,
+        );
+        let config = load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
+        let metrics = Arc::new(Metrics::unrecorded());
+        let (ending, running) = lifecycle();
+        let redial::config::DirectoryKind::Upstream(upstream) = &config.directories[0].kind else { panic!("controllers") };
+        let upstream = Upstream::new(0, upstream, &config.limits, Arc::clone(&metrics), running).unwrap();
+        let directories: Vec<Arc<dyn Directory>> = vec![Arc::new(upstream)];
+        let pipeline = Arc::new(Pipeline::new(&config, directories, metrics));
+        Self { pipeline, domain, controller, _ending: ending }
+    }
+
+    /// A phone that has just connected.
+    fn phone(&self) -> Phone<'_> {
+        Phone { house: self, identity: Identity::Anonymous }
+    }
+
+    async fn bound(&self, name: &str) -> Phone<'_> {
+        let mut phone = self.phone();
+        assert_eq!(phone.bind(name, "right").await, ResultCode::SUCCESS, "{name}");
+        phone
+    }
+
+    /// What the controller has heard of clients' binds.
+    fn binds(&self) -> usize {
+        self.controller.heard_with(op::BIND_REQUEST).iter().filter(|heard| heard.bind().0 != domain::SERVICE).count()
+    }
+}
+
+struct Phone<'a> {
+    house: &'a House,
+    identity: Identity,
+}
+
+impl Phone<'_> {
+    async fn bind(&mut self, name: &str, password: &str) -> ResultCode {
+        self.ask(&requests::bind(name, password)).await.0
+    }
+
+    /// Code and number of entries.
+    async fn search(&mut self, filter: &str) -> (ResultCode, usize) {
+        self.ask(&requests::search_for("dc=corp,dc=example", filter, &["objectClass"])).await
+    }
+
+    fn principal(&self) -> &Principal {
+        let Identity::Bound(principal) = &self.identity else { panic!("bound") };
+        principal
+    }
+
+    async fn ask(&mut self, op: &[u8]) -> (ResultCode, usize) {
+        let frame = requests::frame(1, op);
+        let envelope = Envelope::parse(&frame).unwrap();
+        let request = match Request::parse(&envelope).unwrap() {
+            Request::Bind(bind) => AcceptedRequest::Bind(bind),
+            Request::Search(search) => AcceptedRequest::Search(search),
+            other => panic!("{other:?}"),
+        };
+        let accepted = Accepted { message_id: ClientMessageId::new(envelope.message_id).unwrap(), request, controls: None };
+        let identity = if matches!(request, AcceptedRequest::Bind(_)) { Identity::Anonymous } else { self.identity.clone() };
+        let client = Client { peer: "10.20.1.7:50000".parse().unwrap(), listener: 0, security: Security::Clear, identity };
+        let mut octets = Vec::new();
+        if let Begun::Running(running) = self.house.pipeline.begin(&client, &accepted, Instant::now(), &mut octets) {
+            let (outbox, mut said) = mpsc::channel(4);
+            tokio::spawn(Arc::clone(&self.house.pipeline).finish(running, outbox));
+            while let Some(said) = said.recv().await {
+                match said {
+                    Said::Part(_, part) | Said::Finished(_, part) => octets.extend_from_slice(&part),
+                    Said::BindFinished(_, identity, response) => {
+                        self.identity = identity;
+                        octets.extend_from_slice(&response);
+                    }
+                }
+            }
+        }
+        ended(&octets)
+    }
+}
+
+/// The last message's code, and how many came before it.
+fn ended(mut octets: &[u8]) -> (ResultCode, usize) {
+    let mut before = 0;
+    loop {
+        let length = redial::ldap::frame::frame_length(octets, 1 << 20).unwrap().expect("a whole message");
+        let (message, rest) = octets.split_at(length);
+        let envelope = Envelope::parse(message).unwrap();
+        if envelope.op_tag != op::SEARCH_RESULT_ENTRY {
+            assert!(rest.is_empty());
+            return (LdapResult::parse(envelope.op_content).unwrap().code, before);
+        }
+        before += 1;
+        octets = rest;
+    }
+}
+
+fn is_search_for_people(heard: &&Heard) -> bool {
+    heard.question().2.to_string().contains("telephoneNumber")
+}
+
+#[tokio::test]
+async fn wrong_passwords_under_three_names_of_one_user_count_together() {
+    let house = House::new(SAMBA, "service").await;
+    for name in NAMES {
+        house.bound(name).await;
+    }
+    let before = house.binds();
+    for (number, name) in NAMES.iter().cycle().take(8).enumerate() {
+        assert_eq!(house.phone().bind(name, &format!("wrong {number}")).await, ResultCode::INVALID_CREDENTIALS);
+    }
+    assert_eq!(house.binds() - before, 3);
+    assert_eq!(house.pipeline.guarded_principals(), 1);
+    assert_eq!(house.phone().bind("bob@corp.example", "wrong").await, ResultCode::INVALID_CREDENTIALS);
+    assert_eq!(house.binds() - before, 4, "another user's attempts are their own");
+}
+
+#[tokio::test]
+async fn a_principal_is_known_by_what_the_server_says_and_else_by_the_name_as_sent() {
+    let sid = sid_text(1104);
+    for (kind, expected) in [(SAMBA, Some(sid.as_str())), (Kind::OpenLdap, Some("dn:cn=alice,dc=corp,dc=example")), (Kind::Silent, None)] {
+        let house = House::new(kind, "service").await;
+        for name in NAMES {
+            let phone = house.bound(name).await;
+            let principal = phone.principal();
+            assert_eq!(principal.who.as_ref().map(|who| who.canonical.as_str()), expected, "{kind:?}: {name}");
+            assert_eq!(principal.name, name);
+        }
+        assert_eq!(house.binds(), NAMES.len(), "{kind:?}: it is asked on the connection that was bound, which costs no other bind");
+        assert_eq!(house.controller.connections().1, 1, "{kind:?}: and no other connection");
+    }
+}
+
+#[tokio::test]
+async fn who_binds_next_on_a_connection_is_not_taken_for_who_bound_before() {
+    for kind in [SAMBA, Kind::OpenLdap] {
+        let house = House::new(kind, "service").await;
+        let whose = |phone: &Phone<'_>| phone.principal().who.clone().unwrap().canonical.clone();
+        let (alice, bob, again) =
+            (house.bound("alice@corp.example").await, house.bound("bob@corp.example").await, house.bound("CORP\\alice").await);
+        assert_eq!(house.controller.connections().1, 1);
+        assert_eq!(whose(&alice), whose(&again));
+        assert_ne!(whose(&alice), whose(&bob));
+    }
+}
+
+#[tokio::test]
+async fn answers_belong_to_the_user_under_all_names_and_never_to_another_user() {
+    let house = House::new(SAMBA, "client").await;
+    let asked = || house.controller.heard_with(op::SEARCH_REQUEST).iter().filter(is_search_for_people).count();
+    for (number, name) in NAMES.iter().enumerate() {
+        assert_eq!(house.bound(name).await.search("(|(telephoneNumber=1)(objectClass=user))").await, (ResultCode::SUCCESS, 2));
+        assert_eq!(asked(), 1, "{name}: one answer for all, {number}");
+    }
+    house.bound("bob@corp.example").await.search("(|(telephoneNumber=1)(objectClass=user))").await;
+    assert_eq!(asked(), 2, "another user's answer is their own");
+    let silent = House::new(Kind::Silent, "client").await;
+    for name in NAMES {
+        silent.bound(name).await.search("(|(telephoneNumber=1)(objectClass=user))").await;
+    }
+    let asked = silent.controller.heard_with(op::SEARCH_REQUEST).iter().filter(is_search_for_people).count();
+    assert_eq!(asked, NAMES.len(), "where nobody says whose names they are, each is its own");
+}
+
+#[tokio::test]
+async fn a_bind_whose_owner_cannot_be_looked_up_is_still_a_bind() {
+    let domain = Domain::new(SAMBA);
+    domain.user("alice", 1104, "right");
+    domain.group("Domain Users", 513, &["alice"]);
+    let house = House::before(domain, OPEN).await;
+    // A token that begins with a group would make all its members one.
+    house.domain.claims_to_be(513);
+    let phone = house.bound("alice@corp.example").await;
+    assert_eq!(phone.principal().who, None);
+    assert_eq!(house.bound("alice@corp.example").await.principal().who, None);
+    assert_eq!(house.binds(), 1, "and is remembered");
+}
