@@ -10,11 +10,12 @@ use futures_util::future::join_all;
 use redial::config::Config;
 use redial::config::load::load_text;
 use redial::directory::{Asked, Directory, DirectoryError, Operation};
-use redial::identity::{Identity, Principal};
+use redial::identity::{Identity, Principal, accounts};
 use redial::ldap::message::{LdapResult, Request};
 use redial::ldap::{Envelope, ResultCode};
 use redial::metrics::Metrics;
 use redial::pipeline::{Begun, Client, Pipeline, Said};
+use redial::secret::Secret;
 use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
 use scripted_directory::{Scripted, ScriptedDirectory};
 use std::fmt::Write as _;
@@ -384,4 +385,18 @@ async fn the_log_names_the_account_and_the_address_once_and_holds_no_password() 
     assert!(said.contains("DEBUG"), "{said}");
     write!(said, "{principal:?} {:?} {}", house.pipeline, house.metrics.render()).unwrap();
     assert!(!said.contains(CANARY), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nobody_has_is_refused_no_sooner_than_a_local_accounts_wrong_password() {
+    let hash = accounts::hash(&Secret::new(b"right")).unwrap();
+    let house = House::with(ScriptedDirectory::new(knows(RIGHT)), &format!("[[account]]\nname = \"room\"\npassword_hash = \"{hash}\""));
+    for name in ["room", "cn=room,dc=elsewhere"] {
+        // Not the paused clock: what a client could measure. Two passes over 19 MiB take longer than this on any machine.
+        let begun = std::time::Instant::now();
+        assert_eq!(house.bind(name, "wrong").await, ResultCode::INVALID_CREDENTIALS);
+        assert!(begun.elapsed() >= Duration::from_millis(3), "{name}");
+    }
+    assert_eq!(house.bind("room", "right").await, ResultCode::SUCCESS);
+    assert_eq!(house.times_asked(), 0);
 }

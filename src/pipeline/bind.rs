@@ -51,7 +51,8 @@ impl Pipeline {
             return self.ask_account(&work, delivery).await;
         }
         let Some(station) = self.directory_of_name(&work.name) else {
-            return refuse(delivery, Served::Refused).await;
+            // Nobody has that name, and that is found out as slowly as the wrong password of a local account.
+            return self.ask_account(&work, delivery).await;
         };
         let principal = |who| work.principal(station, who);
         let presented = self.proofs.present(work.listener, &work.name, &work.password);
