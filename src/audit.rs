@@ -34,6 +34,8 @@ pub struct Audit {
 #[derive(Debug)]
 enum Message {
     Note(Note),
+    /// Write all that came before, open the file anew, and say how that went.
+    Reopen(oneshot::Sender<io::Result<()>>),
     /// Write all that came before, say so, and end.
     End(oneshot::Sender<()>),
 }
@@ -58,28 +60,27 @@ impl Audit {
     /// # Errors
     /// The file cannot be opened, or the thread not be started.
     pub fn open(config: &config::Audit, listeners: Vec<String>, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let sink: Box<dyn Write + Send> = match &config.file {
-            AuditFile::StandardOutput => Box::new(io::stdout()),
-            // Names of people: for the group that reads logs, and nobody else.
-            AuditFile::Path(path) => Box::new(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?),
+        let file = config.file.clone();
+        let open = move || -> io::Result<Sink> {
+            Ok(match &file {
+                AuditFile::StandardOutput => Box::new(io::stdout()),
+                // Names of people: for the group that reads logs, and nobody else.
+                AuditFile::Path(path) => Box::new(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?),
+            })
         };
         let covers = OperationKind::ALL.map(|kind| match kind {
             OperationKind::Search => config.searches,
             OperationKind::Compare => config.compares,
             _ => kind == OperationKind::Bind || kind.is_write(),
         });
-        Self::begin(covers, sink, listeners, metrics)
+        Self::begin(covers, Box::new(open), listeners, metrics)
     }
 
-    fn begin(
-        covers: [bool; OperationKind::ALL.len()],
-        sink: Box<dyn Write + Send>,
-        listeners: Vec<String>,
-        metrics: Arc<Metrics>,
-    ) -> io::Result<Self> {
+    fn begin(covers: [bool; OperationKind::ALL.len()], open: Open, listeners: Vec<String>, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let sink = open()?;
         let (queue, messages) = mpsc::channel(QUEUE);
         let missing = Arc::default();
-        let writer = Writer { sink, listeners, missing: Arc::clone(&missing), metrics: Arc::clone(&metrics), fails: false };
+        let writer = Writer { open, sink, listeners, missing: Arc::clone(&missing), metrics: Arc::clone(&metrics), fails: false };
         thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(messages))?;
         Ok(Self { covers, queue: Some(queue), missing, metrics })
     }
@@ -99,6 +100,21 @@ impl Audit {
         }
     }
 
+    /// Opens the file anew, as is wanted after the old one was renamed: what was noted before stands in the old one, all that follows in the new
+    /// one. Waits as long as the file takes.
+    ///
+    /// # Errors
+    /// The file cannot be opened; then the old one goes on being written.
+    pub async fn reopen(&self) -> io::Result<()> {
+        let Some(queue) = &self.queue else { return Ok(()) };
+        let (tell, reopened) = oneshot::channel();
+        // An error means that the thread has ended, and with it the log.
+        if queue.send(Message::Reopen(tell)).await.is_err() {
+            return Ok(());
+        }
+        reopened.await.unwrap_or(Ok(()))
+    }
+
     /// Resolves when all that was noted before has been written; nothing is noted afterwards. Waits as long as the file takes.
     pub async fn end(&self) {
         let Some(queue) = &self.queue else { return };
@@ -110,9 +126,16 @@ impl Audit {
     }
 }
 
+/// Where lines go.
+type Sink = Box<dyn Write + Send>;
+
+/// Opens that.
+type Open = Box<dyn Fn() -> io::Result<Sink> + Send>;
+
 /// The thread's own.
 struct Writer {
-    sink: Box<dyn Write + Send>,
+    open: Open,
+    sink: Sink,
     listeners: Vec<String>,
     missing: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
@@ -125,24 +148,39 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH);
         while messages.blocking_recv_many(&mut batch, BATCH) > 0 {
             let mut notes = Vec::with_capacity(batch.len());
-            let mut written = None;
             for message in batch.drain(..) {
                 match message {
                     Message::Note(note) => notes.push(note),
-                    Message::End(told) => written = Some(told),
+                    Message::Reopen(reopened) => {
+                        self.write(&notes);
+                        notes.clear();
+                        // Whoever asked may have stopped waiting.
+                        let _ = reopened.send(self.reopen());
+                    }
+                    Message::End(written) => {
+                        self.write(&notes);
+                        // As above.
+                        let _ = written.send(());
+                        return;
+                    }
                 }
             }
             self.write(&notes);
-            if let Some(written) = written {
-                // Whoever asked may have stopped waiting.
-                let _ = written.send(());
-                return;
-            }
         }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.sink = (self.open)()?;
+        // A line that was torn stands in the old file.
+        self.fails = false;
+        Ok(())
     }
 
     /// Writes these, and how many are missing before the next.
     fn write(&mut self, notes: &[Note]) {
+        if notes.is_empty() && self.missing.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         let mut lines = String::new();
         if self.fails {
             lines.push('\n');
@@ -278,9 +316,13 @@ mod tests {
         }
     }
 
-    fn audit(sink: impl Write + Send + 'static) -> Audit {
+    fn audit(sink: impl Write + Send + Clone + 'static) -> Audit {
+        opening(move || Ok(Box::new(sink.clone())))
+    }
+
+    fn opening(open: impl Fn() -> io::Result<Sink> + Send + 'static) -> Audit {
         let metrics = Arc::new(Metrics::unrecorded());
-        Audit::begin([true; OperationKind::ALL.len()], Box::new(sink), vec!["0.0.0.0:636".to_owned()], metrics).unwrap()
+        Audit::begin([true; OperationKind::ALL.len()], Box::new(open), vec!["0.0.0.0:636".to_owned()], metrics).unwrap()
     }
 
     #[test]
@@ -355,6 +397,32 @@ mod tests {
         assert_eq!(gate.lines().len(), 3000);
     }
 
+    #[tokio::test]
+    async fn a_file_that_is_opened_anew_gets_what_comes_after_and_nothing_is_lost() {
+        let files: [Gate; 2] = Default::default();
+        files.iter().for_each(Gate::open);
+        let (opened, later) = (AtomicU64::new(0), files.clone());
+        let audit = opening(move || match later.get(usize::try_from(opened.fetch_add(1, Ordering::Relaxed)).unwrap()) {
+            Some(file) => Ok(Box::new(file.clone())),
+            None => Err(io::ErrorKind::PermissionDenied.into()),
+        });
+        for _ in 0..1000 {
+            audit.note(subject("before"), &outcome(OperationKind::Bind));
+        }
+        audit.reopen().await.unwrap();
+        for _ in 0..1000 {
+            audit.note(subject("after"), &outcome(OperationKind::Bind));
+        }
+        assert_eq!(audit.reopen().await.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        audit.note(subject("last"), &outcome(OperationKind::Bind));
+        audit.end().await;
+        let [old, new] = files.map(|file| file.lines());
+        assert!(old.len() == 1000 && old.iter().all(|line| line["principal"] == "before"));
+        assert!(new.len() == 1001 && new[..1000].iter().all(|line| line["principal"] == "after"));
+        assert_eq!(new[1000]["principal"], "last");
+        audit.reopen().await.unwrap();
+    }
+
     /// A disk that is full once, in the middle of a line.
     struct FullOnce(Gate, bool);
 
@@ -377,7 +445,8 @@ mod tests {
         gate.open();
         let metrics = Arc::new(Metrics::unrecorded());
         let sink = Box::new(FullOnce(gate.clone(), false));
-        let mut writer = Writer { sink, listeners: Vec::new(), missing: Arc::default(), metrics: Arc::clone(&metrics), fails: false };
+        let open: Open = Box::new(|| Err(io::ErrorKind::NotFound.into()));
+        let mut writer = Writer { open, sink, listeners: Vec::new(), missing: Arc::default(), metrics: Arc::clone(&metrics), fails: false };
         let note = || Note { at: UNIX_EPOCH, subject: subject("a"), outcome: outcome(OperationKind::Add) };
         writer.write(&[note(), note()]);
         assert!(metrics.render().lines().any(|line| line == "redial_audit_dropped_total 2"));

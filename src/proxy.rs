@@ -169,6 +169,14 @@ impl Proxy {
         &self.metrics
     }
 
+    /// Opens the audit log's file anew, after it was renamed. That it cannot be opened is a warning; the old one is written on then.
+    pub async fn reopen_audit(&self) {
+        match self.audit.reopen().await {
+            Ok(()) => info!("the audit log's file is open anew"),
+            Err(error) => warn!(%error, "the audit log's file cannot be opened anew: the old one is written on"),
+        }
+    }
+
     /// Resolves when a part that should run until the end has ended, with what to say about it. Cancel safe.
     pub async fn died(&mut self) -> String {
         match self.tasks.join_next().await {

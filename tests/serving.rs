@@ -216,3 +216,30 @@ fn a_taken_address_ends_the_program_with_64_and_its_name() {
     assert_eq!(status.code(), Some(64), "{said}");
     assert!(said.contains(&address), "{said}");
 }
+
+#[test]
+fn sighup_opens_the_audit_log_anew_after_it_was_renamed() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = folder("sighup");
+    let (current, rotated) = (folder.join("audit.jsonl"), folder.join("audit.jsonl.1"));
+    for file in [&current, &rotated] {
+        let _ = std::fs::remove_file(file);
+    }
+    let mut program = Program::serving(&toml(&address.to_string(), "[audit]\nfile = \"audit.jsonl\"\n"), "sighup");
+    program.log_until(&["\"ready\""]);
+    LdapClient::plain(address).unwrap().bind("", "");
+    std::fs::rename(&current, &rotated).unwrap();
+    LdapClient::plain(address).unwrap().bind("", "");
+    let told = Command::new("kill").args(["-s", "HUP", &program.0.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let begun = Instant::now();
+    while !current.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no new file");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    LdapClient::plain(address).unwrap().bind("", "");
+    assert!(Command::new("kill").arg(program.0.id().to_string()).status().unwrap().success());
+    program.log_until(&["\"stopped\""]);
+    let lines = |file| std::fs::read_to_string(file).unwrap().lines().count();
+    assert_eq!((lines(&rotated), lines(&current)), (2, 1));
+}

@@ -27,7 +27,7 @@ pub struct Arguments {
     pub log_json: bool,
 }
 
-/// Runs the proxy until SIGTERM or SIGINT, then lets operations in flight end.
+/// Runs the proxy until SIGTERM or SIGINT, then lets operations in flight end. SIGHUP opens the audit log's file anew.
 ///
 /// # Errors
 /// [`Failure::Configuration`] where the file, or an address in it, is bad; [`Failure::Fault`] when a part of the proxy dies.
@@ -35,13 +35,13 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let format = if arguments.log_json { Format::Json } else { Format::Text };
     telemetry::begin(arguments.log.as_deref(), format).map_err(Failure::configuration)?;
     // Listened for before anything is served, so that a signal that comes early is not lost.
-    let stop = StopSignal::listen()?;
+    let signals = Signals::listen()?;
     let proxy = Proxy::start(read(&arguments.config)?).await.map_err(Failure::configuration)?;
     if let Some(address) = proxy.admin_address() {
         info!(%address, "admin address");
     }
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    run_until(stop, proxy).await
+    run_until(signals, proxy).await
 }
 
 /// The configuration; its warnings go to the log.
@@ -55,15 +55,21 @@ pub(super) fn read(file: &Path) -> Result<Config, Failure> {
 
 /// Serves until the signal comes, then drains. A part that dies ends all of it: a supervisor starts it anew, where a proxy without its listener
 /// would only look alive.
-pub(super) async fn run_until(mut stop: StopSignal, mut proxy: Proxy) -> Result<(), Failure> {
+pub(super) async fn run_until(mut signals: Signals, mut proxy: Proxy) -> Result<(), Failure> {
     count_panics(Arc::clone(proxy.metrics()));
-    tokio::select! {
-        name = stop.received() => info!(signal = name, "stopping"),
-        why = proxy.died() => return Err(Failure::fault(why)),
+    loop {
+        tokio::select! {
+            name = signals.stop.received() => {
+                info!(signal = name, "stopping");
+                break;
+            }
+            why = proxy.died() => return Err(Failure::fault(why)),
+            _ = signals.hangup.recv() => proxy.reopen_audit().await,
+        }
     }
     tokio::select! {
         () = proxy.stop() => info!("stopped"),
-        name = stop.received() => warn!(signal = name, "stopped at once"),
+        name = signals.stop.received() => warn!(signal = name, "stopped at once"),
     }
     Ok(())
 }
@@ -77,20 +83,31 @@ fn count_panics(metrics: Arc<Metrics>) {
     }));
 }
 
+/// What the program listens for.
+#[derive(Debug)]
+pub(super) struct Signals {
+    stop: StopSignal,
+    /// SIGHUP, from whoever has renamed the audit log.
+    hangup: Signal,
+}
+
 /// SIGTERM, from a supervisor, or SIGINT, from a keyboard.
 #[derive(Debug)]
-pub(super) struct StopSignal {
+struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl StopSignal {
+impl Signals {
     /// From now on these signals do not end the process.
     pub(super) fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::fault(format_args!("signals cannot be listened for: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        let stop = StopSignal { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? };
+        Ok(Self { stop, hangup: listen(SignalKind::hangup())? })
     }
+}
 
+impl StopSignal {
     /// The next one's name. Cancel safe.
     async fn received(&mut self) -> &'static str {
         tokio::select! {

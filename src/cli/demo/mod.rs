@@ -5,7 +5,7 @@ mod searches;
 mod site;
 
 use super::Failure;
-use super::serve::{StopSignal, read, run_until};
+use super::serve::{Signals, read, run_until};
 use crate::proxy::{Proxy, StartError};
 use crate::telemetry::{self, Format};
 use clap::Args;
@@ -35,11 +35,11 @@ pub struct Arguments {
 /// [`Failure::Configuration`] when a port is taken, [`Failure::Fault`] when its files cannot be written.
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     telemetry::begin_with(Some(&arguments.log), Format::Text, lines::layer()).map_err(Failure::configuration)?;
-    let stop = StopSignal::listen()?;
+    let signals = Signals::listen()?;
     let site = Site::write(arguments).map_err(|error| Failure::fault(format_args!("the demo's files cannot be written: {error}")))?;
     let proxy = Proxy::start(read(&site.configuration())?).await.map_err(explained)?;
     introduce(&proxy, &site).map_err(Failure::fault)?;
-    run_until(stop, proxy).await
+    run_until(signals, proxy).await
 }
 
 /// A port that is taken is the one thing that goes wrong with a demo.
