@@ -1,8 +1,9 @@
 //! TLS handshakes with phones: each in its connection's task, under a deadline, and few of them computed at once.
 //!
 //! A handshake costs up to half a millisecond of a core, nearly all of it when the ClientHello has arrived. That piece of work waits for a
-//! permit, so that thousands of phones after a power cut stand in line here instead of in front of phones already connected. Nobody
-//! holds a permit while the network is waited for, so silent and dawdling peers hinder no one.
+//! permit, of which there are no more than cores, and a permit is passed on only after everybody else who is ready had a turn. So thousands of
+//! phones after a power cut stand in line here instead of in front of phones already connected. Nobody holds a permit while the network is
+//! waited for, so silent and dawdling peers hinder no one.
 
 use super::client_hello::{HANDSHAKE_RECORD, Opening};
 use super::tls::Tls;
@@ -12,10 +13,12 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::available_parallelism;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -65,9 +68,10 @@ pub(super) enum Failure {
 }
 
 impl Handshakes {
-    /// At most `at_once` are computed at the same time; each is over after `timeout`.
+    /// At most `at_once` are computed at the same time, and never more than there are cores; each is over after `timeout`.
     pub(super) fn new(at_once: usize, timeout: Duration) -> Self {
-        Self { permits: Semaphore::new(at_once), timeout }
+        let cores = available_parallelism().map_or(1, usize::from);
+        Self { permits: Semaphore::new(at_once.min(cores)), timeout }
     }
 
     /// Carries out a handshake.
@@ -100,6 +104,8 @@ impl Handshakes {
         // Closed never: the semaphore lives as long as this.
         let permit = self.permits.acquire().await.ok();
         let answered = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
+        // The runtime looks for octets that have come, and runs whoever got some, before this goes on.
+        yield_now().await;
         drop(permit);
         let finished = match answered {
             Poll::Ready(finished) => finished,
