@@ -155,6 +155,16 @@ async fn phones_bind_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn live_phones_work_on_while_the_others_boot() {
+    let site = Site::start("live").await;
+    let report = site.measured(&site.ldaps(), "--scenario boot-storm --connections 20 --live 3 --ca CA").await;
+    assert_eq!(report["full_handshakes"], 20, "those of the live phones are not counted");
+    assert_eq!((report["live"]["phones"].as_u64(), report["live"]["errors"].as_u64()), (Some(3), Some(0)));
+    assert!(report["live"]["before_us"]["count"].as_u64() > Some(0), "{report}");
+    site.proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_phones_boot_at_once_over_ldaps() {
     let site = Site::start("boot-storm").await;
     let report = site.measured(&site.ldaps(), "--scenario boot-storm --connections 20 --ca CA").await;

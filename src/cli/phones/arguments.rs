@@ -18,6 +18,10 @@ pub struct Arguments {
     /// Phones, each with one connection at a time
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=250_000))]
     pub connections: u32,
+    /// Beside a boot storm, phones that are connected already, each with ten caller lookups a second: the report compares their latency
+    /// before the storm and during it
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub live: u32,
     /// Keep each connection, instead of one for each operation
     #[arg(long)]
     pub keep: bool,
@@ -102,6 +106,9 @@ impl Arguments {
         if !has_tls && (self.resume || self.insecure || self.ca.is_some()) {
             return Err("--resume, --ca and --insecure need TLS: ldaps://, or --start-tls");
         }
+        if self.live > 0 && self.scenario != Scenario::BootStorm {
+            return Err("--live goes with --scenario boot-storm");
+        }
         if self.rate.is_some_and(|rate| !(rate.is_finite() && (0.001..=10_000_000.0).contains(&rate))) {
             return Err("--rate must be between 0.001 and 10000000 a second");
         }
@@ -142,8 +149,9 @@ impl Arguments {
         };
         let resumption = if self.resume { " with resumption" } else { "" };
         let kept = if self.keeps() { "kept connections" } else { "a connection for each operation" };
+        let live = if self.live > 0 { format!(", {} live phones beside", self.live) } else { String::new() };
         let loop_ = self.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} due a second"));
-        format!("{} phones, {tls}{resumption}, {kept}, {loop_}", self.connections)
+        format!("{} phones{live}, {tls}{resumption}, {kept}, {loop_}", self.connections)
     }
 }
 
@@ -182,6 +190,7 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         assert_eq!(parsed("ldap://x --keep --rate 100 --duration 2s").check(), Ok(()));
+        assert_eq!(parsed("ldap://x --scenario boot-storm --live 5").check(), Ok(()));
         assert_eq!(parsed("ldap://x --start-tls --resume --insecure").check(), Ok(()));
         for line in [
             "ldaps://x --start-tls",
@@ -189,6 +198,7 @@ mod tests {
             "ldap://x --rate 0",
             "ldap://x --rate NaN",
             "ldap://x --timeout 0s",
+            "ldap://x --live 5",
             "ldap://x --attributes cn,",
         ] {
             assert!(parsed(line).check().is_err(), "{line}");

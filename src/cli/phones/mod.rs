@@ -5,6 +5,7 @@
 //! be itself: requests are encoded once, answers compared by a hash, and its own CPU time is part of the report.
 
 mod arguments;
+mod beside;
 mod cpu;
 mod door;
 mod learn;
@@ -21,6 +22,7 @@ mod trusting;
 mod verify;
 
 pub use self::arguments::Arguments;
+use self::beside::Beside;
 use self::cpu::CpuTime;
 use self::door::{Door, TlsManner};
 use self::learn::{Scout, Vocabulary, read_list};
@@ -55,8 +57,13 @@ use zeroize::Zeroizing;
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.check().map_err(Failure::configuration)?;
     let before = server_cpu(arguments).map_err(Failure::configuration)?;
-    let swarm = Arc::new(gather(arguments).await?);
-    let report = measure(arguments, &swarm, before).await;
+    let (swarm, live) = gather(arguments).await?;
+    let beside = match live {
+        Some(live) => Some(Beside::begin(live, arguments.live as usize).await.map_err(Failure::fault)?),
+        None => None,
+    };
+    let mut report = measure(arguments, &Arc::new(swarm), before).await;
+    report.beside = beside.map(Beside::end);
     print(&report.to_string())?;
     if let Some(file) = &arguments.json {
         write(file, &report.to_json())?;
@@ -64,20 +71,20 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(file) = &arguments.svg {
         write(file, &picture::svg(&report))?;
     }
-    match (report.is_good(), report.tally.wrong_answers()) {
+    match (report.is_good(), report.wrong_answers()) {
         (true, _) => Ok(()),
         (false, 0) => Err(Failure::fault(format_args!("{}: nothing was answered", arguments.url))),
         (false, wrong) => Err(Failure::fault(format_args!("{}: {wrong} wrong answers", arguments.url))),
     }
 }
 
-/// Finds out what there is to ask, over a first connection that is not measured.
-async fn gather(arguments: &Arguments) -> Result<Swarm, Failure> {
+/// Finds out what there is to ask, over a first connection that is not measured: the swarm, and the live phones beside it.
+async fn gather(arguments: &Arguments) -> Result<(Swarm, Option<Swarm>), Failure> {
     let unreachable = |why: &dyn std::fmt::Display| Failure::fault(format_args!("{}: {why}", arguments.url));
     let sources: Vec<IpAddr> = arguments.source.iter().flat_map(ipnet::IpNet::hosts).take(MOST_SOURCES).collect();
     let Arguments { start_tls, insecure, resume, .. } = *arguments;
     let tls = TlsManner { start_tls, ca: arguments.ca.as_deref(), insecure, resume };
-    let door = Door::open(&arguments.url, sources, &tls).await.map_err(Failure::configuration)?;
+    let door = Door::open(&arguments.url, sources.clone(), &tls).await.map_err(Failure::configuration)?;
     let password = arguments.password_file.as_deref().map(first_line).transpose().map_err(Failure::configuration)?;
     let bind =
         Request::bind(arguments.bind_dn.as_deref().unwrap_or_default(), password.as_deref().map_or(&[], |password| password.as_bytes()));
@@ -119,9 +126,25 @@ async fn gather(arguments: &Arguments) -> Result<Swarm, Failure> {
         size_limit: arguments.size_limit,
     };
     let (names, numbers) = (names.unwrap_or(learned.names), numbers.unwrap_or(learned.numbers));
-    let plan = Plan::new(arguments.scenario, &manner, &names, &numbers, arguments.ring_group, arguments.abandon);
-    let tallies = (0..cores() * TALLIES_A_CORE).map(|_| Mutex::new(Tally::new())).collect();
-    Ok(Swarm { door, plan, bind, binds_first, keep: arguments.keeps(), patience, live: Live::default(), tallies })
+    let plan = |scenario| Plan::new(scenario, &manner, &names, &numbers, arguments.ring_group, arguments.abandon);
+    let tallies = || (0..cores() * TALLIES_A_CORE).map(|_| Mutex::new(Tally::new())).collect();
+    let swarm = |door, bind, scenario, keep| Swarm {
+        door,
+        plan: plan(scenario),
+        bind,
+        binds_first,
+        keep,
+        patience,
+        live: Live::default(),
+        tallies: tallies(),
+    };
+    let live = if arguments.live > 0 {
+        let door = Door::open(&arguments.url, sources, &tls).await.map_err(Failure::configuration)?;
+        Some(swarm(door, bind.clone(), Scenario::Caller, true))
+    } else {
+        None
+    };
+    Ok((swarm(door, bind, arguments.scenario, arguments.keeps()), live))
 }
 
 /// Lets all phones loose and waits for the last of them.
@@ -174,6 +197,7 @@ async fn measure(arguments: &Arguments, swarm: &Arc<Swarm>, server_before: Optio
         unsent,
         server_cpu: used(server_before, server_cpu(arguments).ok().flatten()),
         own_cpu: used(own_before, CpuTime::of("self").ok()),
+        beside: None,
         cores: cores(),
     }
 }

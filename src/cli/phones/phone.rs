@@ -10,6 +10,7 @@ use super::verify::Check;
 use crate::ldap::ResultCode;
 use crate::ldap::envelope::op;
 use rustls::{ClientConfig, HandshakeKind};
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,6 +52,15 @@ impl Swarm {
     fn mishap(&self, phone: usize, mishap: &Mishap) {
         self.live.mishaps.fetch_add(1, Ordering::Relaxed);
         self.count(phone, |tally| tally.mishap(mishap));
+    }
+
+    /// All counts together, which begin anew.
+    pub(super) fn take(&self) -> Tally {
+        let mut sum = Tally::new();
+        for tally in &self.tallies {
+            sum.add(&mem::replace(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner), Tally::new()));
+        }
+        sum
     }
 
     /// All counts together.

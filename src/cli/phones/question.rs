@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use zeroize::Zeroizing;
 
 /// A request whose messageID is changed in place: one octet, as on a phone that counts from 1.
+#[derive(Clone)]
 pub(super) struct Request {
     /// A Bind holds a password.
     octets: Zeroizing<Vec<u8>>,

@@ -3,6 +3,7 @@
 use super::cpu::CpuTime;
 use super::tally::{Step, Tally};
 use crate::ldap::ResultCode;
+use hdrhistogram::Histogram;
 use std::fmt::{Display, Formatter, Result as FmtResult, Write};
 use std::time::Duration;
 
@@ -27,6 +28,17 @@ pub(super) struct Report {
     pub(super) own_cpu: Option<CpuTime>,
     /// Cores that the swarm could use.
     pub(super) cores: usize,
+    /// Of live phones beside a boot storm.
+    pub(super) beside: Option<Met>,
+}
+
+/// What live phones met beside a boot storm.
+pub(super) struct Met {
+    pub(super) phones: usize,
+    /// Before the storm.
+    pub(super) before: Tally,
+    /// During it.
+    pub(super) during: Tally,
 }
 
 impl Report {
@@ -37,7 +49,13 @@ impl Report {
 
     /// Nothing was answered wrongly, and something was answered.
     pub(super) fn is_good(&self) -> bool {
-        self.tally.operations() > 0 && self.tally.wrong_answers() == 0
+        self.tally.operations() > 0 && self.wrong_answers() == 0
+    }
+
+    /// Of all phones.
+    pub(super) fn wrong_answers(&self) -> u64 {
+        let of_live = self.beside.as_ref().map_or(0, |met| met.before.wrong_answers() + met.during.wrong_answers());
+        self.tally.wrong_answers() + of_live
     }
 
     /// Time a operation, in microseconds.
@@ -52,7 +70,7 @@ impl Report {
 
     /// One object.
     pub(super) fn to_json(&self) -> String {
-        let latency = Step::ALL.iter().map(|step| self.latency_json(*step)).collect::<Vec<_>>().join(",");
+        let latency = Step::ALL.iter().map(|step| latency_json(step.name(), self.tally.latency(*step))).collect::<Vec<_>>().join(",");
         let tally = &self.tally;
         let results = tally.results.iter().map(|((operation, code), count)| {
             let name = ResultCode(*code).name();
@@ -78,7 +96,7 @@ impl Report {
             concat!(
                 r#"{{"url":{},"scenario":{},"manner":{},"phones":{},"seconds":{:.3},"operations":{},"per_second":{:.1},"latency_us":{{{}}},"#,
                 r#""results":[{}],"errors":[{}],"wrong_answers":{},"wrong":[{}],"entries":{},"abandoned":{},"unsent":{},"connections":{},"#,
-                r#""full_handshakes":{},"resumed_handshakes":{},"server_cpu":{},"own_cpu":{},"own_cores":{},"operations_by_second":[{}]}}"#,
+                r#""full_handshakes":{},"resumed_handshakes":{},"server_cpu":{},"own_cpu":{},"own_cores":{},"operations_by_second":[{}],"live":{}}}"#,
                 "\n"
             ),
             quoted(&self.url),
@@ -103,32 +121,18 @@ impl Report {
             cpu(self.own_cpu),
             self.cores,
             joined(seconds),
+            self.beside.as_ref().map_or_else(|| "null".to_owned(), live_json),
         )
-    }
-
-    fn latency_json(&self, step: Step) -> String {
-        let histogram = self.tally.latency(step);
-        let mut text = format!(r#"{}:{{"count":{},"mean":{:.3}"#, quoted(step.name()), histogram.len(), histogram.mean() / 1e3);
-        for (name, quantile) in QUANTILES {
-            // Writing to a String cannot fail.
-            let _ = write!(text, r#","{name}":{:.3}"#, histogram.value_at_quantile(quantile) as f64 / 1e3);
-        }
-        text.push('}');
-        text
     }
 
     fn write_latencies(&self, f: &mut Formatter<'_>) -> FmtResult {
         writeln!(f, "  {:<12}{:>12}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}", "", "count", "mean", "50 %", "90 %", "99 %", "99.9 %", "max")?;
         for step in Step::ALL {
-            let histogram = self.tally.latency(step);
-            if histogram.is_empty() {
-                continue;
-            }
-            write!(f, "  {:<12}{:>12}{:>11}", step.name(), grouped(histogram.len()), time(histogram.mean()))?;
-            for (_, quantile) in QUANTILES {
-                write!(f, "{:>11}", time(histogram.value_at_quantile(quantile) as f64))?;
-            }
-            writeln!(f)?;
+            write_latency(f, step.name(), self.tally.latency(step))?;
+        }
+        if let Some(met) = &self.beside {
+            write_latency(f, "live, calm", met.before.latency(Step::Operation))?;
+            write_latency(f, "live, storm", met.during.latency(Step::Operation))?;
         }
         Ok(())
     }
@@ -181,6 +185,15 @@ impl Display for Report {
         for (why, (count, first)) in &tally.wrong {
             writeln!(f, "  {:<12}{:>12}  {why}: {first}", "WRONG", grouped(*count))?;
         }
+        if let Some(met) = &self.beside {
+            let errors = met.before.errors() + met.during.errors();
+            let slower = p99(&met.during) / p99(&met.before).max(1.0);
+            writeln!(
+                f,
+                "  {:<12}{:>12}  connected already: their 99 % is {slower:.1} times the calm one, {errors} errors",
+                "live", met.phones
+            )?;
+        }
         if tally.mishaps.is_empty() && tally.wrong.is_empty() {
             writeln!(f, "  no errors, no wrong answers")?;
         }
@@ -203,6 +216,41 @@ impl Display for Report {
 pub(super) const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999), ("max", 1.0)];
 /// Of all cores; the rest is the system's and other programs'.
 const NEARLY_ALL: f64 = 0.85;
+
+fn latency_json(name: &str, histogram: &Histogram<u64>) -> String {
+    let mut text = format!(r#"{}:{{"count":{},"mean":{:.3}"#, quoted(name), histogram.len(), histogram.mean() / 1e3);
+    for (name, quantile) in QUANTILES {
+        // Writing to a String cannot fail.
+        let _ = write!(text, r#","{name}":{:.3}"#, histogram.value_at_quantile(quantile) as f64 / 1e3);
+    }
+    text.push('}');
+    text
+}
+
+/// What live phones met, as an object.
+fn live_json(met: &Met) -> String {
+    let [before, during] =
+        [("before_us", &met.before), ("during_us", &met.during)].map(|(name, tally)| latency_json(name, tally.latency(Step::Operation)));
+    let errors = met.before.errors() + met.during.errors();
+    format!(r#"{{"phones":{},{before},{during},"errors":{errors}}}"#, met.phones)
+}
+
+/// In nanoseconds.
+fn p99(tally: &Tally) -> f64 {
+    tally.latency(Step::Operation).value_at_quantile(0.99) as f64
+}
+
+/// A row of the table, unless it is empty.
+fn write_latency(f: &mut Formatter<'_>, name: &str, histogram: &Histogram<u64>) -> FmtResult {
+    if histogram.is_empty() {
+        return Ok(());
+    }
+    write!(f, "  {name:<12}{:>12}{:>11}", grouped(histogram.len()), time(histogram.mean()))?;
+    for (_, quantile) in QUANTILES {
+        write!(f, "{:>11}", time(histogram.value_at_quantile(quantile) as f64))?;
+    }
+    writeln!(f)
+}
 
 fn joined(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(",")
@@ -288,6 +336,7 @@ pub(super) mod tests {
             server_cpu: Some(cpu),
             own_cpu: Some(cpu),
             cores: 2,
+            beside: None,
         }
     }
 
@@ -320,6 +369,21 @@ pub(super) mod tests {
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(json["errors"][0]["first"], "a \"bad\"\ncertificate");
         assert_eq!(json["wrong_answers"], 1);
+    }
+
+    #[test]
+    fn what_live_phones_met_is_compared_with_their_calm() {
+        let mut report = report();
+        let [mut before, mut during] = [Tally::new(), Tally::new()];
+        before.took(Step::Operation, Duration::from_millis(1));
+        during.took(Step::Operation, Duration::from_millis(4));
+        during.mishap(&Mishap::new(Trouble::Timeout, "10 s"));
+        report.beside = Some(Met { phones: 9, before, during });
+        let text = report.to_string();
+        assert!(text.contains("  live                   9  connected already: their 99 % is 4.0 times the calm one, 1 errors"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(json["live"]["errors"], 1);
+        assert!((3990.0..4010.0).contains(&json["live"]["during_us"]["p99"].as_f64().unwrap()), "{json}");
     }
 
     #[test]

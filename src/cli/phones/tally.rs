@@ -172,6 +172,18 @@ impl Tally {
         self.wrong.values().map(|(count, _)| count).sum()
     }
 
+    /// Adds what other phones met instead of an answer.
+    pub(super) fn add_mishaps(&mut self, other: &Self) {
+        for (trouble, (count, first)) in &other.mishaps {
+            self.mishaps.entry(*trouble).or_insert_with(|| (0, first.clone())).0 += count;
+        }
+    }
+
+    /// How many operations were not answered.
+    pub(super) fn errors(&self) -> u64 {
+        self.mishaps.values().map(|(count, _)| count).sum()
+    }
+
     /// Adds the counts of other phones.
     pub(super) fn add(&mut self, other: &Self) {
         for (sum, part) in self.latencies.iter_mut().zip(&other.latencies) {
@@ -181,9 +193,7 @@ impl Tally {
         for (result, count) in &other.results {
             *self.results.entry(*result).or_default() += count;
         }
-        for (trouble, (count, first)) in &other.mishaps {
-            self.mishaps.entry(*trouble).or_insert_with(|| (0, first.clone())).0 += count;
-        }
+        self.add_mishaps(other);
         for (wrong, (count, first)) in &other.wrong {
             self.wrong.entry(*wrong).or_insert_with(|| (0, first.clone())).0 += count;
         }
