@@ -126,7 +126,14 @@ mod tests {
     use std::time::Duration;
 
     fn listener(mode: Option<TlsMode>) -> Listener {
-        let tls = |mode| ListenerTls { certificate: "cert.pem".into(), key: "key.pem".into(), mode, client_ca: None, client_name: None };
+        let tls = |mode| ListenerTls {
+            certificate: "cert.pem".into(),
+            key: "key.pem".into(),
+            mode,
+            client_ca: None,
+            client_name: None,
+            ticket_keys: None,
+        };
         Listener { address: "127.0.0.1:389".parse().unwrap(), tls: mode.map(tls), networks: Vec::new(), plain_passwords: false }
     }
 

@@ -53,6 +53,7 @@ const PURE: &[&str] = &[
     "config/mod",
     "config/problem",
     "config/table",
+    "config/ticket_keys",
     "config/words",
     "downstream/client_certificate",
     "identity/binds",

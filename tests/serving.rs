@@ -2,18 +2,26 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "common/certificates.rs"]
+mod certificates;
 #[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
 
+use certificates::Certificate;
 use common::ldap_client::{LdapClient, subtree};
-use redial::config::Config;
 use redial::config::load::load_text;
+use redial::config::{Config, TlsMode};
 use redial::directory::{Directory, DirectoryError, Operation, Replies};
 use redial::ldap::ResultCode;
 use redial::proxy::{Proxy, StartError};
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
+use std::fs::Permissions;
 use std::future::pending;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -173,6 +181,13 @@ impl Program {
         panic!("no line with {words:?} in {seen}");
     }
 
+    /// Where it listens.
+    fn address(&mut self) -> SocketAddr {
+        let line = self.log_until(&["\"listening\""]);
+        let address = line.split("\"address\":\"").nth(1).unwrap().split('"').next().unwrap();
+        address.parse().unwrap()
+    }
+
     /// How it ended, and what it still said.
     fn end(mut self) -> (ExitStatus, String) {
         let mut said = String::new();
@@ -242,4 +257,38 @@ fn sighup_opens_the_audit_log_anew_after_it_was_renamed() {
     program.log_until(&["\"stopped\""]);
     let lines = |file| std::fs::read_to_string(file).unwrap().lines().count();
     assert_eq!((lines(&rotated), lines(&current)), (2, 1));
+}
+
+#[test]
+fn a_phone_resumes_its_session_at_another_process_with_the_same_ticket_keys() {
+    let certificate = Certificate::new("ticket-keys");
+    let files = certificate.listener_tls(TlsMode::Ldaps);
+    let ticket_keys = folder("ticket-keys").join("keys");
+    std::fs::write(&ticket_keys, "7e1GrqMwvTLrnWLPqPEkwEBW4BLvRiYfQmoNsfkZ5Hs=\n").unwrap();
+    for secret in [&files.key, &ticket_keys] {
+        std::fs::set_permissions(secret, Permissions::from_mode(0o600)).unwrap();
+    }
+    let tls = format!("tls = {{ certificate = {:?}, key = {:?}, ticket_keys = {ticket_keys:?} }}", files.certificate, files.key);
+    let mut processes = ["one", "other"].map(|name| {
+        let listener = format!("127.0.0.1:0\"\n{tls}\n#\"");
+        Program::serving(&toml(&listener, ""), &format!("ticket-keys-{name}"))
+    });
+    let [one, other] = processes.each_mut().map(Program::address);
+    for version in [&TLS12, &TLS13] {
+        let phone = Arc::new(certificate.phone(&[version]));
+        for (address, expected) in [(one, HandshakeKind::Full), (other, HandshakeKind::Resumed), (one, HandshakeKind::Resumed)] {
+            assert_eq!(handshake(&phone, address), expected, "{version:?}");
+        }
+    }
+}
+
+/// Connects, and hears an answer, which comes behind the session ticket.
+fn handshake(phone: &Arc<ClientConfig>, address: SocketAddr) -> HandshakeKind {
+    let mut tls = ClientConnection::new(Arc::clone(phone), ServerName::try_from("phonebook.example").unwrap()).unwrap();
+    let mut tcp = std::net::TcpStream::connect(address).unwrap();
+    let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
+    // An anonymous bind.
+    stream.write_all(&[0x30, 12, 2, 1, 1, 0x60, 7, 2, 1, 3, 4, 0, 0x80, 0]).unwrap();
+    assert_ne!(stream.read(&mut [0; 100]).unwrap(), 0);
+    tls.handshake_kind().unwrap()
 }

@@ -67,6 +67,8 @@ pub(super) enum Mentioned {
     Certificate { certificate: PathBuf, key: PathBuf, key_place: Place },
     /// CA certificates.
     Ca(PathBuf),
+    /// Keys for session tickets.
+    TicketKeys(PathBuf),
     /// The password of a directory's service account.
     Password { directory: usize, source: PasswordSource },
     /// The hash of an account's password.

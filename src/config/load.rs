@@ -5,6 +5,7 @@
 
 use super::file::{Mention, Mentioned, PasswordSource, Written, read};
 use super::problem::{Notes, Place, Problem};
+use super::ticket_keys::ticket_keys;
 use super::{Config, DirectoryKind, ServiceAccount, check};
 use crate::identity::accounts;
 use crate::secret::Secret;
@@ -84,6 +85,7 @@ fn complete(mut written: Written, notes: &Notes) -> Option<Config> {
             Mentioned::Ca(file) => {
                 certificates(&file, &place, notes);
             }
+            Mentioned::TicketKeys(file) => check_ticket_keys(&file, &place, notes),
             Mentioned::Ldif(file) => {
                 if let Err(error) = std::fs::File::open(&file) {
                     notes.problem(&place, cannot_read(&error));
@@ -169,6 +171,20 @@ fn certificates(file: &Path, place: &Place, notes: &Notes) -> Option<Vec<Certifi
         Err(_) => notes.problem(place, "is not well-formed PEM"),
     }
     None
+}
+
+fn check_ticket_keys(file: &Path, place: &Place, notes: &Notes) {
+    match read_file(file, LARGEST_SECRET) {
+        Err(error) => notes.problem(place, cannot_read(&error)),
+        Ok(octets) => {
+            if let Err(error) = ticket_keys(&octets) {
+                notes.problem(place, error.to_string());
+            }
+        }
+    }
+    if is_readable_by_all(file) {
+        notes.problem(place, "everybody on this machine can read these keys: chmod 600 (or 640 for a group) it");
+    }
 }
 
 fn password(source: PasswordSource, place: &Place, notes: &Notes) -> Option<Secret> {

@@ -11,6 +11,7 @@ pub mod lineage;
 pub mod load;
 pub mod problem;
 mod table;
+pub mod ticket_keys;
 mod words;
 
 use crate::ldap::dn::Dn;
@@ -71,6 +72,8 @@ pub struct ListenerTls {
     pub client_ca: Option<PathBuf>,
     /// SASL EXTERNAL is offered to clients with a certificate, under this name in it; never set without `client_ca`.
     pub client_name: Option<ClientName>,
+    /// Keys for session tickets, see [`ticket_keys`]; without it they are made up, and known to this process alone.
+    pub ticket_keys: Option<PathBuf>,
 }
 
 /// Where in a client's certificate its name stands.
@@ -309,7 +312,7 @@ pub struct Limits {
     pub queued: usize,
     /// Connections of one listener.
     pub connections: usize,
-    /// TLS handshakes under way at once.
+    /// TLS handshakes computed at once; see `downstream::handshake`.
     pub handshakes: usize,
     /// For the TLS handshake.
     pub handshake_timeout: Duration,

@@ -78,8 +78,9 @@ impl Listener {
         let Self { index, configured, limits, tls, socket } = self;
         let service = Arc::new(Service::new(index, &configured, &limits, tls, pipeline, Arc::clone(&metrics)));
         let permits = Arc::new(Semaphore::new(limits.connections));
+        let address = socket.local_addr().unwrap_or(configured.address);
         let gate = Gate { index, networks: configured.networks, permits, metrics, socket };
-        info!(listener = index, address = %configured.address, "listening");
+        info!(listener = index, %address, "listening");
         let lives = lifecycle.clone();
         tokio::select! {
             () = lifecycle.ending() => {}

@@ -10,6 +10,7 @@ mod handshake;
 mod listener;
 mod operations;
 mod service;
+mod tickets;
 mod tls;
 mod unwritten;
 mod when_woken;

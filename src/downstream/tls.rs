@@ -4,7 +4,9 @@
 //! with MD5 break on the mere request.
 
 use super::client_certificate;
+use super::tickets::Tickets;
 use crate::config::ListenerTls;
+use crate::config::ticket_keys::ticket_keys;
 use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
@@ -16,13 +18,15 @@ use rustls::version::{TLS12, TLS13};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// A listener's TLS.
 #[derive(Debug)]
 pub struct Tls {
     files: ListenerTls,
     current: ArcSwap<InForce>,
-    // These outlive a reload, so that a new certificate does not cost every phone a full handshake at once.
+    // These outlive a reload, so that a new certificate does not cost every phone a full handshake at once. The keys of these tickets are known
+    // to this process alone; they are in use where no file has others.
     tickets: Arc<dyn ProducesTickets>,
     sessions: Arc<dyn StoresServerSessions>,
 }
@@ -70,6 +74,14 @@ pub enum TlsError {
     /// The crypto library has no randomness for ticket keys.
     #[error("no key for session tickets: {0}")]
     Tickets(rustls::Error),
+    /// The file of keys for session tickets cannot be used.
+    #[error("{path}: {why}", path = .path.display())]
+    TicketKeys {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl Tls {
@@ -132,11 +144,22 @@ fn in_force(
     };
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12]).map_err(pair)?;
     let mut config = builder.with_client_cert_verifier(Arc::clone(&clients)).with_single_cert(chain, key).map_err(pair)?;
-    config.ticketer = Arc::clone(tickets);
+    config.ticketer = match &files.ticket_keys {
+        None => Arc::clone(tickets),
+        Some(path) => shared_tickets(path, files.client_ca.is_some())?,
+    };
     config.session_storage = Arc::clone(sessions);
     // A phone resumes with one ticket; each further one costs a record.
     config.send_tls13_tickets = 1;
     Ok(InForce { config: Arc::new(config), clients })
+}
+
+fn shared_tickets(path: &Path, for_certificates: bool) -> Result<Arc<dyn ProducesTickets>, TlsError> {
+    let bad = |why: String| TlsError::TicketKeys { path: path.to_owned(), why };
+    let octets = std::fs::read(path).map(Zeroizing::new).map_err(|error| bad(error.to_string()))?;
+    let keys = ticket_keys(&octets).map_err(|error| bad(error.to_string()))?;
+    let tickets = Tickets::new(&keys, for_certificates).map_err(|error| bad(error.to_string()))?;
+    Ok(Arc::new(tickets))
 }
 
 fn client_roots(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -160,6 +183,8 @@ const SESSIONS: usize = 10_240;
 mod tests {
     use super::*;
     use crate::config::TlsMode;
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
     use std::fs;
 
     struct Files(PathBuf);
@@ -179,7 +204,7 @@ mod tests {
 
         fn listener_tls(&self, certificate: &str, key: &str) -> ListenerTls {
             let (certificate, key) = (self.write("cert.pem", certificate), self.write("key.pem", key));
-            ListenerTls { certificate, key, mode: TlsMode::Ldaps, client_ca: None, client_name: None }
+            ListenerTls { certificate, key, mode: TlsMode::Ldaps, client_ca: None, client_name: None, ticket_keys: None }
         }
     }
 
@@ -234,5 +259,37 @@ mod tests {
         files.listener_tls(&certificate, &key);
         tls.reload().unwrap();
         assert!(!Arc::ptr_eq(&before, &tls.current()));
+    }
+
+    #[test]
+    fn ticket_keys_are_rotated_by_a_reload_and_shared_by_whoever_has_the_file() {
+        let files = Files::new("rotated");
+        let (certificate, key) = pair();
+        let key_line = |key: u8| format!("{}\n", BASE64_STANDARD.encode([key; 32]));
+        let mut listener_tls = files.listener_tls(&certificate, &key);
+        listener_tls.ticket_keys = Some(files.write("tickets", &key_line(1)));
+        let [one, other] = [(); 2].map(|()| Tls::load(&listener_tls).unwrap());
+        let ticket = one.current().config.ticketer.encrypt(b"a session").unwrap();
+        for (lines, is_resumed) in [(key_line(1), true), (format!("{}{}", key_line(2), key_line(1)), true), (key_line(2), false)] {
+            files.write("tickets", &lines);
+            other.reload().unwrap();
+            assert_eq!(other.current().config.ticketer.decrypt(&ticket).is_some(), is_resumed);
+        }
+        files.write("tickets", "half writ");
+        let before = other.current();
+        assert!(other.reload().unwrap_err().to_string().contains("tickets: line 1 is not 32 octets in base64"));
+        assert!(Arc::ptr_eq(&before, &other.current()));
+    }
+
+    #[test]
+    fn tickets_outlive_a_reload_with_another_certificate() {
+        let files = Files::new("outlive");
+        let (certificate, key) = pair();
+        let tls = Tls::load(&files.listener_tls(&certificate, &key)).unwrap();
+        let ticket = tls.current().config.ticketer.encrypt(b"a session").unwrap();
+        let (certificate, key) = pair();
+        files.listener_tls(&certificate, &key);
+        tls.reload().unwrap();
+        assert!(tls.current().config.ticketer.decrypt(&ticket).is_some());
     }
 }

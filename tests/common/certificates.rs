@@ -39,6 +39,7 @@ impl Certificate {
             mode,
             client_ca: None,
             client_name: None,
+            ticket_keys: None,
         }
     }
 

@@ -35,14 +35,19 @@ fn tls_of(mut table: Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention
     let mode = if table.has("start_tls") { table.choice("start_tls", &start_tls) } else { Some(TlsMode::Ldaps) };
     let client_ca = path(&mut table, "client_ca", context);
     let client_name = client_name(&mut table);
+    let ticket_keys = path(&mut table, "ticket_keys", context);
     table.finish();
     if let Some(ca) = &client_ca {
         mentions.push(Mention { place: ca.place.clone(), what: Mentioned::Ca(ca.value.clone()) });
     }
+    if let Some(keys) = &ticket_keys {
+        mentions.push(Mention { place: keys.place.clone(), what: Mentioned::TicketKeys(keys.value.clone()) });
+    }
     let (certificate, key) = (certificate?, key?);
     let what = Mentioned::Certificate { certificate: certificate.value.clone(), key: key.value.clone(), key_place: key.place };
     mentions.push(Mention { place: certificate.place, what });
-    Some(ListenerTls { certificate: certificate.value, key: key.value, mode: mode?, client_ca: client_ca.map(|ca| ca.value), client_name })
+    let [client_ca, ticket_keys] = [client_ca, ticket_keys].map(|file| file.map(|file| file.value));
+    Some(ListenerTls { certificate: certificate.value, key: key.value, mode: mode?, client_ca, client_name, ticket_keys })
 }
 
 fn client_name(table: &mut Table<'_>) -> Option<ClientName> {
@@ -55,10 +60,11 @@ fn client_name(table: &mut Table<'_>) -> Option<ClientName> {
 }
 
 /// The keys of `tls`, and how those are written that are not always there.
-const OF_TLS: [(&str, &str); 5] = [
+const OF_TLS: [(&str, &str); 6] = [
     ("start_tls", ", start_tls = \"required\""),
     ("certificate", ""),
     ("key", ""),
     ("client_ca", ", client_ca = \"...\""),
     ("client_name", ", client_ca = \"...\", client_name = \"subject\""),
+    ("ticket_keys", ", ticket_keys = \"...\""),
 ];
