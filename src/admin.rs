@@ -43,8 +43,8 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// Called before each rendering: sets the gauges of what is measured only when somebody looks, such as the cache's size.
     pub measure: Box<dyn Fn(&Metrics) + Send + Sync>,
-    /// By their names in the configuration, for `/readyz`.
-    pub directories: Vec<(String, Arc<dyn Directory>)>,
+    /// By their names in the configuration in force, for `/readyz`.
+    pub directories: Box<dyn Fn() -> Vec<(String, Arc<dyn Directory>)> + Send + Sync>,
     /// For `/readyz` as well.
     pub ending: Arc<Ending>,
 }
@@ -146,6 +146,7 @@ impl State {
         if ending.has_begun() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: stopping\n");
         }
+        let directories = directories();
         let missing = directories.iter().filter(|(_, directory)| !directory.is_available()).map(|(name, _)| name.as_str());
         let missing = missing.collect::<Vec<_>>();
         if missing.len() < directories.len() {
@@ -164,7 +165,7 @@ impl State {
 
 impl std::fmt::Debug for Sources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sources").field("directories", &self.directories).finish_non_exhaustive()
+        f.debug_struct("Sources").field("directories", &(self.directories)()).finish_non_exhaustive()
     }
 }
 
@@ -222,6 +223,7 @@ mod tests {
             vec![("corp".to_owned(), corp.clone()), ("contacts".to_owned(), contacts.clone())];
         let metrics = Arc::new(Metrics::unrecorded());
         let measure = Box::new(|metrics: &Metrics| metrics.cache_holds(7, 700));
+        let directories = Box::new(move || directories.clone());
         let sources = Sources { metrics, measure, directories, ending: Arc::clone(&ending) };
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), sources).await.unwrap();
         let address = admin.local_addr().unwrap();

@@ -3,6 +3,7 @@
 //! SIGTERM begins the drain: listeners stop accepting, idle sessions are told by a Notice of Disconnection, operations in flight
 //! finish until the drain deadline.
 
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Told to every task that must end.
@@ -12,6 +13,16 @@ pub struct Lifecycle(watch::Receiver<bool>);
 /// The one who begins the end.
 #[derive(Debug)]
 pub struct Ending(watch::Sender<bool>);
+
+/// Begins the end when it is dropped: for what ends with its last user.
+#[derive(Debug)]
+pub struct EndOnDrop(pub Arc<Ending>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.begin();
+    }
+}
 
 /// A pair of both.
 pub fn lifecycle() -> (Ending, Lifecycle) {
@@ -25,6 +36,11 @@ impl Ending {
         self.0.send_replace(true);
     }
 
+    /// For one more who must end.
+    pub fn lifecycle(&self) -> Lifecycle {
+        Lifecycle(self.0.subscribe())
+    }
+
     /// The drain has begun.
     pub fn has_begun(&self) -> bool {
         *self.0.borrow()
@@ -33,6 +49,11 @@ impl Ending {
     /// Resolves when every [`Lifecycle`] has been dropped: nothing runs any more.
     pub async fn all_gone(&self) {
         self.0.closed().await;
+    }
+
+    /// Every [`Lifecycle`] has been dropped.
+    pub fn is_over(&self) -> bool {
+        self.0.is_closed()
     }
 }
 
@@ -64,8 +85,10 @@ mod tests {
         first.ending().await;
         second.ending().await;
         assert!(first.is_ending() && ending.has_begun());
+        assert!(!ending.is_over());
         drop((first, second));
         ending.all_gone().await;
+        assert!(ending.is_over());
     }
 
     #[tokio::test(start_paused = true)]
@@ -80,6 +103,15 @@ mod tests {
     async fn losing_the_one_who_ends_is_an_end() {
         let (ending, mut running) = lifecycle();
         drop(ending);
+        running.ending().await;
+    }
+
+    #[tokio::test]
+    async fn what_ends_with_its_user_ends_then() {
+        let (ending, mut running) = lifecycle();
+        let user = EndOnDrop(Arc::new(ending));
+        assert!(!running.is_ending());
+        drop(user);
         running.ending().await;
     }
 }

@@ -455,6 +455,11 @@ impl Pipeline {
         }
     }
 
+    /// Its directories, by their names in the configuration.
+    pub fn directories(&self) -> impl Iterator<Item = (&str, &Arc<dyn Directory>)> {
+        self.stations.iter().map(|station| (station.config.name.as_str(), &station.directory))
+    }
+
     /// Principals whose new passwords are refused here, so that their accounts are not locked.
     pub fn guarded_principals(&self) -> usize {
         self.proofs.guarded()

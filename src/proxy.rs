@@ -2,42 +2,50 @@
 //!
 //! It is built from the bottom up: metrics, directories, the pipeline, then the addresses, all of which are bound before anything is served;
 //! so whatever a phone meets stands already, and what cannot be had is an error here and not a log line later. It ends from
-//! the top down: listeners and phones first, the connections to controllers after the last operation.
+//! the top down: listeners and phones first, the connections to controllers after the last operation. In between, `reload` puts another
+//! configuration in force.
+
+mod doors;
+mod reload;
+mod residents;
 
 use crate::admin::{Admin, Sources};
 use crate::audit::Audit;
-use crate::book::Book;
-use crate::config::{AuditFile, Config, DirectoryConfig, DirectoryKind};
+use crate::config::{AuditFile, Config};
 use crate::directory::Directory;
-use crate::downstream::{ListenError, Listener};
-use crate::lifecycle::{Ending, Lifecycle, lifecycle};
+use crate::downstream::ListenError;
+use crate::lifecycle::{Ending, lifecycle};
 use crate::metrics::Metrics;
 use crate::pipeline::{Current, Pipeline};
-use crate::upstream::Upstream;
-use std::fmt::Display;
+use doors::{Doors, Opening};
+use futures_util::future::join_all;
+use residents::Residents;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// A proxy that runs. Dropped without [`Proxy::stop`], it ends at once.
 #[derive(Debug)]
 pub struct Proxy {
-    addresses: Vec<SocketAddr>,
+    /// The one in force.
+    config: Config,
+    doors: Doors,
+    residents: Residents,
+    pipeline: Arc<Current>,
     admin_address: Option<SocketAddr>,
     metrics: Arc<Metrics>,
     audit: Arc<Audit>,
     /// Of listeners and phones.
     ending: Arc<Ending>,
-    /// Of the connections to controllers.
-    upstream_ending: Ending,
+    /// Of the connections to controllers that a reload has taken out of the configuration.
+    retired: Vec<Arc<Ending>>,
     /// The listeners and the admin address, by name. None of them ends by itself.
     tasks: JoinSet<String>,
-    drain: Duration,
 }
 
 /// Why a proxy does not start.
@@ -95,48 +103,30 @@ impl Proxy {
     /// # Errors
     /// As [`StartError`] says; then nothing runs.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::new(&config));
-        let (upstream_ending, running) = lifecycle();
-        let mut directories = Vec::with_capacity(config.directories.len());
-        for (index, directory) in config.directories.iter().enumerate() {
-            directories.push(start_directory(index, directory, &config, &metrics, &running).await?);
-        }
-        Self::start_before(directories, config, metrics, upstream_ending).await
+        Self::start_with(config, Vec::new()).await
     }
 
-    /// The same before these directories, which answer for the configured ones in their order: for tests.
+    /// The same before these directories, which answer for the first configured ones: for tests.
     ///
     /// # Errors
     /// As [`StartError`] says.
     pub async fn start_with(config: Config, directories: Vec<Arc<dyn Directory>>) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(&config));
-        Self::start_before(directories, config, metrics, lifecycle().0).await
-    }
-
-    async fn start_before(
-        directories: Vec<Arc<dyn Directory>>,
-        config: Config,
-        metrics: Arc<Metrics>,
-        upstream_ending: Ending,
-    ) -> Result<Self, StartError> {
-        let (ending, running) = lifecycle();
-        let ending = Arc::new(ending);
+        metrics.configured();
+        let residents = Residents::start(&config, directories, &metrics).await?;
+        let ending = Arc::new(lifecycle().0);
         let audit = Arc::new(open_audit(&config, &metrics)?);
-        let pipeline = Pipeline::new(&config, directories.clone(), Arc::clone(&metrics)).with_audit(Arc::clone(&audit));
+        let pipeline = Pipeline::new(&config, residents.directories(), Arc::clone(&metrics)).with_audit(Arc::clone(&audit));
         let pipeline = Arc::new(Current::new(Arc::new(pipeline)));
-        let names = config.directories.iter().map(|directory| directory.name.clone());
         let sources = Sources {
             metrics: Arc::clone(&metrics),
             measure: cache_gauges(Arc::clone(&pipeline)),
-            directories: names.zip(directories).collect(),
+            directories: named_directories(Arc::clone(&pipeline)),
             ending: Arc::clone(&ending),
         };
 
-        let mut listeners = Vec::with_capacity(config.listeners.len());
-        for (index, listener) in config.listeners.iter().enumerate() {
-            listeners.push(Listener::bind(index, listener, &config.limits)?);
-        }
-        let addresses = listeners.iter().map(Listener::local_addr).collect::<io::Result<Vec<_>>>().map_err(StartError::Lost)?;
+        let mut doors = Doors::default();
+        let prepared = doors.prepare(&config.listeners, &config.limits)?;
         let admin = match config.admin {
             Some(address) => Some(Admin::bind(address, sources).await.map_err(|source| StartError::Admin { address, source })?),
             None => None,
@@ -144,19 +134,17 @@ impl Proxy {
         let admin_address = admin.as_ref().map(Admin::local_addr).transpose().map_err(StartError::Lost)?;
 
         let mut tasks = JoinSet::new();
-        for (listener, address) in listeners.into_iter().zip(&addresses) {
-            let accepting = listener.run(Arc::clone(&pipeline), Arc::clone(&metrics), running.clone());
-            tasks.spawn(named(format!("the listener on {address}"), accepting));
-        }
+        let lifecycle = ending.lifecycle();
+        doors.change(prepared, Opening { pipeline: &pipeline, metrics: &metrics, lifecycle, tasks: &mut tasks });
         if let Some(admin) = admin {
             tasks.spawn(named("the admin address".to_owned(), admin.run()));
         }
-        Ok(Self { addresses, admin_address, metrics, audit, ending, upstream_ending, tasks, drain: config.limits.drain })
+        Ok(Self { config, doors, residents, pipeline, admin_address, metrics, audit, ending, retired: Vec::new(), tasks })
     }
 
     /// Where phones connect, in the configuration's order, with the ports that the system chose.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.doors.addresses()
     }
 
     /// Where metrics and health are, if anywhere.
@@ -179,24 +167,30 @@ impl Proxy {
 
     /// Resolves when a part that should run until the end has ended, with what to say about it. Cancel safe.
     pub async fn died(&mut self) -> String {
-        match self.tasks.join_next().await {
-            Some(Ok(name)) => format!("{name} has ended by itself"),
-            Some(Err(error)) => format!("a task of the proxy has died: {error}"),
-            None => "nothing is left to serve".to_owned(),
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(name)) => return format!("{name} has ended by itself"),
+                // A listener that a reload has closed.
+                Some(Err(error)) if error.is_cancelled() => {}
+                Some(Err(error)) => return format!("a task of the proxy has died: {error}"),
+                None => return "nothing is left to serve".to_owned(),
+            }
         }
     }
 
     /// Stops accepting, tells idle phones, and waits for operations in flight, but no longer than `limits.drain`.
     pub async fn stop(mut self) {
         self.ending.begin();
-        if timeout(self.drain, self.ending.all_gone()).await.is_err() {
-            warn!(drain = ?self.drain, "operations were still in flight when the time for draining was over");
+        let drain = self.config.limits.drain;
+        if timeout(drain, self.ending.all_gone()).await.is_err() {
+            warn!(?drain, "operations were still in flight when the time for draining was over");
         }
         // The admin address looks at the directories: it goes first.
         self.tasks.shutdown().await;
-        self.upstream_ending.begin();
         // Controllers are told by an Unbind; nobody waits long for that.
-        let _ = timeout(UNBIND, self.upstream_ending.all_gone()).await;
+        let endings: Vec<_> = self.residents.endings().chain(&self.retired).collect();
+        endings.iter().for_each(|ending| ending.begin());
+        let _ = timeout(UNBIND, join_all(endings.iter().map(|ending| ending.all_gone()))).await;
         if timeout(LAST_LINES, self.audit.end()).await.is_err() {
             warn!("the audit log takes no lines: the last ones are lost");
         }
@@ -215,40 +209,6 @@ fn open_audit(config: &Config, metrics: &Arc<Metrics>) -> Result<Audit, StartErr
     })
 }
 
-/// Makes the directory with this index ready to answer.
-async fn start_directory(
-    index: usize,
-    directory: &DirectoryConfig,
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    running: &Lifecycle,
-) -> Result<Arc<dyn Directory>, StartError> {
-    let failed = |reason: &dyn Display| StartError::Directory { name: directory.name.clone(), reason: reason.to_string() };
-    match &directory.kind {
-        DirectoryKind::Upstream(upstream) => {
-            let upstream =
-                Upstream::new(index, upstream, &config.limits, Arc::clone(metrics), running.clone()).map_err(|error| failed(&error))?;
-            upstream.start();
-            Ok(Arc::new(upstream))
-        }
-        DirectoryKind::Embedded { ldif } => {
-            let (file, base) = (ldif.clone(), directory.base_dn.clone());
-            let read = spawn_blocking(move || read_book(&file, &base)).await;
-            let book = read.map_err(|error| failed(&error))?.map_err(|reason| failed(&reason))?;
-            info!(directory = directory.name, entries = book.entries(), "phonebook read");
-            Ok(Arc::new(book))
-        }
-    }
-}
-
-fn read_book(file: &std::path::Path, base: &crate::ldap::dn::Dn) -> Result<Book, String> {
-    let text = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    Book::from_ldif(text, base).map_err(|errors| {
-        let lines = errors.iter().map(|error| format!("{}: {error}", file.display()));
-        lines.collect::<Vec<_>>().join("\n")
-    })
-}
-
 fn cache_gauges(pipeline: Arc<Current>) -> Box<dyn Fn(&Metrics) + Send + Sync> {
     Box::new(move |metrics| {
         let pipeline = pipeline.load();
@@ -256,6 +216,11 @@ fn cache_gauges(pipeline: Arc<Current>) -> Box<dyn Fn(&Metrics) + Send + Sync> {
         metrics.cache_holds(entries, octets);
         metrics.lockout_guarded(pipeline.guarded_principals());
     })
+}
+
+/// By name, those of the pipeline in force.
+fn named_directories(pipeline: Arc<Current>) -> Box<dyn Fn() -> Vec<(String, Arc<dyn Directory>)> + Send + Sync> {
+    Box::new(move || pipeline.load().directories().map(|(name, directory)| (name.to_owned(), Arc::clone(directory))).collect())
 }
 
 async fn named(name: String, task: impl Future<Output = ()>) -> String {

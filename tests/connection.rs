@@ -166,7 +166,7 @@ fn bind_listener(house: &House) -> (Listener, SocketAddr) {
 }
 
 fn run(house: &House, listener: Listener) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(listener.run(Arc::clone(&house.pipeline), Arc::clone(&house.metrics), house.lifecycle.clone()))
+    tokio::spawn(listener.open(Arc::clone(&house.pipeline), Arc::clone(&house.metrics)).run(house.lifecycle.clone()))
 }
 
 #[tokio::test]

@@ -297,7 +297,7 @@ async fn a_resumed_session_keeps_the_name_for_as_long_as_its_ca_is_trusted() {
             assert_eq!(stream.get_ref().1.handshake_kind(), Some(expected), "{version:?}");
         }
         std::fs::write(&issuer.file, stranger.ca.pem()).unwrap();
-        tls.reload().unwrap();
+        tls.replace(tls.renewed(configured.tls.as_ref().unwrap()).unwrap());
         let mut stream = connect(&client, dial()).await.unwrap();
         assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
         assert!(ask(&mut stream, &frame(1, &external(None))).await.is_err(), "{version:?}");

@@ -50,7 +50,7 @@ fn listen(house: &House) -> SocketAddr {
     let configured = redial::config::Listener { address: "127.0.0.1:0".parse().unwrap(), ..house.config.listeners[0].clone() };
     let listener = Listener::bind(0, &configured, &house.config.limits).unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(listener.run(Arc::clone(&house.pipeline), Arc::clone(&house.metrics), house.lifecycle.clone()));
+    tokio::spawn(listener.open(Arc::clone(&house.pipeline), Arc::clone(&house.metrics)).run(house.lifecycle.clone()));
     address
 }
 

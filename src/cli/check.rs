@@ -28,8 +28,8 @@ pub struct Arguments {
 /// A [`Failure::Configuration`] without text when there is a problem: the report has said it all. Warnings are no failure.
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut report = match load(&arguments.file) {
-        Err(Rejected { problems, warnings }) => Report { problems, warnings, ..Report::default() },
-        Ok(Loaded { config, warnings }) => {
+        Err(Rejected { problems, warnings, .. }) => Report { problems, warnings, ..Report::default() },
+        Ok(Loaded { config, warnings, .. }) => {
             let mut report = Report { warnings, ..Report::default() };
             report.look_at_directories(&config, arguments.online).await;
             report

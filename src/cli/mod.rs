@@ -9,6 +9,7 @@ pub mod explain;
 pub mod hash_password;
 pub mod healthcheck;
 pub mod phones;
+mod reloading;
 pub mod serve;
 
 use clap::{Parser, Subcommand};

@@ -1,15 +1,17 @@
 //! `redial serve`: the proxy, from a configuration file to its orderly end.
 
 use super::Failure;
-use crate::config::Config;
-use crate::config::load::load;
+use super::reloading::{Due, Reloading};
+use crate::config::load::{Loaded, load};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::telemetry::{self, Format};
 use clap::Args;
+use std::future::pending;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -27,7 +29,8 @@ pub struct Arguments {
     pub log_json: bool,
 }
 
-/// Runs the proxy until SIGTERM or SIGINT, then lets operations in flight end. SIGHUP opens the audit log's file anew.
+/// Runs the proxy until SIGTERM or SIGINT, then lets operations in flight end. On SIGHUP, and when a file of the configuration changes, that is
+/// read again. SIGHUP also opens the audit log's file anew.
 ///
 /// # Errors
 /// [`Failure::Configuration`] where the file, or an address in it, is bad; [`Failure::Fault`] when a part of the proxy dies.
@@ -35,41 +38,58 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let format = if arguments.log_json { Format::Json } else { Format::Text };
     telemetry::begin(arguments.log.as_deref(), format).map_err(Failure::configuration)?;
     // Listened for before anything is served, so that a signal that comes early is not lost.
-    let signals = Signals::listen()?;
-    let proxy = Proxy::start(read(&arguments.config)?).await.map_err(Failure::configuration)?;
+    let stop = StopSignal::listen()?;
+    let began = SystemTime::now();
+    let Loaded { config, files, .. } = read(&arguments.config)?;
+    let reloading = Reloading::new(arguments.config.clone(), files, began)?;
+    let proxy = Proxy::start(config).await.map_err(Failure::configuration)?;
     if let Some(address) = proxy.admin_address() {
         info!(%address, "admin address");
     }
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    run_until(signals, proxy).await
+    run_until(stop, proxy, Some(reloading)).await
 }
 
 /// The configuration; its warnings go to the log.
-pub(super) fn read(file: &Path) -> Result<Config, Failure> {
+pub(super) fn read(file: &Path) -> Result<Loaded, Failure> {
     let loaded = load(file).map_err(|rejected| Failure::configuration(format_args!("{}:\n{rejected}", file.display())))?;
-    for warning in loaded.warnings {
+    for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    Ok(loaded.config)
+    Ok(loaded)
 }
 
 /// Serves until the signal comes, then drains. A part that dies ends all of it: a supervisor starts it anew, where a proxy without its listener
 /// would only look alive.
-pub(super) async fn run_until(mut signals: Signals, mut proxy: Proxy) -> Result<(), Failure> {
+pub(super) async fn run_until(mut stop: StopSignal, mut proxy: Proxy, mut reloading: Option<Reloading>) -> Result<(), Failure> {
     count_panics(Arc::clone(proxy.metrics()));
     loop {
+        let due = async {
+            match &mut reloading {
+                Some(reloading) => reloading.due().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
-            name = signals.stop.received() => {
+            name = stop.received() => {
                 info!(signal = name, "stopping");
                 break;
             }
             why = proxy.died() => return Err(Failure::fault(why)),
-            _ = signals.hangup.recv() => proxy.reopen_audit().await,
+            due = due => {
+                if due == Due::Signal {
+                    // Whoever has renamed it, and asks nothing else, gets this whatever the configuration is like.
+                    proxy.reopen_audit().await;
+                }
+                if let Some(reloading) = &mut reloading {
+                    reloading.carry_out(&mut proxy).await;
+                }
+            }
         }
     }
     tokio::select! {
         () = proxy.stop() => info!("stopped"),
-        name = signals.stop.received() => warn!(signal = name, "stopped at once"),
+        name = stop.received() => warn!(signal = name, "stopped at once"),
     }
     Ok(())
 }
@@ -83,31 +103,20 @@ fn count_panics(metrics: Arc<Metrics>) {
     }));
 }
 
-/// What the program listens for.
-#[derive(Debug)]
-pub(super) struct Signals {
-    stop: StopSignal,
-    /// SIGHUP, from whoever has renamed the audit log.
-    hangup: Signal,
-}
-
 /// SIGTERM, from a supervisor, or SIGINT, from a keyboard.
 #[derive(Debug)]
-struct StopSignal {
+pub(super) struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl StopSignal {
     /// From now on these signals do not end the process.
     pub(super) fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::fault(format_args!("signals cannot be listened for: {error}")));
-        let stop = StopSignal { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? };
-        Ok(Self { stop, hangup: listen(SignalKind::hangup())? })
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
-}
 
-impl StopSignal {
     /// The next one's name. Cancel safe.
     async fn received(&mut self) -> &'static str {
         tokio::select! {

@@ -77,6 +77,22 @@ pub(super) enum Mentioned {
     Ldif(PathBuf),
 }
 
+impl Mentioned {
+    /// The files that are read for it.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let (one, other) = match self {
+            Self::Certificate { certificate, key, .. } => (Some(certificate), Some(key)),
+            Self::Ca(file)
+            | Self::Ldif(file)
+            | Self::TicketKeys(file)
+            | Self::PasswordHash { file, .. }
+            | Self::Password { source: PasswordSource::File(file), .. } => (Some(file), None),
+            Self::Password { source: PasswordSource::Environment(_) | PasswordSource::Inline(_), .. } => (None, None),
+        };
+        one.into_iter().chain(other)
+    }
+}
+
 /// Where a password comes from.
 #[derive(Debug)]
 pub(super) enum PasswordSource {

@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::fs::Permissions;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// A configuration that holds, with what is questionable about it.
@@ -24,6 +24,8 @@ pub struct Loaded {
     pub config: Config,
     /// What works, but hardly as meant.
     pub warnings: Vec<Problem>,
+    /// All files that it was read from.
+    pub files: Vec<PathBuf>,
 }
 
 /// A configuration that does not hold.
@@ -33,6 +35,8 @@ pub struct Rejected {
     pub problems: Vec<Problem>,
     /// What else is questionable.
     pub warnings: Vec<Problem>,
+    /// The files that it was read from, as far as they are known.
+    pub files: Vec<PathBuf>,
 }
 
 impl std::fmt::Display for Rejected {
@@ -51,12 +55,16 @@ impl std::fmt::Display for Rejected {
 /// # Errors
 /// All problems at once.
 pub fn load(file: &Path) -> Result<Loaded, Rejected> {
-    let rejected = |why: String| Rejected { problems: vec![Problem::of_file(why)], warnings: Vec::new() };
+    let files = vec![file.to_owned()];
+    let rejected = |why: String| Rejected { problems: vec![Problem::of_file(why)], warnings: Vec::new(), files: files.clone() };
     let octets = read_file(file, LARGEST_FILE).map_err(|error| rejected(format!("{}: {error}", file.display())))?;
     let text = std::str::from_utf8(&octets).map_err(|_| rejected(format!("{}: not UTF-8 text", file.display())))?;
     let is_private = std::fs::metadata(file).is_ok_and(|metadata| is_private(&metadata.permissions()));
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
-    load_text(text, folder, is_private)
+    match load_text(text, folder, is_private) {
+        Ok(loaded) => Ok(Loaded { files: [files, loaded.files].concat(), ..loaded }),
+        Err(rejected) => Err(Rejected { files: [files, rejected.files].concat(), ..rejected }),
+    }
 }
 
 /// The same for a configuration that is at hand: `folder` is where relative paths start, and `is_private` says that nobody else can read
@@ -66,14 +74,16 @@ pub fn load(file: &Path) -> Result<Loaded, Rejected> {
 /// All problems at once.
 pub fn load_text(text: &str, folder: &Path, is_private: bool) -> Result<Loaded, Rejected> {
     let notes = Notes::default();
+    let mut files = Vec::new();
     let config = read(text, folder, is_private, &notes).and_then(|written| {
+        files = written.mentions.iter().flat_map(|mention| mention.what.files()).cloned().collect();
         check::check(&written, &notes);
         complete(written, &notes)
     });
     let (problems, warnings) = notes.into_parts();
     match config {
-        Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
-        _ => Err(Rejected { problems, warnings }),
+        Some(config) if problems.is_empty() => Ok(Loaded { config, warnings, files }),
+        _ => Err(Rejected { problems, warnings, files }),
     }
 }
 

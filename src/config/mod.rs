@@ -12,6 +12,7 @@ pub mod load;
 pub mod problem;
 mod table;
 pub mod ticket_keys;
+pub mod watch;
 mod words;
 
 use crate::ldap::dn::Dn;
@@ -101,7 +102,7 @@ pub enum TlsMode {
 }
 
 /// One naming context and who answers it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DirectoryConfig {
     /// The table's name in the file: for logs and metrics.
     pub name: String,
@@ -114,7 +115,7 @@ pub struct DirectoryConfig {
 }
 
 /// Who answers a naming context.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum DirectoryKind {
     /// Controllers.
     Upstream(Upstream),
@@ -126,7 +127,7 @@ pub enum DirectoryKind {
 }
 
 /// Equal controllers of one naming context.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
     /// At least one.
     pub servers: Vec<Server>,
@@ -192,6 +193,12 @@ pub struct ServiceAccount {
     pub bind_dn: String,
     /// Its password.
     pub password: Secret,
+}
+
+impl PartialEq for ServiceAccount {
+    fn eq(&self, other: &Self) -> bool {
+        self.bind_dn == other.bind_dn && self.password.expose() == other.password.expose()
+    }
 }
 
 /// Who may ask what.

@@ -4,17 +4,19 @@
 //! accept, ends the loop: only the program's end does.
 
 use super::service::Service;
-use super::tls::{Tls, TlsError};
+use super::tls::{RenewedTls, Tls, TlsError};
 use crate::config::{self, Limits};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, Rejected};
 use crate::pipeline::Current;
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -68,39 +70,90 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Its TLS, to be [reloaded](Tls::reload).
-    pub fn tls(&self) -> Option<Arc<Tls>> {
-        self.tls.clone()
-    }
-
-    /// Accepts until the end begins.
-    pub async fn run(self, pipeline: Arc<Current>, metrics: Arc<Metrics>, mut lifecycle: Lifecycle) {
+    /// Opens it: whoever comes meets `pipeline`.
+    pub fn open(self, pipeline: Arc<Current>, metrics: Arc<Metrics>) -> Arc<Door> {
         let Self { index, configured, limits, tls, socket } = self;
-        let service = Arc::new(Service::new(index, &configured, &limits, tls, pipeline, Arc::clone(&metrics)));
-        let permits = Arc::new(Semaphore::new(limits.connections));
+        let service = Service::new(index, &configured, &limits, tls, Arc::clone(&pipeline), Arc::clone(&metrics));
+        let room = Room { permits: Arc::new(Semaphore::new(limits.connections)), size: AtomicUsize::new(limits.connections) };
+        let house_rules = HouseRules { networks: configured.networks, service: Arc::new(service) };
         let address = socket.local_addr().unwrap_or(configured.address);
-        let gate = Gate { index, networks: configured.networks, permits, metrics, socket };
-        info!(listener = index, %address, "listening");
+        Arc::new(Door { index, address, socket, rules: ArcSwap::from_pointee(house_rules), room, pipeline, metrics })
+    }
+}
+
+/// A listener that accepts. What newcomers meet can be changed while it does.
+#[derive(Debug)]
+pub struct Door {
+    index: usize,
+    address: SocketAddr,
+    socket: TcpListener,
+    rules: ArcSwap<HouseRules>,
+    room: Room,
+    pipeline: Arc<Current>,
+    metrics: Arc<Metrics>,
+}
+
+/// What newcomers meet.
+#[derive(Debug)]
+struct HouseRules {
+    networks: Vec<IpNet>,
+    service: Arc<Service>,
+}
+
+/// What newcomers may meet in future, all of it read and found good.
+#[derive(Debug)]
+pub struct PreparedDoor {
+    networks: Vec<IpNet>,
+    service: Service,
+    connections: usize,
+    renewed: Option<(Arc<Tls>, RenewedTls)>,
+}
+
+/// How many connections fit.
+#[derive(Debug)]
+struct Room {
+    permits: Arc<Semaphore>,
+    size: AtomicUsize,
+}
+
+impl Door {
+    /// Accepts until the end begins, or until it is dropped; connections that stand go on.
+    pub async fn run(self: Arc<Self>, mut lifecycle: Lifecycle) {
+        info!(listener = self.index, address = %self.address, "listening");
         let lives = lifecycle.clone();
         tokio::select! {
             () = lifecycle.ending() => {}
-            () = gate.accept_all(&service, &lives) => {}
+            () = self.accept_all(&lives) => {}
         }
     }
-}
 
-/// The accepting half of a listener.
-struct Gate {
-    index: usize,
-    networks: Vec<IpNet>,
-    permits: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
-    socket: TcpListener,
-}
+    /// Reads what this listener is to be from now on; its address is the same.
+    ///
+    /// # Errors
+    /// When the certificate is unusable.
+    pub fn prepare(&self, configured: &config::Listener, limits: &Limits) -> Result<PreparedDoor, TlsError> {
+        let standing = self.rules.load().service.tls().map(Arc::clone);
+        let (tls, renewed) = match (&configured.tls, standing) {
+            (None, _) => (None, None),
+            (Some(files), None) => (Some(Arc::new(Tls::load(files)?)), None),
+            (Some(files), Some(tls)) => (Some(Arc::clone(&tls)), Some((Arc::clone(&tls), tls.renewed(files)?))),
+        };
+        let service = Service::new(self.index, configured, limits, tls, Arc::clone(&self.pipeline), Arc::clone(&self.metrics));
+        Ok(PreparedDoor { networks: configured.networks.clone(), service, connections: limits.connections, renewed })
+    }
 
-impl Gate {
+    /// From now on newcomers meet this. Connections that stand keep their limits; a StartTLS or handshake meets the new certificate.
+    pub fn change(&self, prepared: PreparedDoor) {
+        let PreparedDoor { networks, service, connections, renewed } = prepared;
+        if let Some((tls, renewed)) = renewed {
+            tls.replace(renewed);
+        }
+        self.rules.store(Arc::new(HouseRules { networks, service: Arc::new(service) }));
+        self.room.resize(connections);
+    }
+
     /// Never ends.
-    async fn accept_all(&self, service: &Arc<Service>, lifecycle: &Lifecycle) {
+    async fn accept_all(&self, lifecycle: &Lifecycle) {
         let mut backoff = BackOff::default();
         loop {
             let permit = self.permit().await;
@@ -113,7 +166,8 @@ impl Gate {
                 }
             };
             backoff = BackOff::default();
-            if !is_allowed(&self.networks, peer.ip()) {
+            let rules = self.rules.load();
+            if !is_allowed(&rules.networks, peer.ip()) {
                 debug!(%peer, "not from an allowed network");
                 self.metrics.connection_rejected(self.index, Rejected::Network);
                 continue;
@@ -123,18 +177,37 @@ impl Gate {
             // first read tells.
             let _ = stream.set_nodelay(true);
             let open = Open::new(permit, Arc::clone(&self.metrics), self.index);
-            tokio::spawn(Arc::clone(service).serve(stream, peer, lifecycle.clone()).map(|()| drop(open)));
+            tokio::spawn(Arc::clone(&rules.service).serve(stream, peer, lifecycle.clone()).map(|()| drop(open)));
         }
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+        if let Ok(permit) = Arc::clone(&self.room.permits).try_acquire_owned() {
             return Some(permit);
         }
         warn!(listener = self.index, "as many connections as limits.connections allows: newcomers wait");
         self.metrics.connection_rejected(self.index, Rejected::Full);
         // It is never closed.
-        Arc::clone(&self.permits).acquire_owned().await.ok()
+        Arc::clone(&self.room.permits).acquire_owned().await.ok()
+    }
+}
+
+impl Room {
+    /// From now on that many fit. Where more are there already, as many must leave before a newcomer comes in.
+    fn resize(&self, size: usize) {
+        let before = self.size.swap(size, Ordering::Relaxed);
+        self.permits.add_permits(size.saturating_sub(before));
+        let surplus = u32::try_from(before.saturating_sub(size)).unwrap_or(u32::MAX);
+        if surplus == 0 {
+            return;
+        }
+        let permits = Arc::clone(&self.permits);
+        // Those who wait for a place are behind it in the line.
+        tokio::spawn(async move {
+            if let Ok(surplus) = permits.acquire_many_owned(surplus).await {
+                surplus.forget();
+            }
+        });
     }
 }
 
@@ -240,6 +313,23 @@ mod tests {
         let before = tokio::time::Instant::now();
         backoff.after(&io::ErrorKind::ConnectionAborted.into(), 0).await;
         assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_room_that_shrinks_lets_nobody_in_before_enough_have_left() {
+        let room = Room { permits: Arc::new(Semaphore::new(3)), size: AtomicUsize::new(3) };
+        let mut guests: Vec<_> = (0..3).map(|_| Arc::clone(&room.permits).try_acquire_owned().unwrap()).collect();
+        room.resize(1);
+        tokio::task::yield_now().await;
+        for _ in 0..2 {
+            guests.pop();
+            tokio::task::yield_now().await;
+            assert!(room.permits.try_acquire().is_err());
+        }
+        guests.pop();
+        drop(room.permits.try_acquire().unwrap());
+        room.resize(2);
+        assert_eq!(room.permits.available_permits(), 2);
     }
 
     #[tokio::test]

@@ -15,6 +15,6 @@ mod tls;
 mod unwritten;
 mod when_woken;
 
-pub use listener::{ListenError, Listener};
+pub use listener::{Door, ListenError, Listener, PreparedDoor};
 pub use service::Service;
-pub use tls::{Tls, TlsError};
+pub use tls::{RenewedTls, Tls, TlsError};

@@ -52,6 +52,11 @@ impl Service {
         Self { listener, rules, limits: limits.clone(), pipeline, metrics, tls, handshakes }
     }
 
+    /// Its TLS, if it has any.
+    pub(super) fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref().map(|(_, tls)| tls)
+    }
+
     /// Serves one connection to its end, over any stream.
     ///
     /// Not cancel safe: dropped, it drops the connection.

@@ -5,8 +5,8 @@
 
 use super::client_certificate;
 use super::tickets::Tickets;
-use crate::config::ListenerTls;
 use crate::config::ticket_keys::ticket_keys;
+use crate::config::{ClientName, ListenerTls};
 use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
@@ -23,7 +23,6 @@ use zeroize::Zeroizing;
 /// A listener's TLS.
 #[derive(Debug)]
 pub struct Tls {
-    files: ListenerTls,
     current: ArcSwap<InForce>,
     // These outlive a reload, so that a new certificate does not cost every phone a full handshake at once. The keys of these tickets are known
     // to this process alone; they are in use where no file has others.
@@ -37,7 +36,12 @@ pub(super) struct InForce {
     /// For rustls.
     pub(super) config: Arc<ServerConfig>,
     clients: Arc<dyn ClientCertVerifier>,
+    client_name: Option<ClientName>,
 }
+
+/// Certificate and key that may take the place of others.
+#[derive(Debug)]
+pub struct RenewedTls(Arc<InForce>);
 
 /// Why a listener's certificate cannot be used.
 #[derive(Debug, Error)]
@@ -93,16 +97,20 @@ impl Tls {
         let tickets = aws_lc_rs::Ticketer::new().map_err(TlsError::Tickets)?;
         let sessions: Arc<dyn StoresServerSessions> = ServerSessionMemoryCache::new(SESSIONS);
         let current = ArcSwap::from_pointee(in_force(files, &tickets, &sessions)?);
-        Ok(Self { files: files.clone(), current, tickets, sessions })
+        Ok(Self { current, tickets, sessions })
     }
 
-    /// Reads the files again. Connections that stand keep what they have.
+    /// Reads the files again, or others; nothing is in force of it before [`Tls::replace`].
     ///
     /// # Errors
-    /// As [`Tls::load`]; what was in force stays so.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(in_force(&self.files, &self.tickets, &self.sessions)?));
-        Ok(())
+    /// As [`Tls::load`].
+    pub fn renewed(&self, files: &ListenerTls) -> Result<RenewedTls, TlsError> {
+        in_force(files, &self.tickets, &self.sessions).map(Arc::new).map(RenewedTls)
+    }
+
+    /// The next handshakes go by this. Connections that stand keep what they have.
+    pub fn replace(&self, renewed: RenewedTls) {
+        self.current.store(renewed.0);
     }
 
     /// What the next handshake goes by.
@@ -112,7 +120,7 @@ impl Tls {
 
     /// The name in a certificate that a handshake has verified, where the listener lets a certificate prove one.
     pub(super) fn client_name(&self, certificate: &CertificateDer<'_>) -> Option<String> {
-        client_certificate::name(certificate, self.files.client_name?)
+        client_certificate::name(certificate, self.current.load().client_name?)
     }
 }
 
@@ -151,7 +159,7 @@ fn in_force(
     config.session_storage = Arc::clone(sessions);
     // A phone resumes with one ticket; each further one costs a record.
     config.send_tls13_tickets = 1;
-    Ok(InForce { config: Arc::new(config), clients })
+    Ok(InForce { config: Arc::new(config), clients, client_name: files.client_name })
 }
 
 fn shared_tickets(path: &Path, for_certificates: bool) -> Result<Arc<dyn ProducesTickets>, TlsError> {
@@ -247,17 +255,18 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_reload_keeps_what_was_in_force() {
-        let files = Files::new("reload");
+    fn a_renewed_certificate_is_in_force_when_it_is_put_there() {
+        let files = Files::new("renewed");
         let (certificate, key) = pair();
-        let tls = Tls::load(&files.listener_tls(&certificate, &key)).unwrap();
+        let listener_tls = files.listener_tls(&certificate, &key);
+        let tls = Tls::load(&listener_tls).unwrap();
         let before = tls.current();
         files.write("key.pem", "half writ");
-        assert!(tls.reload().is_err());
-        assert!(Arc::ptr_eq(&before, &tls.current()));
+        assert!(tls.renewed(&listener_tls).is_err());
         let (certificate, key) = pair();
-        files.listener_tls(&certificate, &key);
-        tls.reload().unwrap();
+        let renewed = tls.renewed(&files.listener_tls(&certificate, &key)).unwrap();
+        assert!(Arc::ptr_eq(&before, &tls.current()));
+        tls.replace(renewed);
         assert!(!Arc::ptr_eq(&before, &tls.current()));
     }
 
@@ -272,12 +281,12 @@ mod tests {
         let ticket = one.current().config.ticketer.encrypt(b"a session").unwrap();
         for (lines, is_resumed) in [(key_line(1), true), (format!("{}{}", key_line(2), key_line(1)), true), (key_line(2), false)] {
             files.write("tickets", &lines);
-            other.reload().unwrap();
+            other.replace(other.renewed(&listener_tls).unwrap());
             assert_eq!(other.current().config.ticketer.decrypt(&ticket).is_some(), is_resumed);
         }
         files.write("tickets", "half writ");
         let before = other.current();
-        assert!(other.reload().unwrap_err().to_string().contains("tickets: line 1 is not 32 octets in base64"));
+        assert!(other.renewed(&listener_tls).unwrap_err().to_string().contains("tickets: line 1 is not 32 octets in base64"));
         assert!(Arc::ptr_eq(&before, &other.current()));
     }
 
@@ -285,11 +294,12 @@ mod tests {
     fn tickets_outlive_a_reload_with_another_certificate() {
         let files = Files::new("outlive");
         let (certificate, key) = pair();
-        let tls = Tls::load(&files.listener_tls(&certificate, &key)).unwrap();
+        let listener_tls = files.listener_tls(&certificate, &key);
+        let tls = Tls::load(&listener_tls).unwrap();
         let ticket = tls.current().config.ticketer.encrypt(b"a session").unwrap();
         let (certificate, key) = pair();
         files.listener_tls(&certificate, &key);
-        tls.reload().unwrap();
+        tls.replace(tls.renewed(&listener_tls).unwrap());
         assert!(tls.current().config.ticketer.decrypt(&ticket).is_some());
     }
 }

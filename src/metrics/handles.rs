@@ -30,6 +30,14 @@ pub(super) struct BindHandles {
 }
 
 #[derive(Debug)]
+pub(super) struct ReloadHandles {
+    pub(super) succeeded: Counter,
+    pub(super) failed: Counter,
+    pub(super) last_successful: Gauge,
+    pub(super) last_success: Gauge,
+}
+
+#[derive(Debug)]
 pub(super) struct ListenerHandles {
     pub(super) open: Gauge,
     pub(super) opened: Counter,
@@ -99,6 +107,17 @@ impl BindHandles {
             recalled: ["accepted", "rejected", "miss"].map(|result| counter(recorder, names::BIND_CACHE, &[("result", result)])),
             guard_refused: counter(recorder, names::GUARD_REFUSED, &[]),
             guarded: gauge(recorder, names::GUARDED, &[]),
+        }
+    }
+}
+
+impl ReloadHandles {
+    pub(super) fn new(recorder: &PrometheusRecorder) -> Self {
+        Self {
+            succeeded: counter(recorder, names::RELOADS, &[("result", "succeeded")]),
+            failed: counter(recorder, names::RELOADS, &[("result", "failed")]),
+            last_successful: gauge(recorder, names::RELOAD_SUCCESSFUL, &[]),
+            last_success: gauge(recorder, names::RELOAD_TIME, &[]),
         }
     }
 }

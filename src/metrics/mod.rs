@@ -17,7 +17,7 @@ use crate::identity::binds::Recalled;
 use crate::ldap::ResultCode;
 use crate::outcome::{OperationKind, Outcome, Served};
 use arc_swap::ArcSwap;
-use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ServerHandles, counter, gauge};
+use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ReloadHandles, ServerHandles, counter, gauge};
 use histogram::Histogram;
 use metrics::{Counter, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -85,6 +85,7 @@ pub struct Metrics {
     /// By the numbers that [`Metrics::directory_opened`] gives.
     directories: ArcSwap<Vec<Arc<DirectoryHandles>>>,
     audit_dropped: Counter,
+    reloads: ReloadHandles,
     panics: Counter,
     started_at: Duration,
 }
@@ -121,6 +122,7 @@ impl Metrics {
                 directories.into_iter().map(|(name, servers)| Arc::new(DirectoryHandles::new(&recorder, name, servers, &[]))).collect(),
             ),
             audit_dropped: counter(&recorder, names::AUDIT_DROPPED, &[]),
+            reloads: ReloadHandles::new(&recorder),
             panics: counter(&recorder, names::PANICS, &[]),
             started_at: process::now(),
             recorder,
@@ -263,6 +265,23 @@ impl Metrics {
     /// So many lines of the audit log were dropped.
     pub fn audit_dropped(&self, lines: u64) {
         self.audit_dropped.increment(lines);
+    }
+
+    /// A configuration was read, and put in force at the start.
+    pub fn configured(&self) {
+        self.reloads.last_successful.set(1.0);
+        self.reloads.last_success.set(process::now().as_secs_f64());
+    }
+
+    /// A reload has succeeded, or has changed nothing.
+    pub fn reloaded(&self, succeeded: bool) {
+        if succeeded {
+            self.reloads.succeeded.increment(1);
+            self.configured();
+        } else {
+            self.reloads.failed.increment(1);
+            self.reloads.last_successful.set(0.0);
+        }
     }
 
     /// A task panicked: a bug of ours, which ended one connection.

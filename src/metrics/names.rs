@@ -77,6 +77,15 @@ pub(super) const AUDIT_DROPPED: Metric = metric(
     "Lines that the audit log lacks, since operations ended faster than it could be written, or it could not be written at all.",
 );
 
+pub(super) const RELOADS: Metric =
+    metric("redial_config_reloads_total", "Attempts to reload the configuration, by result: what is failed has changed nothing.");
+pub(super) const RELOAD_SUCCESSFUL: Metric = metric(
+    "redial_config_last_reload_successful",
+    "1 if the last attempt to reload the configuration succeeded, or none was made; else 0.",
+);
+pub(super) const RELOAD_TIME: Metric =
+    metric("redial_config_last_reload_success_timestamp_seconds", "When the configuration in force was read, in seconds since 1970 (UTC).");
+
 pub(super) const PANICS: Metric = metric("redial_panics_total", "Tasks that a bug of Redial's ended. Please report them.");
 pub(super) const BUILD_INFO: Metric = metric("redial_build_info", "Always 1; the version is a label.");
 pub(super) const START_TIME: Metric = metric("process_start_time_seconds", "When the process started, in seconds since 1970 (UTC).");
@@ -102,6 +111,7 @@ pub(super) const COUNTERS: &[Metric] = &[
     UPSTREAM_REQUESTS,
     UPSTREAM_RETRIES,
     AUDIT_DROPPED,
+    RELOADS,
     PANICS,
 ];
 
@@ -114,6 +124,8 @@ pub(super) const GAUGES: &[Metric] = &[
     UPSTREAM_UP,
     UPSTREAM_CONNECTIONS,
     UPSTREAM_IN_FLIGHT,
+    RELOAD_SUCCESSFUL,
+    RELOAD_TIME,
     BUILD_INFO,
     START_TIME,
     RESIDENT_MEMORY,

@@ -46,7 +46,7 @@ use self::writes::Writes;
 use crate::config;
 use crate::directory::{Asked, Directory, DirectoryError, Operation, Replies, Reply};
 use crate::ldap::ResultCode;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{EndOnDrop, Lifecycle};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use futures_util::future::BoxFuture;
@@ -59,6 +59,8 @@ use tokio::time::{Instant, interval};
 pub struct Upstream {
     inner: Arc<Inner>,
     lifecycle: Lifecycle,
+    /// Where it ends with its last user.
+    _end: Option<EndOnDrop>,
 }
 
 /// What every operation of one directory needs.
@@ -122,7 +124,14 @@ impl Upstream {
         Ok(Self {
             inner: Arc::new(Inner { index, servers, clients, writes: Arc::default(), page_size: config.page_size.max(1), metrics }),
             lifecycle,
+            _end: None,
         })
+    }
+
+    /// The same, which begins that end when it is dropped.
+    #[must_use]
+    pub fn ending_with(self, end: EndOnDrop) -> Self {
+        Self { _end: Some(end), ..self }
     }
 
     /// Starts to probe the controllers; the first probe of each also makes its first connection. Controllers that are away are no error.

@@ -5,7 +5,7 @@ mod searches;
 mod site;
 
 use super::Failure;
-use super::serve::{Signals, read, run_until};
+use super::serve::{StopSignal, read, run_until};
 use crate::proxy::{Proxy, StartError};
 use crate::telemetry::{self, Format};
 use clap::Args;
@@ -35,11 +35,11 @@ pub struct Arguments {
 /// [`Failure::Configuration`] when a port is taken, [`Failure::Fault`] when its files cannot be written.
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     telemetry::begin_with(Some(&arguments.log), Format::Text, lines::layer()).map_err(Failure::configuration)?;
-    let signals = Signals::listen()?;
+    let stop = StopSignal::listen()?;
     let site = Site::write(arguments).map_err(|error| Failure::fault(format_args!("the demo's files cannot be written: {error}")))?;
-    let proxy = Proxy::start(read(&site.configuration())?).await.map_err(explained)?;
+    let proxy = Proxy::start(read(&site.configuration())?.config).await.map_err(explained)?;
     introduce(&proxy, &site).map_err(Failure::fault)?;
-    run_until(signals, proxy).await
+    run_until(stop, proxy, None).await
 }
 
 /// A port that is taken is the one thing that goes wrong with a demo.
@@ -62,8 +62,8 @@ fn introduce(proxy: &Proxy, site: &Site) -> io::Result<()> {
         env!("CARGO_PKG_VERSION"),
         site.directory().display()
     )?;
-    let [ldap, ldaps] = proxy.addresses() else { return Ok(()) };
-    for search in searches::all(*ldap, *ldaps) {
+    let [ldap, ldaps] = proxy.addresses()[..] else { return Ok(()) };
+    for search in searches::all(ldap, ldaps) {
         writeln!(out, "# {}\n{}\n", search.who, search)?;
     }
     if let Some(admin) = proxy.admin_address() {

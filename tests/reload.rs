@@ -1,0 +1,478 @@
+//! Another configuration while phones are served: nobody fails, nobody sees what is not theirs, and a bad file changes nothing.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "the tests against real servers use the rest")]
+mod common;
+#[path = "common/directory_by_hand.rs"]
+mod directory_by_hand;
+#[path = "common/house.rs"]
+mod house;
+#[path = "common/requests.rs"]
+mod requests;
+
+use common::ldap_client::{LdapClient, subtree};
+use directory_by_hand::DirectoryByHand;
+use house::House;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use redial::config::Config;
+use redial::config::lineage::Lineage;
+use redial::config::load::{load, load_text};
+use redial::directory::Directory;
+use redial::ldap::ResultCode;
+use redial::ldap::frame::frame_length;
+use redial::pipeline::Pipeline;
+use redial::proxy::Proxy;
+use requests::{bind, delete_of, frame, in_words, search_for};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+// ── Over a directory that is played by hand ─────────────────────────────────────────────────────────────────────────────────
+
+/// Puts the configuration in force that `change` makes of the house's own, before `directory`.
+fn succeed(house: &mut House, directory: &Arc<DirectoryByHand>, change: impl FnOnce(&mut Config)) {
+    let mut config = house.config.clone();
+    change(&mut config);
+    let before = house.pipeline.load();
+    let digests = [[0; 32]; 3];
+    let lineage: Lineage = before.lineage().succeeded((&house.config, &digests), (&config, &digests));
+    let directories = config.directories.iter().map(|_| Arc::clone(directory) as Arc<dyn Directory>).collect();
+    let pipeline: Pipeline = before.succeeded(&config, lineage, directories);
+    drop(before);
+    house.pipeline.replace(Arc::new(pipeline));
+    house.config = config;
+}
+
+async fn settle() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Asks, lets the directory answer its question of that number with an entry where it is asked, and says what came back.
+async fn ask(stream: &mut DuplexStream, octets: &[u8], answer: impl FnOnce()) -> Vec<String> {
+    stream.write_all(octets).await.unwrap();
+    settle().await;
+    answer();
+    let (mut received, mut heard) = (Vec::new(), Vec::<String>::new());
+    while heard.last().is_none_or(|message| message.contains(" entry ")) {
+        match frame_length(&received, usize::MAX).unwrap() {
+            Some(length) if length <= received.len() => heard.push(in_words(&received.drain(..length).collect::<Vec<_>>())),
+            _ => assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "closed after {heard:?}"),
+        }
+    }
+    heard
+}
+
+fn answers_with(directory: &DirectoryByHand, number: usize, name: &str) {
+    assert_eq!(directory.asked(), number, "who is asked");
+    directory.entry(number, name, &[("cn", "a")]);
+    directory.done(number, ResultCode::SUCCESS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_access_that_shows_the_same_keeps_its_answers_and_one_that_comes_before_it_does_not_get_them() {
+    let mut house = House::new("", "");
+    let directory = Arc::clone(&house.directory);
+    let mut stream = house.connect(4096);
+    let search = |id| frame(id, &search_for("dc=corp", "(cn=a)", &[]));
+    ask(&mut stream, &search(1), || answers_with(&directory, 1, "cn=wide,dc=corp")).await;
+
+    let wide = house.config.accesses[0].clone();
+    let mut narrow = wide.clone();
+    narrow.name = "narrow".to_owned();
+    narrow.attributes = Some(Arc::from(["cn".to_owned()]));
+    succeed(&mut house, &directory, |config| config.accesses = vec![narrow.clone(), wide.clone()]);
+    let heard = ask(&mut stream, &search(2), || answers_with(&directory, 2, "cn=narrow,dc=corp")).await;
+    assert!(heard[0].contains("cn=narrow"), "{heard:?}");
+
+    succeed(&mut house, &directory, |config| config.accesses = vec![wide]);
+    let heard = ask(&mut stream, &search(3), || ()).await;
+    assert!(heard[0].contains("cn=wide"), "{heard:?}");
+    assert_eq!(directory.asked(), 2, "its answer was still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_bound_to_one_directory_does_not_write_to_another_that_stands_in_its_place() {
+    let mut house = House::new("plain_passwords = \"allow\"", "");
+    let first = Arc::clone(&house.directory);
+    let mut stream = house.connect(4096);
+    let bound = ask(&mut stream, &frame(1, &bind("cn=ada,dc=corp", "secret")), || first.done(1, ResultCode::SUCCESS)).await;
+    assert_eq!(bound, ["1 bind 0"]);
+    let second = Arc::new(DirectoryByHand::default());
+    succeed(&mut house, &second, |config| {
+        config.directories[0].kind = match &config.directories[0].kind {
+            redial::config::DirectoryKind::Upstream(upstream) => {
+                let mut upstream = upstream.clone();
+                upstream.servers[0].host = "another.example".to_owned();
+                redial::config::DirectoryKind::Upstream(upstream)
+            }
+            embedded @ redial::config::DirectoryKind::Embedded { .. } => embedded.clone(),
+        };
+    });
+    let refused = ask(&mut stream, &frame(2, &delete_of("cn=bob,dc=corp")), || ()).await;
+    assert_eq!(refused, ["2 delete 50"]);
+    assert_eq!((first.asked(), second.asked()), (1, 0), "nobody was asked, and nobody was shown the password");
+}
+
+#[tokio::test(start_paused = true)]
+async fn remembered_binds_outlive_a_reload_that_does_not_touch_them_and_no_other() {
+    let mut house = House::new("plain_passwords = \"allow\"", "");
+    let directory = Arc::clone(&house.directory);
+    let octets = frame(1, &bind("cn=ada,dc=corp", "secret"));
+    ask(&mut house.connect(4096), &octets, || directory.done(1, ResultCode::SUCCESS)).await;
+    succeed(&mut house, &directory, |config| config.cache.defaults.ttl *= 2);
+    assert_eq!(ask(&mut house.connect(4096), &octets, || ()).await, ["1 bind 0"]);
+    assert_eq!(directory.asked(), 1, "it was remembered");
+
+    // One that is under way when the directory changes is not remembered either.
+    let other = frame(1, &bind("cn=bob,dc=corp", "secret"));
+    let mut under_way = house.connect(4096);
+    under_way.write_all(&other).await.unwrap();
+    settle().await;
+    succeed(&mut house, &directory, |config| config.binds.ttl *= 2);
+    assert_eq!(ask(&mut under_way, &[], || directory.done(2, ResultCode::SUCCESS)).await, ["1 bind 0"]);
+    assert_eq!(ask(&mut house.connect(4096), &octets, || directory.done(3, ResultCode::SUCCESS)).await, ["1 bind 0"]);
+    assert_eq!(ask(&mut house.connect(4096), &other, || directory.done(4, ResultCode::SUCCESS)).await, ["1 bind 0"]);
+    assert_eq!(directory.asked(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_passwords_are_counted_on_across_a_reload() {
+    let mut house = House::new("plain_passwords = \"allow\"", "");
+    let directory = Arc::clone(&house.directory);
+    for (number, password) in [(1, "a"), (2, "b"), (3, "c")] {
+        let octets = frame(1, &bind("cn=ada,dc=corp", password));
+        ask(&mut house.connect(4096), &octets, || directory.done(number, ResultCode::INVALID_CREDENTIALS)).await;
+        succeed(&mut house, &directory, |config| config.binds.rejected_ttl *= 2);
+    }
+    assert_eq!(ask(&mut house.connect(4096), &frame(1, &bind("cn=ada,dc=corp", "d")), || ()).await, ["1 bind 49"]);
+    assert_eq!(directory.asked(), 3, "the account has had its attempts");
+}
+
+// ── Over sockets ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// The files of one configuration.
+struct Site {
+    folder: PathBuf,
+    ca: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Site {
+    fn new(test: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("reload-{test}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let site = Self { folder, ca };
+        site.write("ca.pem", &site.ca.pem());
+        site.certify();
+        site.write("phonebook.ldif", &phonebook(0));
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Another certificate and key.
+    fn certify(&self) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.ca).unwrap();
+        self.write("cert.pem", &certificate.pem());
+        self.write("key.pem", &key.serialize_pem());
+        certificate.der().to_vec()
+    }
+
+    fn configure(&self, toml: &str) -> PathBuf {
+        self.write("redial.toml", toml);
+        self.path("redial.toml")
+    }
+
+    async fn start(&self, toml: &str) -> Proxy {
+        Proxy::start(load(&self.configure(toml)).unwrap_or_else(|rejected| panic!("{rejected}")).config).await.unwrap()
+    }
+
+    async fn reload(&self, proxy: &mut Proxy, toml: &str) {
+        let loaded = load(&self.configure(toml)).unwrap_or_else(|rejected| panic!("{rejected}"));
+        proxy.reload(loaded.config).await.unwrap();
+    }
+}
+
+/// Ada's number is `number`.
+fn phonebook(number: usize) -> String {
+    format!("dn: dc=x\nobjectClass: domain\n\ndn: cn=Ada,dc=x\nobjectClass: person\ncn: Ada\ntelephoneNumber: {number}\n")
+}
+
+const LISTENERS: &str = r#"
+[[listener]]
+address = "127.0.0.1:0"
+[[listener]]
+address = "127.0.0.1:0"
+tls = { certificate = "cert.pem", key = "key.pem" }
+"#;
+const DIRECTORY: &str = "[directory.contacts]\nbase = \"dc=x\"\nldif = \"phonebook.ldif\"\n";
+const ACCESS: &str = "[[access]]\nname = \"all\"\nclients = \"any\"\nbases = [\"dc=x\"]\nattributes = [\"*\"]\n";
+
+/// Ada's number, as a phone finds it.
+fn number(client: &mut LdapClient) -> usize {
+    let found = client.search(&subtree("dc=x", "(cn=Ada)", &["telephoneNumber"]));
+    assert_eq!(found.outcome.code, ResultCode::SUCCESS, "{:?}", found.outcome);
+    let value = String::from_utf8(found.entries[0].attributes[0].1[0].clone()).unwrap();
+    value.parse().unwrap()
+}
+
+/// Phones that ask until they are told to stop, on connections that stand and on new ones; how often each asked.
+struct Phones {
+    over: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+    phones: Vec<JoinHandle<()>>,
+}
+
+impl Phones {
+    fn begin(plain: SocketAddr, ldaps: SocketAddr, ca: &Path) -> Self {
+        let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let phone = |kind: usize| {
+            let (over, asked, ca) = (Arc::clone(&over), Arc::clone(&asked), ca.to_owned());
+            spawn_blocking(move || {
+                let connect = || if kind == 0 { LdapClient::plain(plain) } else { LdapClient::ldaps(ldaps, &ca) };
+                let mut client = connect().unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    if kind == 2 {
+                        client = connect().unwrap();
+                    }
+                    number(&mut client);
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let phones = (0..3).map(phone).collect();
+        Self { over, asked, phones }
+    }
+
+    /// Waits until some more have been answered.
+    async fn ask_on(&self) {
+        let before = self.asked.load(Ordering::Relaxed);
+        while self.asked.load(Ordering::Relaxed) < before + 3 && self.phones.iter().any(|phone| !phone.is_finished()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        for phone in self.phones {
+            phone.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_certificates_and_configurations_under_load_fail_no_operation() {
+    let site = Site::new("load");
+    let mut proxy = site.start(&format!("{LISTENERS}{DIRECTORY}{ACCESS}")).await;
+    let addresses = proxy.addresses();
+    let phones = Phones::begin(addresses[0], addresses[1], &site.path("ca.pem"));
+    let mut client = LdapClient::plain(addresses[0]).unwrap();
+    for round in 1..=100 {
+        site.certify();
+        site.write("phonebook.ldif", &phonebook(round));
+        // Another directory before it, another access, more or less room, another listener: each in some of the rounds.
+        let other = "[directory.a-branch]\nbase = \"dc=y\"\nldif = \"other.ldif\"\n";
+        site.write("other.ldif", "dn: dc=y\nobjectClass: domain\n");
+        let parts = [
+            (round % 2 == 0, other.to_owned()),
+            (true, DIRECTORY.to_owned()),
+            (round % 3 == 0, ACCESS.replace("all", "first").replace("\"any\"", "\"bound\"")),
+            (true, ACCESS.to_owned()),
+            (round % 5 == 0, "[limits]\nconnections = 100\n[cache]\ncapacity = \"64MiB\"\n".to_owned()),
+            (round % 4 == 0, "[[listener]]\naddress = \"127.0.0.2:0\"\n".to_owned()),
+        ];
+        let parts: String = parts.into_iter().filter_map(|(is_in, part)| is_in.then_some(part)).collect();
+        site.reload(&mut proxy, &format!("{LISTENERS}{parts}")).await;
+        client = spawn_blocking(move || {
+            assert_eq!(number(&mut client), round, "the connection stands, and what it is told is of now");
+            client
+        })
+        .await
+        .unwrap();
+        phones.ask_on().await;
+    }
+    assert_eq!(proxy.addresses(), [addresses.clone(), proxy.addresses()[2..].to_vec()].concat(), "the sockets are the same");
+    phones.end().await;
+    let page = proxy.metrics().render();
+    let failed: Vec<_> =
+        page.lines().filter(|line| line.starts_with("redial_operations_total") && !line.contains("code=\"success\"")).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    drop(client);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_come_and_go_and_who_is_connected_stays() {
+    let site = Site::new("listeners");
+    let one = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+    let two = "[[listener]]\naddress = \"127.0.0.2:0\"\nnetworks = [\"127.0.0.1\"]\n";
+    let mut proxy = site.start(&format!("{one}{DIRECTORY}{ACCESS}")).await;
+    let first = proxy.addresses()[0];
+    let standing = spawn_blocking(move || LdapClient::plain(first).unwrap()).await.unwrap();
+
+    site.reload(&mut proxy, &format!("{two}{DIRECTORY}{ACCESS}")).await;
+    let second = proxy.addresses()[0];
+    let page = proxy.metrics().render();
+    assert!(page.contains("redial_downstream_connections{listener=\"127.0.0.2:0\"} 0"), "{page}");
+    spawn_blocking(move || {
+        let mut standing = standing;
+        assert_eq!(number(&mut standing), 0, "of a listener that is gone");
+        assert_eq!(number(&mut LdapClient::plain(second).unwrap()), 0);
+        assert!(std::net::TcpStream::connect(first).is_err(), "nobody listens there");
+    })
+    .await
+    .unwrap();
+
+    site.reload(&mut proxy, &format!("{one}{}{DIRECTORY}{ACCESS}", two.replace("127.0.0.1\"", "192.0.2.1\""))).await;
+    let addresses = proxy.addresses();
+    assert_eq!(addresses[1], second, "its socket is the same");
+    spawn_blocking(move || {
+        assert_eq!(number(&mut LdapClient::plain(addresses[0]).unwrap()), 0);
+        let mut stranger = LdapClient::plain(second).unwrap();
+        stranger.send(&subtree("dc=x", "(cn=Ada)", &[]).encode(), None);
+        assert!(stranger.receive().is_err(), "its networks are others");
+    })
+    .await
+    .unwrap();
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_in_force_changes_nothing() {
+    let site = Site::new("refused");
+    let good = format!("{LISTENERS}{DIRECTORY}{ACCESS}");
+    let mut proxy = site.start(&good).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("[[listener]]\naddress = \"{}\"\n", taken.local_addr().unwrap());
+    site.write("broken.ldif", "dn: cn=Ada,dc=elsewhere\ncn: Ada\n");
+    for (change, expected) in
+        [(format!("{taken}{good}"), "cannot listen on 127.0.0.1:"), (good.replace("phonebook.ldif", "broken.ldif"), "directory.contacts: ")]
+    {
+        let config = load_text(&change, &site.folder, true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
+        let error = proxy.reload(config).await.unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+        let address = proxy.addresses()[0];
+        assert_eq!(spawn_blocking(move || number(&mut LdapClient::plain(address).unwrap())).await.unwrap(), 0);
+    }
+    proxy.stop().await;
+}
+
+// ── The program ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A `redial serve`; ended when dropped.
+struct Program {
+    process: Child,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Program {
+    fn serving(config: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redial"));
+        command.args(["serve", "--config"]).arg(config).env("RUST_LOG", "info");
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        Self { process, log }
+    }
+
+    /// Reads its log until a line holds that text; what it said until then.
+    fn log_until(&mut self, text: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let before = seen.len();
+            assert_ne!(self.log.read_line(&mut seen).unwrap(), 0, "no {text:?} in {seen}");
+            if seen[before..].contains(text) {
+                return seen;
+            }
+        }
+    }
+
+    fn hang_up(&self) {
+        assert!(Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The certificate that is shown there.
+fn shown(address: SocketAddr, ca: &Path) -> Vec<u8> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_file_iter(ca).unwrap().flatten());
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut tls = ClientConnection::new(Arc::new(config), ServerName::IpAddress(address.ip().into())).unwrap();
+    let mut socket = std::net::TcpStream::connect(address).unwrap();
+    while tls.is_handshaking() {
+        tls.complete_io(&mut socket).unwrap();
+    }
+    tls.peer_certificates().unwrap()[0].to_vec()
+}
+
+#[test]
+fn a_bad_certificate_keeps_the_one_in_force_and_says_why() {
+    let site = Site::new("program");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let tls = "tls = { certificate = \"cert.pem\", key = \"key.pem\" }";
+    let toml = format!("[[listener]]\naddress = \"{port}\"\n{tls}\n{DIRECTORY}{ACCESS}");
+    let (cert, key) = (site.path("cert.pem"), site.path("key.pem"));
+    let mut in_force = site.certify();
+    let config = site.configure(&toml);
+    let mut program = Program::serving(&config);
+    program.log_until("ready");
+    assert_eq!(shown(port, &site.path("ca.pem")), in_force);
+
+    let good = (std::fs::read_to_string(&cert).unwrap(), std::fs::read_to_string(&key).unwrap());
+    let half = |text: &str| text[..text.len() / 2].to_owned();
+    let another = KeyPair::generate().unwrap().serialize_pem();
+    for (certificate, key, expected) in [
+        ("no certificate".to_owned(), good.1.clone(), "holds no certificate in PEM"),
+        (half(&good.0), good.1.clone(), "cert.pem"),
+        (good.0.clone(), half(&good.1), "holds no private key in PEM"),
+        (good.0.clone(), another, "is not the key of the listener's certificate"),
+    ] {
+        site.write("cert.pem", &certificate);
+        site.write("key.pem", &key);
+        program.hang_up();
+        let said = program.log_until("listener[0].tls");
+        assert!(said.contains(expected) || program.log_until(expected).contains(expected), "{said}");
+        assert_eq!(shown(port, &site.path("ca.pem")), in_force);
+    }
+
+    // A change of the files is noticed without a signal.
+    in_force = site.certify();
+    program.log_until("configuration reloaded");
+    assert_eq!(shown(port, &site.path("ca.pem")), in_force);
+
+    site.configure(&format!("{toml}[cache]\nttl = \"soon\"\ncapacty = 1\n"));
+    program.hang_up();
+    let said = program.log_until("cache.capacty");
+    assert!(said.contains("stays in force") && said.contains("cache.ttl"), "all problems: {said}");
+    assert_eq!(shown(port, &site.path("ca.pem")), in_force);
+}
