@@ -5,6 +5,7 @@
 //! [`Reply::Done`]. Dropping the stream abandons the operation (RFC 4511 section 4.11). References never come out of it.
 
 use crate::identity::{Credentials, Who};
+use crate::ldap::envelope::op;
 use crate::ldap::message::{ResultCode, SearchRequest, WriteKind};
 use crate::secret::Secret;
 use bytes::Bytes;
@@ -105,6 +106,16 @@ impl Asked {
         matches!(self, Self::Search { .. } | Self::Compare { .. })
     }
 
+    /// The tag of its protocolOp.
+    pub fn tag(&self) -> u8 {
+        match self {
+            Self::Bind { .. } => op::BIND_REQUEST,
+            Self::Search { op, .. } | Self::Compare { op, .. } | Self::Write { op, .. } | Self::Extended { op } => {
+                op.first().copied().unwrap_or_default()
+            }
+        }
+    }
+
     /// It may change something.
     pub const fn is_write(&self) -> bool {
         matches!(self, Self::Write { .. } | Self::Extended { .. })
@@ -133,6 +144,9 @@ pub enum Reply {
     Intermediate(Bytes),
     /// Whose name it was that a bind has proved.
     Who(Who),
+    /// The server was lost, and the entries so far are void: they come again, from another server, to a reader that asks on. One that
+    /// has passed them on stops here; nothing has been asked yet.
+    Again,
     /// The end.
     Done(Done),
 }

@@ -66,6 +66,9 @@ const PURE: &[&str] = &[
     "outcome",
     "rootdse",
     "session",
+    "upstream/balance",
+    "upstream/budget",
+    "upstream/health",
 ];
 
 const IMPURE: &[&str] = &[

@@ -50,7 +50,14 @@ fn plain(controllers: &[&ScriptedController]) -> config::Upstream {
 }
 
 fn server(controller: &ScriptedController, host: &str, security: UpstreamSecurity) -> Server {
-    Server { url: format!("ldap://{}", controller.address), host: host.into(), port: controller.address.port(), security }
+    Server {
+        url: format!("ldap://{}", controller.address),
+        host: host.into(),
+        port: controller.address.port(),
+        security,
+        priority: 1,
+        weight: 1,
+    }
 }
 
 fn over_tls(controller: &ScriptedController, host: &str, security: UpstreamSecurity, ca: PathBuf) -> config::Upstream {
@@ -82,6 +89,7 @@ impl Bench {
             match replies.next().await.expect("the end comes before the stream ends")? {
                 Reply::Entry(entry) => entries.push(entry),
                 Reply::Intermediate(_) | Reply::Who(_) => {}
+                Reply::Again => entries.clear(),
                 Reply::Done(done) => {
                     assert!(replies.next().await.is_none(), "nothing follows the end");
                     return Ok((entries, done));
@@ -287,12 +295,26 @@ async fn a_second_try_that_gets_no_answer_either_ends_in_an_error() {
 }
 
 #[tokio::test]
-async fn a_result_that_breaks_off_after_an_entry_was_delivered_is_an_error() {
+async fn a_result_that_breaks_off_after_an_entry_begins_anew_elsewhere() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let script = |asked: &Arc<AtomicUsize>| {
+        let asked = Arc::clone(asked);
+        move |heard: &Heard| (asked.fetch_add(1, Ordering::SeqCst) == 0).then(|| vec![heard.entry("cn=a"), heard.entry("cn=b"), Act::Close])
+    };
+    let controllers = [answering(script(&asked)).await, answering(script(&asked)).await];
+    let bench = bench(&plain(&[&controllers[0], &controllers[1]]));
+    let (entries, done) = bench.search("dc=a", Some(5)).await.unwrap();
+    assert_eq!((entries.len(), done.code), (1, ResultCode::SUCCESS), "what came before is void");
+    assert_eq!(controllers.each_ref().map(|controller| searches(controller).len()), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_result_that_breaks_off_twice_is_an_error() {
     let controller = answering(|heard| Some(vec![heard.entry("cn=a"), Act::Close])).await;
     let other = answering(|heard| Some(vec![heard.entry("cn=a"), Act::Close])).await;
     let bench = bench(&plain(&[&controller, &other]));
     assert_eq!(bench.search("dc=a", Some(5)).await.unwrap_err(), DirectoryError::ConnectionLost { sent: true });
-    assert_eq!(searches(&controller).len() + searches(&other).len(), 1);
+    assert_eq!(searches(&controller).len() + searches(&other).len(), 2);
 }
 
 #[tokio::test]

@@ -175,7 +175,7 @@ mod tests {
         loop {
             match replies.next().await.expect("a stream ends in Done or an error") {
                 Ok(Reply::Entry(entry)) => names.push(decode(&entry).0),
-                Ok(Reply::Intermediate(_) | Reply::Who(_)) => {}
+                Ok(Reply::Intermediate(_) | Reply::Who(_) | Reply::Again) => {}
                 Ok(Reply::Done(done)) => return (names, Ok(done.code)),
                 Err(error) => return (names, Err(error)),
             }

@@ -98,6 +98,12 @@ impl AnswerBuilder {
         self.messages.push(op);
     }
 
+    /// Drops what came after the first `entries` entries.
+    pub fn truncate(&mut self, entries: u32) {
+        self.messages.spans.truncate(usize::try_from(entries).unwrap_or(usize::MAX));
+        self.messages.blob.truncate(self.messages.spans.last().map_or(0, |span| span.end));
+    }
+
     /// Octets gathered so far.
     pub const fn len(&self) -> usize {
         self.messages.blob.len()

@@ -32,6 +32,8 @@ struct Running {
     behind_before: u64,
     replies: Replies,
     deadline: Instant,
+    /// Entries of the searches before this one.
+    entries_before: u32,
 }
 
 impl Fill {
@@ -64,6 +66,11 @@ impl Fill {
         self.entries_wanted
     }
 
+    /// How many entries have come; after [`Reply::Again`] those that still count.
+    pub const fn entries(&self) -> u32 {
+        self.entries
+    }
+
     /// The next reply; after [`Reply::Done`] or an error it is not called again. When more entries come than wanted the answer is cut, and
     /// its end says sizeLimitExceeded(4). noSuchObject(32) from one of several searches counts as no entries; any other failure of one
     /// ends the whole.
@@ -84,7 +91,7 @@ impl Fill {
         loop {
             let Some(running) = &mut self.running else {
                 match self.waiting.next() {
-                    Some((directory, operation)) => self.running = Some(Running::start(directory, operation).await?),
+                    Some((directory, operation)) => self.running = Some(Running::start(directory, operation, self.entries).await?),
                     None => return Ok(Reply::Done(own_end(ResultCode::SUCCESS))),
                 }
                 continue;
@@ -105,6 +112,10 @@ impl Fill {
                     self.stop();
                     return Ok(Reply::Done(done));
                 }
+                Reply::Again => {
+                    self.entries = running.entries_before;
+                    return Ok(Reply::Again);
+                }
                 other @ (Reply::Intermediate(_) | Reply::Who(_)) => return Ok(other),
             }
         }
@@ -122,11 +133,11 @@ impl Fill {
 }
 
 impl Running {
-    async fn start(directory: Arc<dyn Directory>, operation: Operation) -> Result<Self, DirectoryError> {
+    async fn start(directory: Arc<dyn Directory>, operation: Operation, entries_before: u32) -> Result<Self, DirectoryError> {
         let deadline = operation.deadline;
         let behind_before = directory.answers_behind();
         let started = timeout_at(deadline, directory.run(operation)).await;
-        Ok(Self { replies: started.map_err(|_| DirectoryError::TimedOut)??, directory, behind_before, deadline })
+        Ok(Self { replies: started.map_err(|_| DirectoryError::TimedOut)??, directory, behind_before, deadline, entries_before })
     }
 
     async fn next(&mut self) -> Result<Reply, DirectoryError> {
@@ -148,7 +159,7 @@ fn own_end(code: ResultCode) -> Done {
 mod tests {
     use super::*;
     use crate::cache::scripted::{Scripted, Step, entry_op};
-    use Step::{BreakOff, Done as End, Entry, Fail, Wait};
+    use Step::{Again, BreakOff, Done as End, Entry, Fail, Wait};
 
     /// The names of the entries, and how it ended.
     async fn outcome(mut fill: Fill) -> (Vec<bytes::Bytes>, Result<ResultCode, DirectoryError>) {
@@ -157,6 +168,7 @@ mod tests {
             match fill.next().await {
                 Ok(Reply::Entry(op)) => entries.push(op),
                 Ok(Reply::Intermediate(_) | Reply::Who(_)) => {}
+                Ok(Reply::Again) => entries.truncate(fill.entries() as usize),
                 Ok(Reply::Done(done)) => return (entries, Ok(done.code)),
                 Err(error) => return (entries, Err(error)),
             }
@@ -209,6 +221,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_to_ask_is_success_without_entries() {
         assert_eq!(outcome(Fill::new(Vec::new(), None)).await, (names(&[]), Ok(ResultCode::SUCCESS)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_breaks_off_and_begins_anew_counts_once() {
+        let broken = vec![Entry("b"), Entry("c"), Again, Entry("c"), Entry("b"), End(ResultCode::SUCCESS)];
+        let script = || [vec![Entry("a"), End(ResultCode::SUCCESS)], broken.clone()];
+        assert_eq!(outcome(Scripted::new(script()).fill(2, None)).await, (names(&["a", "c", "b"]), Ok(ResultCode::SUCCESS)));
+        assert_eq!(outcome(Scripted::new(script()).fill(2, Some(3))).await, (names(&["a", "c", "b"]), Ok(ResultCode::SUCCESS)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -199,6 +199,7 @@ async fn gather(mut fill: Fill, keep_limit: usize) -> (Fetched, bool) {
             Ok(Reply::Entry(op)) => gathered.push_entry(&op),
             // Only controls that are not cached ask for these.
             Ok(Reply::Intermediate(_) | Reply::Who(_)) => {}
+            Ok(Reply::Again) => gathered.truncate(fill.entries()),
             Ok(Reply::Done(done)) => return (Fetched::Answer(Arc::new(gathered.finish(done.code, &done.op))), fill.is_behind()),
             Err(error) => return (Fetched::Failed(error), false),
         }

@@ -22,6 +22,8 @@ pub(super) enum Step {
     Wait(u64),
     Done(ResultCode),
     Fail(DirectoryError),
+    /// What came is void.
+    Again,
     /// The stream ends.
     BreakOff,
 }
@@ -68,6 +70,7 @@ impl Directory for Scripted {
                     Step::Entry(name) => Ok(Reply::Entry(entry_op(name))),
                     Step::Done(code) => Ok(Reply::Done(done(code))),
                     Step::Fail(error) => Err(error),
+                    Step::Again => Ok(Reply::Again),
                     Step::BreakOff => return,
                     Step::Wait(seconds) => {
                         sleep(Duration::from_secs(seconds)).await;

@@ -164,6 +164,10 @@ pub struct Server {
     pub port: u16,
     /// How TLS begins.
     pub security: UpstreamSecurity,
+    /// Servers of a higher number are asked only while none of a lower one is up.
+    pub priority: u16,
+    /// Its part of the work among those of the same priority, in proportion.
+    pub weight: u16,
 }
 
 /// How TLS begins towards a controller.

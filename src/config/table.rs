@@ -274,6 +274,11 @@ impl<'d> Value<'d> {
         matches!(self.value, DeValue::Array(_))
     }
 
+    /// It is a table; nothing is noted.
+    pub(super) const fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     /// A list of texts, each with where it stands.
     pub(super) fn texts(&self) -> Option<Vec<(&'d str, Place)>> {
         Some(self.list()?.into_iter().filter_map(|value| Some((value.text()?, value.place))).collect())

@@ -63,6 +63,12 @@ impl Delivery {
                     write_envelope(&mut octets, self.asked.message_id.wire(), &entry, None);
                 }
                 Ok(Reply::Intermediate(_) | Reply::Who(_)) => {}
+                // The client has had some of it, and a search result does not begin anew.
+                Ok(Reply::Again) => {
+                    let error = DirectoryError::ConnectionLost { sent: true };
+                    write_end(self.asked, error.result_code(), &error.to_string(), &mut octets);
+                    return self.finish(octets, Served::Failed, error.result_code(), entries).await;
+                }
                 Ok(Reply::Done(done)) => {
                     write_envelope(&mut octets, self.asked.message_id.wire(), &done.op, None);
                     return self.finish(octets, Served::Miss, done.code, entries).await;

@@ -129,6 +129,7 @@ pub(super) async fn gather(mut gathered: AnswerBuilder, mut rest: Fill) -> Resul
         match rest.next().await? {
             Reply::Entry(entry) => gathered.push_entry(&entry),
             Reply::Intermediate(_) | Reply::Who(_) => {}
+            Reply::Again => gathered.truncate(rest.entries()),
             Reply::Done(done) => return Ok(Arc::new(gathered.finish(done.code, &done.op))),
         }
         if gathered.len() > MAX_GATHERED {

@@ -274,7 +274,7 @@ async fn last_word(directory: &dyn Directory, operation: Operation) -> Result<(D
             match reply? {
                 Reply::Who(found) => who = Some(Arc::new(found)),
                 Reply::Done(done) => return Ok((done, who)),
-                Reply::Entry(_) | Reply::Intermediate(_) => {}
+                Reply::Entry(_) | Reply::Intermediate(_) | Reply::Again => {}
             }
         }
         Err(DirectoryError::ConnectionLost { sent: true })

@@ -1,14 +1,16 @@
 //! An operation from its first request to its last reply: a server chosen, pages collected, one retry where that is safe.
 //!
-//! A search or compare is tried once more, on another server where there is one, when its server fails before the first reply was passed
-//! on. A write or extended operation is sent once; only a server that answers it with a referral, which is a clear no, is followed by the
+//! A search or compare is tried once more, on another server where there is one, when its server fails or vanishes, and the budget of retries
+//! allows it; a reader that has had entries of it already is told to drop them first. A write or extended operation is sent once; only a server that answers it with a referral, which is a clear no, is followed by the
 //! next one of the configuration. The whole runs in the task of whoever reads the replies, so nothing is left behind when that one goes.
 
 use super::attempt::{Attempt, Lease, is_overloaded};
+use super::budget::pause;
 use super::clients::Reach;
 use super::collect::{Collect, Entry, client_pages, size_limit_exceeded, with_size_limit};
 use super::connection::Outgoing;
 use super::outbox::Payload;
+use super::silence::SILENCE;
 use super::standing::Standing;
 use super::writes::Writing;
 use super::{Inner, capabilities::Capabilities};
@@ -21,6 +23,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
 use std::sync::Arc;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// An operation under way.
 #[derive(Debug)]
@@ -34,6 +37,10 @@ pub(crate) struct Answer {
     /// Servers that have referred the write elsewhere.
     referred_by: Vec<usize>,
     may_retry: bool,
+    /// Entries were passed on.
+    has_begun: bool,
+    /// It broke off so after entries were passed on, which are void: it begins anew when the reader asks on.
+    broke_off: Option<DirectoryError>,
     is_over: bool,
 }
 
@@ -50,9 +57,21 @@ impl Answer {
     /// # Errors
     /// When no server takes it.
     pub(crate) async fn begin(upstream: Arc<Inner>, operation: Operation) -> Result<Self, DirectoryError> {
+        upstream.retries.earn();
         let HandedOver { attempt, collect, writing } = hand_over(&upstream, &operation, &[]).await?;
         let may_retry = operation.request.is_retryable();
-        Ok(Self { upstream, operation, attempt, collect, writing, referred_by: Vec::new(), may_retry, is_over: false })
+        Ok(Self {
+            upstream,
+            operation,
+            attempt,
+            collect,
+            writing,
+            referred_by: Vec::new(),
+            may_retry,
+            has_begun: false,
+            broke_off: None,
+            is_over: false,
+        })
     }
 
     /// Its replies, as they come.
@@ -63,18 +82,23 @@ impl Answer {
 
     /// The next reply; `None` after the last. Not cancel safe while a page or a retry begins; [`unfold`] keeps the future.
     async fn next(&mut self) -> Option<Result<Reply, DirectoryError>> {
+        if let Some(error) = self.broke_off.take()
+            && let Err(error) = self.begin_anew(error).await
+        {
+            self.is_over = true;
+            return Some(Err(error));
+        }
         while !self.is_over {
-            let reply = self.attempt.next().await?;
+            let reply = self.reply().await?;
             let reply = match reply {
                 Ok(Reply::Done(done)) => self.done(done).await,
                 Ok(Reply::Entry(entry)) => Ok(Some(self.entry(entry))),
-                Ok(reply @ (Reply::Intermediate(_) | Reply::Who(_))) => Ok(Some(reply)),
-                Err(error) => self.failed(error).await.map(|()| None),
+                Ok(reply @ (Reply::Intermediate(_) | Reply::Who(_) | Reply::Again)) => Ok(Some(reply)),
+                Err(error) => self.failed(error).await,
             };
             match reply {
                 Ok(None) => continue,
                 Ok(Some(reply)) => {
-                    self.may_retry = false;
                     self.is_over = matches!(reply, Reply::Done(_));
                     return Some(Ok(reply));
                 }
@@ -87,9 +111,41 @@ impl Answer {
         None
     }
 
+    /// What comes from the server. While another one could still be asked, one that has vanished is not waited for.
+    async fn reply(&mut self) -> Option<Result<Reply, DirectoryError>> {
+        while self.may_retry {
+            let asked_at = Instant::now();
+            if let Ok(reply) = timeout(SILENCE, self.attempt.next()).await {
+                return reply;
+            }
+            let Some(server) = self.upstream.servers.0.get(self.attempt.server()) else { break };
+            let is_there = tokio::select! {
+                reply = self.attempt.next() => return reply,
+                is_there = server.silence.is_there(asked_at) => is_there,
+            };
+            if !is_there {
+                server.pool.let_all_go();
+                return Some(Err(self.attempt.lost()));
+            }
+            let alive = self.attempt.is_alive();
+            let is_alive = tokio::select! {
+                reply = self.attempt.next() => return reply,
+                is_alive = alive => is_alive,
+            };
+            if !is_alive {
+                let has_others = self.upstream.servers.choose(None, &[self.attempt.server()]).is_some();
+                return Some(Err(self.attempt.gives_up(has_others)));
+            }
+        }
+        self.attempt.next().await
+    }
+
     fn entry(&mut self, entry: Bytes) -> Reply {
         match self.collect.as_mut().map(Collect::entry) {
-            None | Some(Entry::Deliver) => Reply::Entry(entry),
+            None | Some(Entry::Deliver) => {
+                self.has_begun = true;
+                Reply::Entry(entry)
+            }
             // The rest of the page is abandoned when this operation is dropped.
             Some(Entry::OneTooMany) => {
                 Reply::Done(Done { code: ResultCode::SIZE_LIMIT_EXCEEDED, op: size_limit_exceeded(), controls: None })
@@ -102,8 +158,15 @@ impl Answer {
         if let Some(writing) = self.writing.take() {
             return self.written(done, writing).await;
         }
-        if self.may_retry && is_overloaded(done.code) && self.retry(Some(self.attempt.server())).await.is_ok() {
-            return Ok(None);
+        let is_elsewhere = is_overloaded(done.code) || done.code == ResultCode::REFERRAL;
+        if is_elsewhere && !self.has_begun && self.takes_retry() {
+            let server = self.attempt.server();
+            if self.ask_again(Some(server)).await.is_ok() {
+                return Ok(None);
+            }
+        }
+        if done.code == ResultCode::REFERRAL {
+            return Ok(Some(Reply::Done(unwilling(self.operation.request.tag(), REFERRED))));
         }
         let Some(collect) = &self.collect else { return Ok(Some(Reply::Done(done))) };
         let paged = Collect::page_ended(done.controls.as_ref());
@@ -111,9 +174,10 @@ impl Answer {
         done.controls = others;
         let Some(cookie) = cookie.filter(|_| done.code == ResultCode::SUCCESS) else { return Ok(Some(Reply::Done(done))) };
         let request = request(&self.operation, self.attempt.capabilities(), Some((collect, &cookie)))?;
-        self.attempt.go_on(request).await?;
-        self.may_retry = false;
-        Ok(None)
+        match self.attempt.go_on(request).await {
+            Ok(()) => Ok(None),
+            Err(error) => self.failed(error).await,
+        }
     }
 
     /// The end of a write, or the next server where this one only reads.
@@ -133,34 +197,49 @@ impl Answer {
             }
             // Where a server is down that might have taken it, the client hears that instead.
             Err(DirectoryError::Unavailable) if self.referred_by.len() == self.upstream.servers.0.len() => {
-                Ok(Some(Reply::Done(no_server_takes(&self.operation))))
+                Ok(Some(Reply::Done(unwilling(self.operation.request.tag(), NO_SERVER_WRITES))))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// The server failed: another is asked, or a fresh connection to the same one.
-    async fn failed(&mut self, error: DirectoryError) -> Result<(), DirectoryError> {
-        if !(self.may_retry && error.is_retryable()) {
+    /// The server failed: the operation begins anew elsewhere, where it may and nothing has changed by it.
+    async fn failed(&mut self, error: DirectoryError) -> Result<Option<Reply>, DirectoryError> {
+        if !error.is_retryable() || !self.takes_retry() {
             if let Some(writing) = self.writing.take().filter(|_| !error.leaves_unknown()) {
                 writing.changed_nothing();
             }
             return Err(error);
         }
+        if self.has_begun {
+            self.broke_off = Some(error);
+            return Ok(Some(Reply::Again));
+        }
+        self.begin_anew(error).await.map(|()| None)
+    }
+
+    /// Asks another server, or a fresh connection to the same one.
+    async fn begin_anew(&mut self, error: DirectoryError) -> Result<(), DirectoryError> {
+        self.has_begun = false;
         // After a write the others may not have it yet, so a fresh connection to the same server comes first.
         let server = self.attempt.server();
         let elsewhere = Some(server).filter(|server| self.upstream.writes.reads_from() != Some(*server));
-        let retried = match self.retry(elsewhere).await {
-            Err(DirectoryError::Unavailable) => self.retry(None).await,
+        let retried = match self.ask_again(elsewhere).await {
+            Err(DirectoryError::Unavailable) => self.ask_again(None).await,
             retried => retried,
         };
         retried.map_err(|_| error)
     }
 
-    async fn retry(&mut self, except: Option<usize>) -> Result<(), DirectoryError> {
-        self.may_retry = false;
+    /// Takes the one retry that the operation has, where the site bears it.
+    fn takes_retry(&mut self) -> bool {
+        std::mem::take(&mut self.may_retry) && self.upstream.retries.spend()
+    }
+
+    async fn ask_again(&mut self, except: Option<usize>) -> Result<(), DirectoryError> {
         // Or all who retry would wait for the places that they hold themselves.
         self.attempt.release();
+        sleep_until(self.operation.deadline.min(Instant::now() + pause(fastrand::f64()))).await;
         let next = hand_over(&self.upstream, &self.operation, except.as_slice()).await?;
         (self.attempt, self.collect) = (next.attempt, next.collect);
         self.upstream.metrics.upstream_retried(self.upstream.index);
@@ -233,15 +312,11 @@ async fn lease(
     }
 }
 
-/// What a client hears whose write every server refers elsewhere. Their URIs stay here: no client could follow them.
-fn no_server_takes(operation: &Operation) -> Done {
-    let (Asked::Write { op, .. } | Asked::Extended { op } | Asked::Compare { op, .. } | Asked::Search { op, .. }) = &operation.request
-    else {
-        return Done { code: ResultCode::UNWILLING_TO_PERFORM, op: Bytes::new(), controls: None };
-    };
-    let tag = op.first().copied().and_then(response_tag).unwrap_or_default();
+/// What a client hears instead of a referral to an operation with that tag. The URIs stay here: Redial follows none, since whoever answers
+/// would choose where it connects (RFC 4511 section 6), and phones cannot.
+pub(crate) fn unwilling(request_tag: u8, why: &str) -> Done {
     let mut response = Vec::new();
-    write_result_op(&mut response, tag, ResultCode::UNWILLING_TO_PERFORM, "", "no server of the directory takes writes now");
+    write_result_op(&mut response, response_tag(request_tag).unwrap_or_default(), ResultCode::UNWILLING_TO_PERFORM, "", why);
     Done { code: ResultCode::UNWILLING_TO_PERFORM, op: response.into(), controls: None }
 }
 
@@ -279,5 +354,9 @@ fn has_domain_scope(controls: &[u8]) -> bool {
     parse_controls(Some(controls)).is_ok_and(|controls| controls.iter().any(|control| control.oid == oid::DOMAIN_SCOPE))
 }
 
+/// To a client whose write every server refers elsewhere.
+const NO_SERVER_WRITES: &str = "no server of the directory takes writes now";
+/// To a client whose other operation is referred elsewhere.
+pub(crate) const REFERRED: &str = "the controller refers this elsewhere, and referrals are not followed";
 /// Connections that close under an operation's nose before it gives up.
 const CLOSED_AT_MOST: usize = 3;

@@ -2,10 +2,13 @@
 
 use super::capabilities::Capabilities;
 use super::connection::{Connection, InFlight, Outgoing};
+use super::health::Failure;
+use super::pool::root_dse;
 use super::standing::{Sent, Standing};
 use crate::directory::{DirectoryError, Reply};
 use crate::ldap::ResultCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -60,17 +63,37 @@ impl Attempt {
             Ok(Reply::Done(done)) => {
                 self.sent.answered = true;
                 if is_overloaded(done.code) {
-                    self.sent.standing().operation_failed(&done.code);
+                    self.sent.standing().operation_failed(Failure::Overloaded, &done.code);
                 } else {
                     self.sent.standing().answered();
                 }
             }
             Err(error @ (DirectoryError::ConnectionLost { .. } | DirectoryError::Misbehaved(_) | DirectoryError::TimedOut)) => {
-                self.sent.standing().operation_failed(error);
+                self.sent.standing().operation_failed(Failure::NoAnswer, error);
             }
             _ => {}
         }
         Some(reply)
+    }
+
+    /// The server has vanished: what it was asked is lost.
+    pub(crate) fn lost(&self) -> DirectoryError {
+        let error = DirectoryError::ConnectionLost { sent: true };
+        self.sent.standing().operation_failed(Failure::NoAnswer, &error);
+        error
+    }
+
+    /// Is the connection alive? Its server answers, but this one may lead nowhere.
+    pub(crate) fn is_alive(&self) -> impl Future<Output = bool> + use<> {
+        let (connection, deadline) = (self.lease.connection.clone(), self.deadline.min(Instant::now() + ALIVE));
+        async move { root_dse(&connection, deadline).await.is_ok() }
+    }
+
+    /// Nothing more comes by its connection, which is used no more. That counts against the server where another one could be asked instead:
+    /// one that is only slow is better than none.
+    pub(crate) fn gives_up(&self, has_others: bool) -> DirectoryError {
+        self.lease.connection.retire();
+        if has_others { self.lost() } else { DirectoryError::ConnectionLost { sent: true } }
     }
 
     /// Gives back what only a running operation needs.
@@ -88,6 +111,9 @@ impl Attempt {
         self.sent.standing().server()
     }
 }
+
+/// For the answer to a question that costs a server nothing.
+const ALIVE: Duration = Duration::from_secs(1);
 
 /// The server is there, but does not want to answer now.
 pub(crate) fn is_overloaded(code: ResultCode) -> bool {

@@ -4,8 +4,10 @@
 //! time is under way on a connection (RFC 4511 section 4.2.1). A connection that has bound as somebody is used to ask who that is, and then for
 //! further binds only, so an identity is never left on anything that runs a client's search.
 
+use super::attempt::is_overloaded;
 use super::connect::{Connector, bind};
 use super::connection::{Connection, Settings};
+use super::health::Failure;
 use super::pool::{Waiting, root_dse};
 use super::standing::Standing;
 use super::who::who;
@@ -76,7 +78,11 @@ impl Binds {
         match bind(&connection, name, password, deadline).await {
             Ok(done) => {
                 sent.answered = true;
-                self.standing.answered();
+                if is_overloaded(done.code) {
+                    self.standing.operation_failed(Failure::Overloaded, &done.code);
+                } else {
+                    self.standing.answered();
+                }
                 let done = without_sasl_credentials(done).map_err(BindError::Sent)?;
                 let who = match done.code {
                     ResultCode::SUCCESS => self.who(connection, deadline).await,
@@ -89,7 +95,7 @@ impl Binds {
             }
             Err(error @ DirectoryError::ConnectionLost { sent: false }) => Err(BindError::NotSent(error)),
             Err(error) => {
-                self.standing.operation_failed(&error);
+                self.standing.operation_failed(Failure::NoAnswer, &error);
                 Err(BindError::Sent(error))
             }
         }
@@ -123,7 +129,7 @@ impl Binds {
         match timeout_at(deadline, connect).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
-                self.standing.operation_failed(&error);
+                self.standing.operation_failed(Failure::NoAnswer, &error);
                 Err(DirectoryError::Unavailable)
             }
             Err(_) => Err(DirectoryError::TimedOut),

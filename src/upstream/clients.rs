@@ -7,6 +7,7 @@
 use super::attempt::Lease;
 use super::connect::ConnectError;
 use super::connection::{Connection, Settings};
+use super::health::Failure;
 use super::pool::paging;
 use super::server::Servers;
 use super::standing::Standing;
@@ -192,7 +193,7 @@ impl Clients {
                 ConnectError::BindRefused { code: ResultCode::INVALID_CREDENTIALS, .. } => return Err(DirectoryError::CredentialsRefused),
                 // The password has left: it is not shown to another server.
                 ConnectError::BindRefused { .. } | ConnectError::BindLost { .. } => return Err(DirectoryError::Unavailable),
-                _ => standing.operation_failed(&error),
+                _ => standing.operation_failed(Failure::NoAnswer, &error),
             }
             tried.push(standing.server());
         }

@@ -188,9 +188,7 @@ pub(crate) async fn bind(
     match in_flight.next().await {
         Some(Ok(Reply::Done(done))) => Ok(done),
         Some(Err(error)) => Err(error),
-        Some(Ok(Reply::Entry(_) | Reply::Intermediate(_) | Reply::Who(_))) | None => {
-            Err(crate::directory::DirectoryError::Misbehaved("no BindResponse"))
-        }
+        Some(Ok(_)) | None => Err(crate::directory::DirectoryError::Misbehaved("no BindResponse")),
     }
 }
 

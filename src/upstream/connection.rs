@@ -102,6 +102,11 @@ impl Connection {
         self.shared.open.load(Ordering::Acquire) && !self.commands.is_closed()
     }
 
+    /// Takes no new operations from those who ask [`Connection::is_open`].
+    pub(crate) fn retire(&self) {
+        self.shared.open.store(false, Ordering::Release);
+    }
+
     /// A slow reader holds everybody up.
     pub(crate) fn is_stalled(&self) -> bool {
         self.shared.stalled.load(Ordering::Relaxed)

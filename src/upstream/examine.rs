@@ -125,7 +125,7 @@ async fn root_dse(connection: &Connection, mut found: Found, deadline: Instant) 
     while let Some(reply) = in_flight.next().await {
         match reply? {
             Reply::Entry(entry) => found.read(&entry).map_err(|_| DirectoryError::Misbehaved("a malformed rootDSE"))?,
-            Reply::Intermediate(_) | Reply::Who(_) => {}
+            Reply::Intermediate(_) | Reply::Who(_) | Reply::Again => {}
             Reply::Done(_) => break,
         }
     }

@@ -1,9 +1,13 @@
 //! Is a controller up? A small state machine, pure: clock and randomness are arguments.
 //!
-//! A server is asked while it is up, and before anybody has tried it. It is down after a connect or a probe failed, or after
-//! [`FAILURES_IN_A_ROW`] operations in a row did. While it is down only probes reach it, further and further apart; the first that succeeds
-//! brings it back.
+//! A server is asked while it is up, and before anybody has tried it. It is down after a connect or a probe failed, after
+//! [`FAILURES_IN_A_ROW`] operations in a row did, or after half of the last ones did. While it is down only probes reach it, further and
+//! further apart; the first that succeeds brings it back. For [`RECOVERY`] it is then on probation: its share of the work grows, and one
+//! failed operation takes it down again, for longer than the last time, so that a server that flaps is left alone.
+//!
+//! One that answers, but answers that it is busy or unavailable, is a last resort: better than nobody.
 
+use super::balance::Call;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -13,8 +17,12 @@ pub(crate) struct Health {
     state: State,
     /// Operations that failed since the last one that was answered.
     failures: u32,
-    /// Probes that failed since the server was last up.
-    failed_probes: u32,
+    recent: Recent,
+    /// How often in succession it was found down, or went down again on probation.
+    setbacks: u32,
+    /// It came back then.
+    recovering_since: Option<Instant>,
+    last_answer: Option<Instant>,
     next_probe: Instant,
     interval: Duration,
 }
@@ -24,6 +32,25 @@ enum State {
     Untried,
     Up,
     Down,
+    /// Down, since it answered that it does not want to be asked.
+    Overloaded,
+}
+
+/// Operations of the last seconds.
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    since: Instant,
+    answered: u32,
+    failed: u32,
+}
+
+/// How an operation failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It was lost, timed out, or was answered with nonsense.
+    NoAnswer,
+    /// The server says that it is busy or unavailable.
+    Overloaded,
 }
 
 /// Something that operators want to know.
@@ -38,12 +65,33 @@ pub(crate) enum Change {
 impl Health {
     /// Nobody has tried it; it is probed at once, and every `interval` while all is well.
     pub(crate) const fn new(interval: Duration, now: Instant) -> Self {
-        Self { state: State::Untried, failures: 0, failed_probes: 0, next_probe: now, interval }
+        let recent = Recent { since: now, answered: 0, failed: 0 };
+        Self {
+            state: State::Untried,
+            failures: 0,
+            recent,
+            setbacks: 0,
+            recovering_since: None,
+            last_answer: None,
+            next_probe: now,
+            interval,
+        }
     }
 
-    /// An operation may be sent to it.
-    pub(crate) fn may_be_asked(&self) -> bool {
-        self.state != State::Down
+    /// May an operation be sent to it?
+    pub(crate) const fn call(&self) -> Call {
+        match self.state {
+            State::Untried | State::Up => Call::Eligible,
+            State::Overloaded => Call::LastResort,
+            State::Down => Call::Out,
+        }
+    }
+
+    /// The part of the choices that it takes part in, from 0 to 1: less than all of them after it came back.
+    pub(crate) fn share(&self, now: Instant) -> f64 {
+        let Some(since) = self.recovering_since else { return 1.0 };
+        let recovered = now.saturating_duration_since(since).as_secs_f64() / RECOVERY.as_secs_f64();
+        (FIRST_SHARE + (1.0 - FIRST_SHARE) * recovered).min(1.0)
     }
 
     /// It has answered, and not failed since.
@@ -56,49 +104,99 @@ impl Health {
         self.next_probe
     }
 
+    /// When it last answered an operation or a probe.
+    pub(crate) const fn last_answer(&self) -> Option<Instant> {
+        self.last_answer
+    }
+
     /// An operation was answered. A server that is down stays so: what it answers now was asked before.
-    pub(crate) const fn answered(&mut self) {
+    pub(crate) fn answered(&mut self, now: Instant) {
         self.failures = 0;
+        self.last_answer = Some(now);
+        self.recent.roll(now).answered += 1;
     }
 
     /// A connect with bind, or a probe, succeeded.
     pub(crate) fn probe_succeeded(&mut self, now: Instant) -> Option<Change> {
-        self.failures = 0;
-        self.failed_probes = 0;
         self.next_probe = now + self.interval;
-        self.enter(State::Up, Change::CameUp)
+        self.last_answer = Some(now);
+        if self.state == State::Up {
+            return None;
+        }
+        // Before the first connect there was nothing to recover from.
+        self.recovering_since = (self.state != State::Untried).then_some(now);
+        self.failures = 0;
+        self.recent = Recent { since: now, answered: 0, failed: 0 };
+        self.state = State::Up;
+        Some(Change::CameUp)
     }
 
     /// A connect or a probe failed. `jitter` is a random number from 0 to 1.
     pub(crate) fn probe_failed(&mut self, jitter: f64, now: Instant) -> Option<Change> {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failed_probes.min(16)).min(self.interval);
-        self.failed_probes = self.failed_probes.saturating_add(1);
-        self.failures = 0;
-        // Half of it at random: many proxies that lost the same controller do not come back in step.
-        self.next_probe = now + pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
-        self.enter(State::Down, Change::WentDown)
+        self.goes_down(State::Down, jitter, now)
     }
 
-    /// An operation was lost, timed out, or was answered with busy or unavailable.
-    pub(crate) fn operation_failed(&mut self, jitter: f64, now: Instant) -> Option<Change> {
-        if self.state == State::Down {
+    /// An operation was not answered, or not as it should.
+    pub(crate) fn operation_failed(&mut self, how: Failure, jitter: f64, now: Instant) -> Option<Change> {
+        if matches!(self.state, State::Down | State::Overloaded) {
             return None;
         }
         self.failures += 1;
-        if self.failures < FAILURES_IN_A_ROW { None } else { self.probe_failed(jitter, now) }
+        self.recent.roll(now).failed += 1;
+        if self.failures < FAILURES_IN_A_ROW && !self.recent.is_an_outlier() && !self.is_on_probation(now) {
+            return None;
+        }
+        let state = if how == Failure::Overloaded { State::Overloaded } else { State::Down };
+        self.goes_down(state, jitter, now)
     }
 
-    fn enter(&mut self, state: State, change: Change) -> Option<Change> {
+    fn goes_down(&mut self, state: State, jitter: f64, now: Instant) -> Option<Change> {
+        if self.state == State::Up && !self.is_on_probation(now) {
+            self.setbacks = 0;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.setbacks.min(16)).min(self.interval);
+        self.setbacks = self.setbacks.saturating_add(1);
+        self.failures = 0;
+        self.recovering_since = None;
+        // Half of it at random: many proxies that lost the same controller do not come back in step.
+        self.next_probe = now + pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         let before = std::mem::replace(&mut self.state, state);
-        (before != state).then_some(change)
+        let was_down = matches!(before, State::Down | State::Overloaded);
+        (!was_down).then_some(Change::WentDown)
+    }
+
+    fn is_on_probation(&self, now: Instant) -> bool {
+        self.recovering_since.is_some_and(|since| now.saturating_duration_since(since) < RECOVERY)
+    }
+}
+
+impl Recent {
+    /// Begins anew when its time is over.
+    fn roll(&mut self, now: Instant) -> &mut Self {
+        if now.saturating_duration_since(self.since) >= RECENTLY {
+            *self = Self { since: now, answered: 0, failed: 0 };
+        }
+        self
+    }
+
+    /// As many failed as were answered, and not by bad luck alone.
+    const fn is_an_outlier(&self) -> bool {
+        self.failed >= FAILURES_AMONG_OTHERS && self.failed >= self.answered
     }
 }
 
 /// One operation may fail by bad luck, two by a restart of a service; three in a row are the server.
 const FAILURES_IN_A_ROW: u32 = 3;
-
+/// So many are not bad luck where not even as many were answered.
+const FAILURES_AMONG_OTHERS: u32 = 10;
+/// The time over which these are counted.
+const RECENTLY: Duration = Duration::from_secs(10);
 /// Between the first failure and the next probe; doubled each time, up to the probe interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// A server that came back has its whole share of the work after this: a controller that has just started reads its database from disk.
+const RECOVERY: Duration = Duration::from_secs(30);
+/// Its share at first.
+const FIRST_SHARE: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
@@ -111,40 +209,89 @@ mod tests {
         (Health::new(INTERVAL, now), now)
     }
 
+    /// One that is up, and never was down.
+    fn up() -> (Health, Instant) {
+        let (mut health, now) = health();
+        assert_eq!(health.probe_succeeded(now), Some(Change::CameUp));
+        (health, now)
+    }
+
+    fn fails(health: &mut Health, now: Instant) -> Option<Change> {
+        health.operation_failed(Failure::NoAnswer, 0.0, now)
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     #[test]
     fn a_server_that_nobody_tried_may_be_asked_but_is_not_up() {
         let (health, now) = health();
-        assert!(health.may_be_asked());
+        assert_eq!(health.call(), Call::Eligible);
         assert!(!health.is_up());
         assert_eq!(health.next_probe(), now);
     }
 
     #[test]
     fn a_failed_probe_takes_it_down_and_a_good_one_brings_it_back() {
-        let (mut health, now) = health();
-        assert_eq!(health.probe_succeeded(now), Some(Change::CameUp));
+        let (mut health, now) = up();
         assert_eq!(health.probe_succeeded(now), None);
         assert_eq!(health.next_probe(), now + INTERVAL);
         assert_eq!(health.probe_failed(0.0, now), Some(Change::WentDown));
         assert_eq!(health.probe_failed(0.0, now), None);
-        assert!(!health.may_be_asked());
+        assert_eq!(health.call(), Call::Out);
         assert_eq!(health.probe_succeeded(now), Some(Change::CameUp));
         assert!(health.is_up());
     }
 
     #[test]
     fn three_failed_operations_in_a_row_take_it_down() {
-        let (mut health, now) = health();
-        health.probe_succeeded(now);
-        assert_eq!(health.operation_failed(0.0, now), None);
-        assert_eq!(health.operation_failed(0.0, now), None);
-        health.answered();
-        assert_eq!(health.operation_failed(0.0, now), None);
-        assert_eq!(health.operation_failed(0.0, now), None);
-        assert_eq!(health.operation_failed(0.0, now), Some(Change::WentDown));
-        assert_eq!(health.operation_failed(0.0, now), None, "down already");
-        health.answered();
-        assert!(!health.may_be_asked(), "a late answer does not bring it back");
+        let (mut health, now) = up();
+        assert_eq!(fails(&mut health, now), None);
+        assert_eq!(fails(&mut health, now), None);
+        health.answered(now);
+        assert_eq!(fails(&mut health, now), None);
+        assert_eq!(fails(&mut health, now), None);
+        assert_eq!(fails(&mut health, now), Some(Change::WentDown));
+        assert_eq!(fails(&mut health, now), None, "down already");
+        health.answered(now);
+        assert_eq!(health.call(), Call::Out, "a late answer does not bring it back");
+    }
+
+    #[test]
+    fn one_that_fails_every_other_operation_is_taken_out() {
+        let (mut health, now) = up();
+        for _ in 0..9 {
+            health.answered(now);
+            assert_eq!(fails(&mut health, now), None);
+        }
+        health.answered(now);
+        assert_eq!(fails(&mut health, now), Some(Change::WentDown));
+    }
+
+    #[test]
+    fn one_that_fails_now_and_then_stays() {
+        let (mut health, now) = up();
+        for time in (0..200).step_by(2).map(seconds) {
+            health.answered(now + time);
+            assert_eq!(fails(&mut health, now + time), None, "five in ten seconds may be bad luck");
+        }
+        for _ in 0..100 {
+            health.answered(now + seconds(200));
+            health.answered(now + seconds(200));
+            assert_eq!(fails(&mut health, now + seconds(200)), None, "a third of them");
+        }
+    }
+
+    #[test]
+    fn one_that_says_busy_is_a_last_resort() {
+        let (mut health, now) = up();
+        for _ in 0..3 {
+            health.operation_failed(Failure::Overloaded, 0.0, now);
+        }
+        assert_eq!((health.call(), health.is_up()), (Call::LastResort, false));
+        assert_eq!(health.probe_failed(0.0, now), None, "down already");
+        assert_eq!(health.call(), Call::Out, "nor does it answer now");
     }
 
     #[test]
@@ -165,5 +312,40 @@ mod tests {
         let (mut health, now) = health();
         health.probe_failed(0.0, now);
         assert_eq!(health.next_probe() - now, FIRST_PAUSE / 2);
+    }
+
+    #[test]
+    fn the_share_of_one_that_came_back_grows_until_it_has_recovered() {
+        let (mut health, now) = up();
+        assert_eq!(health.share(now), 1.0, "it did not come back, it came");
+        health.probe_failed(0.0, now);
+        health.probe_succeeded(now);
+        let shares: Vec<f64> = [0, 10, 20, 30, 100].iter().map(|after| health.share(now + seconds(*after))).collect();
+        assert!(shares.iter().zip([0.1, 0.4, 0.7, 1.0, 1.0]).all(|(share, expected)| (share - expected).abs() < 1e-9), "{shares:?}");
+    }
+
+    #[test]
+    fn on_probation_one_failure_takes_it_down_for_longer_than_the_last_time() {
+        let (mut health, now) = up();
+        let mut pauses = Vec::new();
+        for _ in 0..4 {
+            health.probe_failed(1.0, now);
+            pauses.push(health.next_probe() - now);
+            assert_eq!(health.probe_succeeded(now), Some(Change::CameUp));
+            assert_eq!(health.operation_failed(Failure::NoAnswer, 1.0, now), Some(Change::WentDown));
+            health.probe_succeeded(now);
+        }
+        assert_eq!(pauses[..3], [FIRST_PAUSE, FIRST_PAUSE * 4, INTERVAL.min(FIRST_PAUSE * 16)]);
+    }
+
+    #[test]
+    fn one_that_has_recovered_is_judged_as_before() {
+        let (mut health, now) = up();
+        (0..10).for_each(|_| assert_ne!(health.probe_failed(1.0, now), Some(Change::CameUp)));
+        health.probe_succeeded(now);
+        let later = now + RECOVERY;
+        assert_eq!(fails(&mut health, later), None);
+        health.probe_failed(1.0, later);
+        assert_eq!(health.next_probe() - later, FIRST_PAUSE);
     }
 }

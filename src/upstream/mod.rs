@@ -1,8 +1,9 @@
 //! Domain controllers as a directory: connections to them, and the way of an operation over these.
 //!
 //! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
-//! [`server`], [`balance`], [`writes`] and [`pin`] (which controller), [`health`] and [`standing`] (is it up), [`pool`], [`clients`] and [`binds`] (which
-//! connection), [`who`] (whose name has bound), [`connect`] (how it is made), [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
+//! [`server`], [`balance`], [`writes`] and [`pin`] (which controller), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is
+//! it up), [`pool`], [`clients`] and [`binds`] (which connection), [`who`] (whose name has bound), [`connect`] (how it is made), [`connection`] and
+//! [`driver`] (many operations on one stream), [`message_ids`].
 //!
 //! What holds always: a reply reaches the operation that asked and no other; an identity never runs another's operation; a bind or write
 //! is sent at most once; nothing is sent in clear where TLS is configured; a controller's octets are checked before they are believed.
@@ -11,6 +12,7 @@ mod answer;
 mod attempt;
 mod balance;
 mod binds;
+mod budget;
 mod capabilities;
 mod clients;
 mod collect;
@@ -26,19 +28,22 @@ mod pin;
 mod pool;
 mod server;
 mod sid;
+mod silence;
 mod standing;
 mod trust;
 mod who;
 mod writes;
 
-use self::answer::Answer;
+use self::answer::{Answer, REFERRED, unwilling};
 use self::binds::{BindError, Binds, Bound};
+use self::budget::RetryBudget;
 use self::clients::Clients;
 use self::connect::Connector;
 use self::connection::Settings;
 pub use self::dial::{Dial, Stream};
-use self::pool::Pool;
+use self::pool::{OPERATIONS_PER_CONNECTION, Pool};
 use self::server::{Server, Servers};
+use self::silence::Silence;
 use self::standing::Standing;
 pub use self::trust::TrustError;
 pub(crate) use self::trust::client_config;
@@ -46,6 +51,7 @@ use self::writes::Writes;
 use crate::config;
 use crate::directory::{Asked, Directory, DirectoryError, Operation, Replies, Reply};
 use crate::ldap::ResultCode;
+use crate::ldap::envelope::op;
 use crate::lifecycle::{EndOnDrop, Lifecycle};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
@@ -71,6 +77,7 @@ struct Inner {
     servers: Servers,
     clients: Arc<Clients>,
     writes: Arc<Writes>,
+    retries: RetryBudget,
     page_size: u32,
     metrics: Arc<Metrics>,
 }
@@ -105,7 +112,7 @@ impl Upstream {
         let tls = client_config(config.ca.as_deref())?;
         let settings = Settings { frame_limit: limits.upstream_message, idle: config.idle, max_age: None, stall: limits.write_stall };
         let server = |(place, server): (usize, &config::Server)| {
-            let standing = Arc::new(Standing::new((index, place), &server.url, Arc::clone(&metrics), config.probe_interval));
+            let standing = Arc::new(Standing::new((index, place), server, Arc::clone(&metrics), config.probe_interval));
             let connector = Arc::new(Connector {
                 server: server.clone(),
                 tls: Arc::clone(&tls),
@@ -117,15 +124,15 @@ impl Upstream {
             let pool = Pool::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings, limit);
             let bind_settings = Settings { idle: config.idle.min(BIND_IDLE), ..settings };
             let binds = Binds::new(Arc::clone(&connector), Arc::clone(&standing), bind_settings);
-            Arc::new(Server { standing, connector, pool: Arc::new(pool), binds })
+            let silence = Silence::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings);
+            Arc::new(Server { standing, connector, pool: Arc::new(pool), binds, silence: Arc::new(silence) })
         };
         let servers = Servers(config.servers.iter().enumerate().map(server).collect());
         let clients = Arc::new(Clients::new(settings));
-        Ok(Self {
-            inner: Arc::new(Inner { index, servers, clients, writes: Arc::default(), page_size: config.page_size.max(1), metrics }),
-            lifecycle,
-            _end: None,
-        })
+        let retries = RetryBudget::new(usize::from(config.connections).max(1) * OPERATIONS_PER_CONNECTION);
+        let page_size = config.page_size.max(1);
+        let inner = Inner { index, servers, clients, writes: Arc::default(), retries, page_size, metrics };
+        Ok(Self { inner: Arc::new(inner), lifecycle, _end: None })
     }
 
     /// The same, which begins that end when it is dropped.
@@ -182,8 +189,11 @@ impl Inner {
     async fn bind(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Bound, DirectoryError> {
         let mut tried = Vec::new();
         let mut last_error = DirectoryError::Unavailable;
-        while let Some(server) = self.servers.choose(self.writes.reads_from(), &tried) {
+        while let Some(server) = self.servers.choose_proven(self.writes.reads_from(), &tried) {
             match server.binds.check(name, password, deadline).await {
+                Ok(bound) if bound.done.code == ResultCode::REFERRAL => {
+                    return Ok(Bound { done: unwilling(op::BIND_REQUEST, REFERRED), who: None });
+                }
                 Ok(bound) => {
                     if bound.done.code == ResultCode::SUCCESS {
                         self.clients.proved(name, password);

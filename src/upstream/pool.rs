@@ -202,7 +202,7 @@ pub(crate) async fn root_dse(connection: &Connection, deadline: Instant) -> Resu
     while let Some(reply) = in_flight.next().await {
         match reply? {
             Reply::Entry(entry) => found = Capabilities::parse(&entry).map_err(|_| DirectoryError::Misbehaved("a malformed rootDSE"))?,
-            Reply::Intermediate(_) | Reply::Who(_) => {}
+            Reply::Intermediate(_) | Reply::Who(_) | Reply::Again => {}
             Reply::Done(done) if super::attempt::is_overloaded(done.code) => return Err(DirectoryError::Unavailable),
             Reply::Done(_) => break,
         }
@@ -234,7 +234,7 @@ impl Drop for Waiting<'_> {
 /// Operations on the least busy connection that make the pool grow.
 const GROW_AT: usize = 8;
 /// Operations on one connection at once; more wait. A controller works on a few of one connection at a time.
-const OPERATIONS_PER_CONNECTION: usize = 128;
+pub(crate) const OPERATIONS_PER_CONNECTION: usize = 128;
 /// Operations that wait for one server; beyond it they are told busy(51).
 const WAITING_AT_MOST: usize = 1024;
 /// How often an operation looks for a connection: a growing pool may give the new one to somebody else.

@@ -1,9 +1,10 @@
 //! One controller with all that leads to it, and the choice among several.
 
-use super::balance::{Load, choose};
+use super::balance::{Call, Load, Random, choose};
 use super::binds::Binds;
 use super::connect::Connector;
 use super::pool::{Pool, root_dse};
+use super::silence::Silence;
 use super::standing::Standing;
 use crate::lifecycle::Lifecycle;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) pool: Arc<Pool>,
     /// Its connections for binds.
     pub(crate) binds: Binds,
+    /// Looks whether it is still there.
+    pub(crate) silence: Arc<Silence>,
 }
 
 impl Server {
@@ -57,21 +60,31 @@ pub(crate) struct Servers(pub(crate) Arc<[Arc<Server>]>);
 impl Servers {
     /// The server to ask next, none of those in `tried`: `first` while it is up, else any; `None` when no other is up.
     pub(crate) fn choose(&self, first: Option<usize>, tried: &[usize]) -> Option<&Arc<Server>> {
+        self.choose_with(fastrand::f64(), first, tried)
+    }
+
+    /// The same for what cannot be tried a second time: a server that came back a moment ago proves itself on other operations first.
+    pub(crate) fn choose_proven(&self, first: Option<usize>, tried: &[usize]) -> Option<&Arc<Server>> {
+        self.choose_with(1.0, first, tried)
+    }
+
+    fn choose_with(&self, share: f64, first: Option<usize>, tried: &[usize]) -> Option<&Arc<Server>> {
         let first = first.filter(|first| !tried.contains(first)).and_then(|first| self.0.get(first));
-        if let Some(first) = first.filter(|first| first.standing.load().eligible) {
+        if let Some(first) = first.filter(|first| first.standing.load().call == Call::Eligible) {
             return Some(first);
         }
         let load = |(index, server): (usize, &Arc<Server>)| {
             let load = server.standing.load();
-            Load { eligible: load.eligible && !tried.contains(&index), ..load }
+            if tried.contains(&index) { Load { call: Call::Out, ..load } } else { load }
         };
         let loads: Vec<Load> = self.0.iter().enumerate().map(load).collect();
-        choose(&loads, [fastrand::u32(..), fastrand::u32(..)]).and_then(|index| self.0.get(index))
+        let random = Random { picks: [fastrand::u32(..), fastrand::u32(..)], share };
+        choose(&loads, random).and_then(|index| self.0.get(index))
     }
 
-    /// An operation may be sent there.
+    /// It is up.
     pub(crate) fn may_be_asked(&self, server: usize) -> bool {
-        self.0.get(server).is_some_and(|server| server.standing.load().eligible)
+        self.0.get(server).is_some_and(|server| server.standing.load().call == Call::Eligible)
     }
 
     /// One is up.

@@ -1,8 +1,9 @@
 //! What Redial knows of one controller, shared by all that speak to it: health, capabilities, how busy it is. Logs when it comes and goes.
 
-use super::balance::Load;
+use super::balance::{Load, Rank};
 use super::capabilities::Capabilities;
-use super::health::{Change, Health};
+use super::health::{Change, Failure, Health};
+use crate::config;
 use crate::metrics::Metrics;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ pub(crate) struct Standing {
     /// The indices in the configuration, of the directory and of the server in it.
     place: (usize, usize),
     url: String,
+    rank: Rank,
     metrics: Arc<Metrics>,
     state: Mutex<(Health, Option<Capabilities>)>,
     outstanding: AtomicUsize,
@@ -27,12 +29,13 @@ pub(crate) struct Standing {
 
 impl Standing {
     /// Nothing is known yet.
-    pub(crate) fn new(place: (usize, usize), url: &str, metrics: Arc<Metrics>, probe_interval: Duration) -> Self {
+    pub(crate) fn new(place: (usize, usize), server: &config::Server, metrics: Arc<Metrics>, probe_interval: Duration) -> Self {
         let health = Health::new(probe_interval, Instant::now());
         metrics.upstream_up(place.0, place.1, false);
         Self {
             place,
-            url: url.to_owned(),
+            url: server.url.clone(),
+            rank: Rank { priority: server.priority, weight: server.weight },
             metrics,
             state: Mutex::new((health, None)),
             outstanding: AtomicUsize::new(0),
@@ -48,8 +51,8 @@ impl Standing {
 
     /// For the choice between servers.
     pub(crate) fn load(&self) -> Load {
-        let eligible = self.with_state(|health, _| health.may_be_asked());
-        Load { eligible, outstanding: self.outstanding.load(Ordering::Relaxed) }
+        let (call, share) = self.with_state(|health, _| (health.call(), health.share(Instant::now())));
+        Load { call, rank: self.rank, share, outstanding: self.outstanding.load(Ordering::Relaxed) }
     }
 
     /// It has answered, and not failed since.
@@ -89,15 +92,20 @@ impl Standing {
     }
 
     /// An operation failed, by the server's fault.
-    pub(crate) fn operation_failed(&self, why: &dyn std::fmt::Display) {
+    pub(crate) fn operation_failed(&self, how: Failure, why: &dyn std::fmt::Display) {
         debug!(server = self.url, %why, "operation failed");
-        let change = self.with_state(|health, _| health.operation_failed(fastrand::f64(), Instant::now()));
+        let change = self.with_state(|health, _| health.operation_failed(how, fastrand::f64(), Instant::now()));
         self.announce(change, why);
+    }
+
+    /// When it last answered an operation or a probe.
+    pub(crate) fn last_answer(&self) -> Option<Instant> {
+        self.with_state(|health, _| health.last_answer())
     }
 
     /// An operation was answered.
     pub(crate) fn answered(&self) {
-        self.with_state(|health, _| health.answered());
+        self.with_state(|health, _| health.answered(Instant::now()));
     }
 
     /// An operation is sent; what is returned counts it until it is dropped.

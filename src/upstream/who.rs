@@ -82,7 +82,7 @@ async fn values(connection: &Connection, request: SearchRequest, attribute: &str
                 parsed.map_err(|_| DirectoryError::Misbehaved("a malformed entry"))?;
             }
             Reply::Done(_) => return Ok(found),
-            Reply::Intermediate(_) | Reply::Who(_) => {}
+            Reply::Intermediate(_) | Reply::Who(_) | Reply::Again => {}
         }
     }
     Err(NO_END)

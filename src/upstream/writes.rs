@@ -26,7 +26,7 @@ impl Writes {
     /// `None` when no other is up.
     pub(crate) fn server(&self, servers: &Servers, tried: &[usize]) -> Option<usize> {
         self.with_pin(|pin| {
-            let server = servers.choose(pin.home(), tried)?.standing.server();
+            let server = servers.choose_proven(pin.home(), tried)?.standing.server();
             pin.settle(server);
             Some(server)
         })

@@ -96,7 +96,7 @@ fn upstream(
         plain: table.value("plain").map(|value| value.place),
         allow_plain: table.choice("plain", &[("allow", true), ("refuse", false)]).unwrap_or(false),
     };
-    let servers = security.servers(&servers, context);
+    let servers = security.servers(servers, context);
     let ca = path(table, "ca", context);
     if let Some(ca) = &ca {
         mentions.push(Mention { place: ca.place.clone(), what: Mentioned::Ca(ca.value.clone()) });
@@ -148,10 +148,11 @@ struct Security {
 }
 
 impl Security {
-    fn servers(&self, values: &[Value<'_>], context: Context<'_>) -> Vec<Server> {
+    fn servers(&self, values: Vec<Value<'_>>, context: Context<'_>) -> Vec<Server> {
         let mut servers: Vec<Server> = Vec::new();
         for value in values {
-            let Some(server) = value.text().and_then(|text| self.server(text, value)) else { continue };
+            let Some((value, priority)) = entry(value) else { continue };
+            let Some(server) = value.text().and_then(|text| self.server(text, priority, &value)) else { continue };
             if servers.iter().any(|other| other.host.eq_ignore_ascii_case(&server.host) && other.port == server.port) {
                 value.problem("the same server is listed twice; remove one");
                 continue;
@@ -171,7 +172,7 @@ impl Security {
         servers
     }
 
-    fn server(&self, url: &str, value: &Value<'_>) -> Option<Server> {
+    fn server(&self, url: &str, priority: u16, value: &Value<'_>) -> Option<Server> {
         let Some((host, port, security)) = self.parts(url) else {
             value.problem("must be ldaps://HOST, ldaps://HOST:PORT, or the same with ldap://");
             return None;
@@ -186,7 +187,7 @@ impl Security {
             );
             return None;
         }
-        Some(Server { url: url.to_owned(), host, port, security })
+        Some(Server { url: url.to_owned(), host, port, security, priority, weight: 1 })
     }
 
     fn parts(&self, url: &str) -> Option<(String, u16, UpstreamSecurity)> {
@@ -229,6 +230,19 @@ impl Security {
             context.notes.problem(place, "has no effect: every server is reached by TLS; remove it");
         }
     }
+}
+
+/// A URL, and its priority where it has one: `"ldaps://dc1"` or `{ url = "ldaps://dc9", priority = 2 }`.
+fn entry(value: Value<'_>) -> Option<(Value<'_>, u16)> {
+    if !value.is_table() {
+        return Some((value, FIRST_PRIORITY));
+    }
+    let mut table = value.table()?;
+    let url = table.required("url", "where the controller is, such as \"ldaps://dc1.corp.example\"");
+    let why = "must be 1 to 100: servers of a higher number are asked only while none of a lower one is up";
+    let priority = table.integer("priority", FIRST_PRIORITY, FIRST_PRIORITY..=100, why);
+    table.finish();
+    Some((url?, priority))
 }
 
 /// `bind_dn` with exactly one source of its password.
@@ -319,6 +333,8 @@ const OF_CONTROLLERS: [&str; 15] = [
     "plain",
 ];
 
+/// Of a server that is written without one.
+const FIRST_PRIORITY: u16 = 1;
 /// No network answers faster than this every time.
 const SHORT: Duration = Duration::from_millis(100);
 /// Long enough for a controller in another country, short enough to try a second one while the phone waits.
