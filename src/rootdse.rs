@@ -134,7 +134,13 @@ mod tests {
             client_name: None,
             ticket_keys: None,
         };
-        Listener { address: "127.0.0.1:389".parse().unwrap(), tls: mode.map(tls), networks: Vec::new(), plain_passwords: false }
+        Listener {
+            address: "127.0.0.1:389".parse().unwrap(),
+            tls: mode.map(tls),
+            networks: Vec::new(),
+            proxies: Vec::new(),
+            plain_passwords: false,
+        }
     }
 
     fn directory(base: &str, forward_writes: bool) -> DirectoryConfig {

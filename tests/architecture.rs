@@ -56,6 +56,7 @@ const PURE: &[&str] = &[
     "config/ticket_keys",
     "config/words",
     "downstream/client_certificate",
+    "downstream/proxy_header",
     "identity/binds",
     "identity/judgement",
     "identity/lockout",

@@ -190,9 +190,9 @@ fn address(table: &mut Table<'_>, what: &str) -> Option<Placed<SocketAddr>> {
     Some(Placed { value: address, place: value.place })
 }
 
-/// A `networks` list; empty where there is none.
-fn networks(table: &mut Table<'_>) -> Vec<ipnet::IpNet> {
-    let Some(value) = table.value("networks") else { return Vec::new() };
+/// A list of networks; empty where there is none.
+fn networks(table: &mut Table<'_>, key: &'static str) -> Vec<ipnet::IpNet> {
+    let Some(value) = table.value(key) else { return Vec::new() };
     let Some(items) = value.list() else { return Vec::new() };
     if items.is_empty() {
         value.problem("must not be empty; leave the key out where everybody is meant");

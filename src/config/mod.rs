@@ -56,6 +56,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Who may connect; empty: anybody.
     pub networks: Vec<IpNet>,
+    /// From where a PROXY header must come, and is believed; who connects there is then whom it names.
+    pub proxies: Vec<IpNet>,
     /// A password may come without TLS.
     pub plain_passwords: bool,
 }

@@ -3,6 +3,7 @@
 //! A permit is taken before accept(2), so a full listener leaves newcomers in the kernel's queue. Nothing that one peer does, and no error of
 //! accept, ends the loop: only the program's end does.
 
+use super::introduced::{IntroductionError, introduction};
 use super::service::Service;
 use super::tls::{RenewedTls, Tls, TlsError};
 use crate::config::{self, Limits};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -75,9 +76,10 @@ impl Listener {
         let Self { index, configured, limits, tls, socket } = self;
         let service = Service::new(index, &configured, &limits, tls, Arc::clone(&pipeline), Arc::clone(&metrics));
         let room = Room { permits: Arc::new(Semaphore::new(limits.connections)), size: AtomicUsize::new(limits.connections) };
-        let house_rules = HouseRules { networks: configured.networks, service: Arc::new(service) };
+        let config::Listener { networks, proxies, .. } = configured;
+        let rules = ArcSwap::from_pointee(HouseRules { networks, proxies, service: Arc::new(service) });
         let address = socket.local_addr().unwrap_or(configured.address);
-        Arc::new(Door { index, address, socket, rules: ArcSwap::from_pointee(house_rules), room, pipeline, metrics })
+        Arc::new(Door { index, address, socket, rules, room, pipeline, metrics })
     }
 }
 
@@ -97,14 +99,14 @@ pub struct Door {
 #[derive(Debug)]
 struct HouseRules {
     networks: Vec<IpNet>,
+    proxies: Vec<IpNet>,
     service: Arc<Service>,
 }
 
 /// What newcomers may meet in future, all of it read and found good.
 #[derive(Debug)]
 pub struct PreparedDoor {
-    networks: Vec<IpNet>,
-    service: Service,
+    rules: HouseRules,
     connections: usize,
     renewed: Option<(Arc<Tls>, RenewedTls)>,
 }
@@ -139,21 +141,22 @@ impl Door {
             (Some(files), Some(tls)) => (Some(Arc::clone(&tls)), Some((Arc::clone(&tls), tls.renewed(files)?))),
         };
         let service = Service::new(self.index, configured, limits, tls, Arc::clone(&self.pipeline), Arc::clone(&self.metrics));
-        Ok(PreparedDoor { networks: configured.networks.clone(), service, connections: limits.connections, renewed })
+        let config::Listener { networks, proxies, .. } = configured.clone();
+        Ok(PreparedDoor { rules: HouseRules { networks, proxies, service: Arc::new(service) }, connections: limits.connections, renewed })
     }
 
     /// From now on newcomers meet this. Connections that stand keep their limits; a StartTLS or handshake meets the new certificate.
     pub fn change(&self, prepared: PreparedDoor) {
-        let PreparedDoor { networks, service, connections, renewed } = prepared;
+        let PreparedDoor { rules, connections, renewed } = prepared;
         if let Some((tls, renewed)) = renewed {
             tls.replace(renewed);
         }
-        self.rules.store(Arc::new(HouseRules { networks, service: Arc::new(service) }));
+        self.rules.store(Arc::new(rules));
         self.room.resize(connections);
     }
 
     /// Never ends.
-    async fn accept_all(&self, lifecycle: &Lifecycle) {
+    async fn accept_all(self: &Arc<Self>, lifecycle: &Lifecycle) {
         let mut backoff = BackOff::default();
         loop {
             let permit = self.permit().await;
@@ -167,18 +170,60 @@ impl Door {
             };
             backoff = BackOff::default();
             let rules = self.rules.load();
-            if !is_allowed(&rules.networks, peer.ip()) {
-                debug!(%peer, "not from an allowed network");
-                self.metrics.connection_rejected(self.index, Rejected::Network);
+            let is_proxy = is_among(&rules.proxies, peer.ip());
+            if !is_proxy && !self.is_welcome(&rules, peer) {
                 continue;
             }
-            debug!(%peer, "connected");
+            debug!(%peer, is_proxy, "connected");
             // Answers are written whole, so waiting for more to send is only delay. It fails on a connection that is gone, which the
             // first read tells.
             let _ = stream.set_nodelay(true);
             let open = Open::new(permit, Arc::clone(&self.metrics), self.index);
-            tokio::spawn(Arc::clone(&rules.service).serve(stream, peer, lifecycle.clone()).map(|()| drop(open)));
+            if is_proxy {
+                let (door, rules) = (Arc::clone(self), Arc::clone(&rules));
+                tokio::spawn(door.serve_introduced(rules, stream, peer, lifecycle.clone()).map(|()| drop(open)));
+            } else {
+                tokio::spawn(Arc::clone(&rules.service).serve(stream, peer, lifecycle.clone()).map(|()| drop(open)));
+            }
         }
+    }
+
+    /// Serves whom a trusted proxy introduces, if they may come in.
+    async fn serve_introduced(self: Arc<Self>, rules: Arc<HouseRules>, mut stream: TcpStream, proxy: SocketAddr, mut lifecycle: Lifecycle) {
+        let patience = rules.service.limits.first_message.min(rules.service.limits.handshake_timeout);
+        let introduced = tokio::select! {
+            introduced = introduction(&mut stream, proxy, patience) => introduced,
+            () = lifecycle.ending() => return,
+        };
+        let client = match introduced {
+            Ok(client) => client,
+            Err(error) => {
+                match &error {
+                    IntroductionError::Lost(_) => debug!(%proxy, "{error}"),
+                    IntroductionError::Header(_) | IntroductionError::TimedOut(_) => {
+                        warn!(%proxy, "{error}; does it send one (proxy_protocol)?")
+                    }
+                }
+                return self.metrics.connection_rejected(self.index, Rejected::ProxyHeader);
+            }
+        };
+        if !self.is_welcome(&rules, client) {
+            return;
+        }
+        debug!(peer = %client, %proxy, "introduced");
+        let service = Arc::clone(&rules.service);
+        drop((self, rules));
+        service.serve(stream, client, lifecycle).await;
+    }
+
+    /// May that client come in?
+    fn is_welcome(&self, rules: &HouseRules, client: SocketAddr) -> bool {
+        let is_welcome = rules.networks.is_empty() || is_among(&rules.networks, client.ip());
+        if !is_welcome {
+            debug!(peer = %client, "not from an allowed network");
+            self.metrics.connection_rejected(self.index, Rejected::Network);
+        }
+        is_welcome
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -265,9 +310,9 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-fn is_allowed(networks: &[IpNet], address: IpAddr) -> bool {
+fn is_among(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
-    networks.is_empty() || networks.iter().any(|network| network.contains(&address))
+    networks.iter().any(|network| network.contains(&address))
 }
 
 fn bound(address: SocketAddr) -> io::Result<TcpListener> {
@@ -294,9 +339,8 @@ mod tests {
         for (address, allowed) in
             [("10.20.3.4", true), ("10.21.3.4", false), ("::ffff:10.20.3.4", true), ("fd12::1", true), ("2001:db8::1", false)]
         {
-            assert_eq!(is_allowed(&networks, address.parse().unwrap()), allowed, "{address}");
+            assert_eq!(is_among(&networks, address.parse().unwrap()), allowed, "{address}");
         }
-        assert!(is_allowed(&[], "192.0.2.1".parse().unwrap()));
     }
 
     #[tokio::test(start_paused = true)]

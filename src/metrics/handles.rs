@@ -43,6 +43,7 @@ pub(super) struct ListenerHandles {
     pub(super) opened: Counter,
     pub(super) handshakes: [Counter; 3],
     pub(super) rejected_network: Counter,
+    pub(super) rejected_proxy_header: Counter,
     pub(super) rejected_full: Counter,
     pub(super) accept_errors: Counter,
 }
@@ -131,6 +132,7 @@ impl ListenerHandles {
             // In the order of the variants of Handshake.
             handshakes: ["full", "resumed", "failed"].map(|result| counter(recorder, names::HANDSHAKES, &[listener, ("result", result)])),
             rejected_network: counter(recorder, names::REJECTED, &[listener, ("reason", "network")]),
+            rejected_proxy_header: counter(recorder, names::REJECTED, &[listener, ("reason", "proxy_header")]),
             rejected_full: counter(recorder, names::REJECTED, &[listener, ("reason", "full")]),
             accept_errors: counter(recorder, names::ACCEPT_ERRORS, &[listener]),
         }

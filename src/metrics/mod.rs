@@ -42,6 +42,8 @@ pub enum Handshake {
 pub enum Rejected {
     /// Not from an allowed network.
     Network,
+    /// A trusted proxy sent no PROXY header, or none that can be read.
+    ProxyHeader,
     /// The listener is full: it waits until another ends.
     Full,
     /// accept(2) failed.
@@ -185,6 +187,7 @@ impl Metrics {
         if let Some(handles) = self.listeners.load().get(listener) {
             match why {
                 Rejected::Network => handles.rejected_network.increment(1),
+                Rejected::ProxyHeader => handles.rejected_proxy_header.increment(1),
                 Rejected::Full => handles.rejected_full.increment(1),
                 Rejected::AcceptError => handles.accept_errors.increment(1),
             }

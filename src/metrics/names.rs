@@ -56,7 +56,7 @@ pub(super) const HANDSHAKES: Metric =
     metric("redial_downstream_tls_handshakes_total", "TLS handshakes with clients, by listener and result.");
 pub(super) const REJECTED: Metric = metric(
     "redial_downstream_rejected_total",
-    "Client connections closed unserved (reason network) or made to wait for another to end (full), by listener.",
+    "Client connections closed unserved (reason network, proxy_header) or made to wait for another to end (full), by listener.",
 );
 pub(super) const ACCEPT_ERRORS: Metric =
     metric("redial_downstream_accept_errors_total", "Failures to accept a connection, such as a lack of file descriptors, by listener.");

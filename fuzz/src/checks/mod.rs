@@ -11,13 +11,14 @@ pub mod wire;
 pub type Check = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Check; 11] = [
+pub const ALL: [Check; 12] = [
     ("frame", wire::frame),
     ("envelope", wire::envelope),
     ("request", wire::request),
     ("filter", wire::filter),
     ("filter_text", wire::filter_text),
     ("dn", wire::dn),
+    ("proxy_header", wire::proxy_header),
     ("memory", memory::of_decoding),
     ("session", sequence::session),
     ("controller", controller::replies),
@@ -26,4 +27,4 @@ pub const ALL: [Check; 11] = [
 ];
 
 /// Those that look at octets and at nothing else.
-pub const OF_OCTETS: &[Check] = ALL.split_at(7).0;
+pub const OF_OCTETS: &[Check] = ALL.split_at(8).0;

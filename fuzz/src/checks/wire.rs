@@ -1,5 +1,6 @@
-//! What is true of any octets that are taken for LDAP: frames, envelopes, requests, filters and names.
+//! What is true of any octets that are taken for LDAP: frames, envelopes, requests, filters and names; and for a PROXY header before it.
 
+use redial::downstream::proxy_header::{Decoded, LONGEST, decode};
 use redial::ldap::ber;
 use redial::ldap::control::{parse_controls, write_control};
 use redial::ldap::dn::Dn;
@@ -173,4 +174,27 @@ pub fn write(envelope: Envelope<'_>, message_id: MessageId) -> Vec<u8> {
     let mut out = Vec::new();
     write_envelope(&mut out, message_id, envelope.op, envelope.controls);
     out
+}
+
+/// A PROXY header is decoded from what has come, whoever sends it and however slowly: not an octet behind it is ever asked for.
+pub fn proxy_header(octets: &[u8]) {
+    match decode(octets) {
+        Ok(Decoded::Whole(length, source)) => {
+            assert!(length <= octets.len().min(LONGEST));
+            let mut come = 0;
+            while come < length {
+                match decode(&octets[..come]) {
+                    Ok(Decoded::Needs(more)) => assert!((1..=length - come).contains(&more), "{more} after {come} of {length}"),
+                    other => panic!("{other:?} after {come} of {length}"),
+                }
+                come += 1;
+            }
+            assert_eq!(decode(&octets[..length]), Ok(Decoded::Whole(length, source)));
+        }
+        Ok(Decoded::Needs(more)) => assert!((1..=LONGEST).contains(&more) && octets.len() + more <= LONGEST),
+        Err(error) => {
+            // What follows cannot mend it.
+            assert_eq!(decode(&[octets, b"\r\n"].concat()), Err(error));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(super) fn read(mut table: Table<'_>, context: Context<'_>) -> Option<WrittenAccess> {
     let place = table.place.clone();
     let name = name(&mut table);
-    let networks = networks(&mut table);
+    let networks = networks(&mut table, "networks");
     let clients = table.required("clients", "\"any\", \"anonymous\", \"bound\", or a list of names").and_then(|value| clients(&value));
     let bases = table.required("bases", "the names below which may be searched").map(|value| bases(&value)).unwrap_or_default();
     let attributes =

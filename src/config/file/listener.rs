@@ -9,9 +9,13 @@ pub(super) fn read(mut table: Table<'_>, context: Context<'_>, mentions: &mut Ve
     let address = address(&mut table, "where phones connect, such as \"0.0.0.0:636\"");
     let tls_place = table.value("tls").map(|value| value.place);
     let tls = table.table("tls").and_then(|tls| tls_of(tls, context, mentions));
-    let networks = networks(&mut table);
+    let [networks, proxies] = ["networks", "proxy_protocol"].map(|key| networks(&mut table, key));
+    if proxies.iter().any(|network| network.prefix_len() == 0)
+        && let Some(value) = table.value("proxy_protocol")
+    {
+        value.problem("would let everybody say to be anybody; list the addresses of your load balancers");
+    }
     let plain_passwords = table.choice("plain_passwords", &[("refuse", false), ("allow", true)]).unwrap_or(false);
-    table.refuse("proxy_protocol", "not supported yet: the PROXY protocol comes with a later release; remove this key");
     for (key, written) in OF_TLS {
         table.refuse(key, &format!("belongs into tls: tls = {{ certificate = \"...\", key = \"...\"{written} }}"));
     }
@@ -20,7 +24,7 @@ pub(super) fn read(mut table: Table<'_>, context: Context<'_>, mentions: &mut Ve
     if tls_place.is_some() && tls.is_none() {
         return None;
     }
-    Some(Placed { value: Listener { address, tls, networks, plain_passwords }, place })
+    Some(Placed { value: Listener { address, tls, networks, proxies, plain_passwords }, place })
 }
 
 fn tls_of(mut table: Table<'_>, context: Context<'_>, mentions: &mut Vec<Mention>) -> Option<ListenerTls> {
