@@ -1,11 +1,12 @@
 //! One connection to a controller, shared by many operations (RFC 4511 sections 3.1 and 4.1.1.1).
 //!
 //! [`Connection`] is the handle: clone it, and begin operations on it. Behind it one task ([`super::driver`]) owns the stream. An
-//! operation that was begun is an [`InFlight`]: its replies come through a bounded channel, and dropping it early makes the task
-//! abandon the operation (section 4.11). No reply ever reaches another operation than its own.
+//! operation that was begun is an [`InFlight`]: its replies wait there for their reader, within a bound for all of a connection's, and dropping
+//! it early makes the task abandon the operation (section 4.11). No reply ever reaches another operation than its own.
 
 use super::driver::{self, Command};
 use super::outbox::Payload;
+use super::replies::{Backlog, Reader, replies};
 use crate::directory::{DirectoryError, Reply};
 use crate::lifecycle::Lifecycle;
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub(crate) struct Connection {
 pub(crate) struct Shared {
     /// New operations are taken.
     pub(crate) open: AtomicBool,
+    /// Replies that wait for their readers.
+    pub(crate) backlog: Arc<Backlog>,
     /// The task waits for a slow reader, and so does everybody else on this connection.
     pub(crate) stalled: AtomicBool,
     /// Somebody has dropped an operation early.
@@ -45,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) idle: Duration,
     /// Older than this, it takes no new operations.
     pub(crate) max_age: Option<Duration>,
+    /// So many octets of replies may wait for their readers before nothing more is read.
+    pub(crate) backlog: usize,
     /// So long in all may one reader keep the others waiting, and so long may the controller not take our octets.
     pub(crate) stall: Duration,
 }
@@ -68,6 +73,7 @@ impl Connection {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let shared = Arc::new(Shared {
             open: AtomicBool::new(true),
+            backlog: Arc::new(Backlog::new(settings.backlog)),
             stalled: AtomicBool::new(false),
             let_go: Notify::new(),
             in_flight: AtomicUsize::new(0),
@@ -89,10 +95,8 @@ impl Connection {
     pub(crate) async fn begin(&self, request: Outgoing, deadline: Instant) -> Result<InFlight, DirectoryError> {
         let place = timeout_at(deadline, self.commands.reserve()).await.map_err(|_| DirectoryError::TimedOut)?;
         let place = place.map_err(|_| DirectoryError::ConnectionLost { sent: false })?;
-        let (sender, replies) = mpsc::channel(REPLIES + 1);
-        // The last word has its place from the beginning: an end or an error reaches the slowest reader.
-        let last_word = sender.clone().try_reserve_owned().map_err(|_| DirectoryError::Busy)?;
-        place.send(Command { request, replies: sender, last_word });
+        let (sender, replies) = replies(&self.shared.backlog);
+        place.send(Command { request, replies: sender });
         self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         Ok(InFlight { replies, shared: Arc::clone(&self.shared), deadline, ended: false })
     }
@@ -126,7 +130,7 @@ impl Connection {
 /// An operation under way.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    replies: mpsc::Receiver<Result<Reply, DirectoryError>>,
+    replies: Reader,
     shared: Arc<Shared>,
     deadline: Instant,
     ended: bool,
@@ -140,7 +144,7 @@ impl InFlight {
         if self.ended {
             return None;
         }
-        let reply = match timeout_at(self.deadline, self.replies.recv()).await {
+        let reply = match timeout_at(self.deadline, self.replies.next()).await {
             Ok(Some(reply)) => reply,
             // The task is gone without a word, so nobody knows how far it came.
             Ok(None) => Err(DirectoryError::ConnectionLost { sent: true }),
@@ -170,9 +174,6 @@ impl Drop for InFlight {
 
 /// Requests that wait for the task; more wait in [`Connection::begin`], each with its own deadline.
 const COMMANDS: usize = 64;
-
-/// Replies that wait for one reader before the connection waits for it.
-const REPLIES: usize = 64;
 
 #[cfg(test)]
 #[path = "connection_tests.rs"]

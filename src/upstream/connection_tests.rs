@@ -13,7 +13,11 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{advance, timeout};
 
-const SETTINGS: Settings = Settings { frame_limit: 1 << 20, idle: Duration::from_secs(300), max_age: None, stall: Duration::from_secs(10) };
+#[path = "connection_tests/flow.rs"]
+mod flow;
+
+const SETTINGS: Settings =
+    Settings { frame_limit: 1 << 20, idle: Duration::from_secs(300), max_age: None, backlog: 16 << 20, stall: Duration::from_secs(10) };
 
 /// The controller's end of a connection.
 struct Controller {
@@ -409,49 +413,6 @@ async fn an_old_connection_takes_nothing_new_and_lets_what_was_begun_end() {
     assert!(!connection.is_open());
     controller.done(question.id, op::SEARCH_RESULT_DONE).await;
     done(&mut in_flight).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reader_that_stands_still_is_given_up_and_the_others_go_on() {
-    let (connection, mut controller) = connected();
-    let mut slow = begin(&connection, search("cn=slow")).await;
-    let slow_id = controller.hear().await.unwrap().id;
-    for _ in 0..=REPLIES {
-        controller.say(slow_id, &entry("cn=x")).await;
-    }
-    let mut quick = begin(&connection, search("cn=quick")).await;
-    let quick_id = controller.hear().await.unwrap().id;
-    controller.done(quick_id, op::SEARCH_RESULT_DONE).await;
-    assert!(timeout(Duration::from_secs(5), quick.next()).await.is_err(), "the slow one still has its time");
-    assert!(connection.is_stalled());
-    advance(Duration::from_secs(7)).await;
-    done(&mut quick).await;
-    assert!(!connection.is_stalled());
-    let abandon = controller.hear().await.unwrap().tag_and_number();
-    assert_eq!(abandon, (op::ABANDON_REQUEST, slow_id));
-    assert_eq!(error(&mut slow).await, DirectoryError::Busy, "what had arrived comes first, then the reason");
-}
-
-#[tokio::test]
-async fn a_slow_reader_that_goes_on_gets_every_entry_in_order() {
-    let (connection, mut controller) = connected();
-    let mut in_flight = begin(&connection, search("cn=a")).await;
-    let id = controller.hear().await.unwrap().id;
-    let telling = async {
-        for number in 0..1000 {
-            controller.say(id, &entry(&format!("cn={number}"))).await;
-        }
-        controller.done(id, op::SEARCH_RESULT_DONE).await;
-    };
-    let reading = async {
-        for number in 0..1000 {
-            tokio::task::yield_now().await;
-            let Some(Ok(Reply::Entry(found))) = in_flight.next().await else { panic!("no entry") };
-            assert_eq!(found[..], entry(&format!("cn={number}"))[..]);
-        }
-        done(&mut in_flight).await;
-    };
-    tokio::join!(telling, reading);
 }
 
 #[tokio::test(start_paused = true)]

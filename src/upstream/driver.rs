@@ -7,6 +7,7 @@
 use super::connection::{Outgoing, Settings, Shared};
 use super::message_ids::{Addressee, MessageIds, UpstreamMessageId};
 use super::outbox::{Outbox, Payload};
+use super::replies::{Queue, Replies};
 use crate::directory::{DirectoryError, Done, Reply};
 use crate::ldap::ber::{self, Reader};
 use crate::ldap::envelope::op;
@@ -27,9 +28,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
-type Replies = mpsc::Sender<Result<Reply, DirectoryError>>;
-type LastWord = mpsc::OwnedPermit<Result<Reply, DirectoryError>>;
-
 /// An operation to begin.
 #[derive(Debug)]
 pub(crate) struct Command {
@@ -37,8 +35,6 @@ pub(crate) struct Command {
     pub(crate) request: Outgoing,
     /// Where its replies go.
     pub(crate) replies: Replies,
-    /// A place for the last of them.
-    pub(crate) last_word: LastWord,
 }
 
 /// Drives a connection to its end. Not cancel safe: spawn it.
@@ -55,7 +51,8 @@ where
         ids: MessageIds::new(),
         inbox: BytesMut::new(),
         outbox: Outbox::default(),
-        parked: None,
+        full: None,
+        unread: Vec::new(),
         noticed: false,
         opened: now,
         last_used: now,
@@ -72,8 +69,10 @@ struct Driver {
     ids: MessageIds<Pending>,
     inbox: BytesMut,
     outbox: Outbox,
-    /// A reply whose reader has no room: nothing more is read until it has.
-    parked: Option<Parked>,
+    /// So many octets wait for their readers that nothing more is read.
+    full: Option<Full>,
+    /// What may still wait for readers of operations that have ended.
+    unread: Vec<Arc<Queue>>,
     /// The controller has said that it will close.
     noticed: bool,
     opened: Instant,
@@ -87,18 +86,16 @@ struct Pending {
     request_tag: u8,
     response_tag: u8,
     replies: Replies,
-    last_word: LastWord,
     /// The place of its first octet in the stream.
     place: u64,
-    /// So long has its reader kept the others waiting.
-    stalled: Duration,
 }
 
-struct Parked {
-    id: UpstreamMessageId,
-    replies: Replies,
-    reply: Reply,
+/// Why nothing is read.
+#[derive(Debug)]
+struct Full {
     since: Instant,
+    /// For this reader most octets waited then.
+    slowest: Arc<Queue>,
 }
 
 /// Why a connection ends.
@@ -116,7 +113,7 @@ enum Event {
     Command(Option<Command>),
     Read(io::Result<usize>),
     Pushed(io::Result<()>),
-    Room(Option<LastWord>),
+    Room,
     LetGo,
     Tick,
     Ending,
@@ -135,7 +132,7 @@ impl Driver {
             }
             self.inbox.reserve(READ_AT_LEAST);
             let may_take = !self.commands_over && self.outbox.len() < OUTBOX_AT_MOST;
-            let has_parked = self.parked.is_some();
+            let is_full = self.full.is_some();
             let has_output = !self.outbox.is_empty();
             // In an order that a test can play again. What comes first here comes seldom, or because of what comes last.
             let event = tokio::select! {
@@ -143,12 +140,12 @@ impl Driver {
                 () = lifecycle.ending(), if !ending => Event::Ending,
                 _ = tick.tick() => Event::Tick,
                 () = shared.let_go.notified() => Event::LetGo,
-                room = room(self.parked.as_ref().map(|parked| parked.replies.clone())), if has_parked => Event::Room(room),
+                () = shared.backlog.has_room(), if is_full => Event::Room,
                 pushed = self.outbox.push(&mut writer), if has_output => Event::Pushed(pushed),
                 event = in_turn(
                     has_read,
                     when(may_take, async { Event::Command(self.commands.recv().await) }),
-                    when(!has_parked, async { Event::Read(reader.read_buf(&mut self.inbox).await) }),
+                    when(!is_full, async { Event::Read(reader.read_buf(&mut self.inbox).await) }),
                 ) => event,
             };
             ending |= matches!(event, Event::Ending);
@@ -171,8 +168,8 @@ impl Driver {
             Event::Read(Ok(0)) => return Err(End::Lost),
             Event::Read(Ok(_)) => self.receive_all(now)?,
             Event::Pushed(Ok(())) => self.last_written = now,
-            Event::Room(place) => {
-                self.unpark(place, now)?;
+            Event::Room => {
+                self.has_room(now);
                 self.receive_all(now)?;
             }
             Event::LetGo => {
@@ -201,14 +198,14 @@ impl Driver {
     }
 
     fn send(&mut self, command: Command, now: Instant) {
-        let Command { request, replies, last_word } = command;
+        let Command { request, replies } = command;
         if self.noticed {
-            last_word.send(Err(DirectoryError::ConnectionLost { sent: false }));
+            replies.fail(DirectoryError::ConnectionLost { sent: false });
             return;
         }
         let request_tag = request.op.octets().first().copied().unwrap_or_default();
         let Some(response_tag) = response_tag(request_tag) else {
-            last_word.send(Err(DirectoryError::NotSupported));
+            replies.fail(DirectoryError::NotSupported);
             return;
         };
         if replies.is_closed() {
@@ -218,16 +215,16 @@ impl Driver {
             self.last_written = now;
         }
         self.last_used = now;
-        let id = self.ids.begin(Pending { request_tag, response_tag, replies, last_word, place: 0, stalled: Duration::ZERO });
+        let id = self.ids.begin(Pending { request_tag, response_tag, replies, place: 0 });
         let place = self.outbox.append(id, &request.op, request.controls.as_deref());
         if let Some(pending) = self.ids.operation(id) {
             pending.place = place;
         }
     }
 
-    /// Takes the whole frames out of the inbox, until a reader has no room.
+    /// Takes the whole frames out of the inbox, until too much waits for the readers.
     fn receive_all(&mut self, now: Instant) -> Result<(), End> {
-        while self.parked.is_none() {
+        while self.full.is_none() {
             let length = frame_length(&self.inbox, self.settings.frame_limit).map_err(|error| {
                 debug!(%error, "a controller's message cannot be framed");
                 End::Misbehaved("a message that cannot be framed")
@@ -268,16 +265,14 @@ impl Driver {
             // References are never chased, and phones choke on them.
             _ => return Ok(()),
         };
-        match pending.replies.try_send(Ok(reply)) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => self.abandon(id, None),
-            Err(mpsc::error::TrySendError::Full(reply)) => {
-                let replies = pending.replies.clone();
-                self.parked = reply.ok().map(|reply| Parked { id, replies, reply, since: now });
-                self.shared.stalled.store(true, Ordering::Relaxed);
-                Ok(())
-            }
+        if !pending.replies.send(reply) {
+            return self.abandon(id);
         }
+        if self.shared.backlog.is_full() {
+            self.full = self.slowest().map(|slowest| Full { since: now, slowest });
+            self.shared.stalled.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn complete(&mut self, id: UpstreamMessageId, frame: &Bytes, envelope: &Envelope<'_>) -> Result<(), End> {
@@ -288,7 +283,14 @@ impl Driver {
             controls: envelope.controls.map(|controls| frame.slice_ref(controls)),
         };
         if let Some(pending) = self.ids.end(id) {
-            pending.last_word.send(Ok(Reply::Done(done)));
+            // Whoever does not read any more does not want to know.
+            let _ = pending.replies.send(Reply::Done(done));
+            if pending.replies.queue().waiting() > 0 {
+                if self.unread.len() >= MOST_UNREAD {
+                    self.forget_read();
+                }
+                self.unread.push(Arc::clone(pending.replies.queue()));
+            }
         }
         Ok(())
     }
@@ -312,40 +314,34 @@ impl Driver {
         self.commands.close();
     }
 
-    fn unpark(&mut self, place: Option<LastWord>, now: Instant) -> Result<(), End> {
-        let Some(parked) = self.parked.take() else { return Ok(()) };
+    /// Reading goes on. The wait is charged to the reader for whom most waited.
+    fn has_room(&mut self, now: Instant) {
+        let Some(full) = self.full.take() else { return };
         self.shared.stalled.store(false, Ordering::Relaxed);
-        match place {
-            Some(place) => {
-                if let Some(pending) = self.ids.operation(parked.id) {
-                    pending.stalled += now - parked.since;
-                }
-                place.send(Ok(parked.reply));
-                Ok(())
-            }
-            None => self.abandon(parked.id, None),
-        }
+        full.slowest.charge(now - full.since);
+    }
+
+    /// The reader for whom most octets wait.
+    fn slowest(&self) -> Option<Arc<Queue>> {
+        let queues = self.ids.operations().map(|pending| pending.replies.queue()).chain(&self.unread);
+        queues.max_by_key(|queue| queue.waiting()).cloned()
+    }
+
+    fn forget_read(&mut self) {
+        self.unread.retain(|queue| queue.waiting() > 0);
     }
 
     fn abandon_dropped(&mut self) -> Result<(), End> {
-        if self.parked.as_ref().is_some_and(|parked| parked.replies.is_closed()) {
-            self.parked = None;
-            self.shared.stalled.store(false, Ordering::Relaxed);
-        }
         for id in self.ids.matching(|pending| pending.replies.is_closed()) {
-            self.abandon(id, None)?;
+            self.abandon(id)?;
         }
         Ok(())
     }
 
     /// Gives an operation up. A write is left to finish: telling the controller to stop would leave its outcome unknown.
-    fn abandon(&mut self, id: UpstreamMessageId, last_word: Option<DirectoryError>) -> Result<(), End> {
+    fn abandon(&mut self, id: UpstreamMessageId) -> Result<(), End> {
         let Some(pending) = self.ids.abandon(id) else { return Ok(()) };
-        let request_tag = pending.request_tag;
-        if let Some(error) = last_word {
-            pending.last_word.send(Err(error));
-        }
-        match request_tag {
+        match pending.request_tag {
             // A bind cannot be abandoned, and nobody may use a connection whose identity is open.
             op::BIND_REQUEST => return Err(End::Finished),
             op::SEARCH_REQUEST | op::COMPARE_REQUEST => {
@@ -368,21 +364,21 @@ impl Driver {
         if self.ids.is_empty() && now - self.last_used >= idle || max_age.is_some_and(|age| now - self.opened >= age) {
             self.retire();
         }
+        self.forget_read();
         self.give_up_slow_reader(stall, now)?;
         self.receive_all(now)
     }
 
     fn give_up_slow_reader(&mut self, stall: Duration, now: Instant) -> Result<(), End> {
-        let Some(parked) = self.parked.as_ref() else { return Ok(()) };
-        let (id, waited) = (parked.id, now - parked.since);
-        let before = self.ids.operation(id).map_or(stall, |pending| pending.stalled);
-        if before + waited < stall {
+        let Some(full) = self.full.take() else { return Ok(()) };
+        if full.slowest.charge(now - full.since) < stall {
+            self.full = Some(Full { since: now, ..full });
             return Ok(());
         }
-        self.parked = None;
         self.shared.stalled.store(false, Ordering::Relaxed);
         // The fault is on our side, so it must not count against the controller.
-        self.abandon(id, Some(DirectoryError::Busy))
+        full.slowest.give_up(DirectoryError::Busy);
+        self.abandon_dropped()
     }
 
     /// Tells every operation, and the controller where it still listens.
@@ -393,13 +389,13 @@ impl Driver {
         }
         let left = self.outbox.left();
         for pending in self.ids.take_all() {
-            pending.last_word.send(Err(match end {
+            pending.replies.fail(match end {
                 End::Misbehaved(why) if pending.place < left => DirectoryError::Misbehaved(why),
                 End::Misbehaved(_) | End::Finished | End::Lost => DirectoryError::ConnectionLost { sent: pending.place < left },
-            }));
+            });
         }
         while let Some(command) = self.commands.recv().await {
-            command.last_word.send(Err(DirectoryError::ConnectionLost { sent: false }));
+            command.replies.fail(DirectoryError::ConnectionLost { sent: false });
         }
         if matches!(end, End::Finished) {
             let id = self.ids.unanswered();
@@ -439,14 +435,6 @@ async fn when(is_wanted: bool, work: impl Future<Output = Event>) -> Event {
     if is_wanted { work.await } else { std::future::pending().await }
 }
 
-/// Resolves when the reader has room; `None` when it is gone. Cancel safe.
-async fn room(replies: Option<Replies>) -> Option<LastWord> {
-    match replies {
-        Some(replies) => replies.reserve_owned().await.ok(),
-        None => std::future::pending().await,
-    }
-}
-
 /// More responses to the same request follow.
 const fn is_partial(tag: u8) -> bool {
     matches!(tag, op::SEARCH_RESULT_ENTRY | op::SEARCH_RESULT_REFERENCE | op::INTERMEDIATE_RESPONSE)
@@ -471,5 +459,7 @@ const TICK: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Room in the inbox before each read.
 const READ_AT_LEAST: usize = 8 * 1024;
+/// Ended operations that are remembered before those whose replies have been read are looked for.
+const MOST_UNREAD: usize = 64;
 /// Octets of requests that wait before no more are taken from the queue.
 const OUTBOX_AT_MOST: usize = 64 * 1024;

@@ -75,7 +75,13 @@ impl Found {
 /// When the CAs cannot be read.
 pub async fn examine(config: &config::Upstream, limits: &config::Limits) -> Result<Vec<Examined>, TrustError> {
     let tls = trust::client_config(config.ca.as_deref())?;
-    let settings = Settings { frame_limit: limits.upstream_message, idle: config.idle, max_age: None, stall: limits.write_stall };
+    let settings = Settings {
+        frame_limit: limits.upstream_message,
+        idle: config.idle,
+        max_age: None,
+        backlog: limits.upstream_message,
+        stall: limits.write_stall,
+    };
     // Ends the connections when the examination is over.
     let (_ending, running) = lifecycle();
     let mut account = config.service.as_ref();

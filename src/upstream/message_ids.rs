@@ -114,6 +114,11 @@ impl<T> MessageIds<T> {
         self.outstanding.iter().filter(|(_, operation)| predicate(operation)).map(|(id, _)| *id).collect()
     }
 
+    /// The outstanding ones.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = &T> {
+        self.outstanding.values()
+    }
+
     /// All that are outstanding, taken out.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::take(&mut self.outstanding).into_values()

@@ -26,6 +26,7 @@ mod message_ids;
 mod outbox;
 mod pin;
 mod pool;
+mod replies;
 mod server;
 mod sid;
 mod silence;
@@ -110,7 +111,13 @@ impl Upstream {
         lifecycle: Lifecycle,
     ) -> Result<Self, TrustError> {
         let tls = client_config(config.ca.as_deref())?;
-        let settings = Settings { frame_limit: limits.upstream_message, idle: config.idle, max_age: None, stall: limits.write_stall };
+        let settings = Settings {
+            frame_limit: limits.upstream_message,
+            idle: config.idle,
+            max_age: None,
+            backlog: limits.upstream_message,
+            stall: limits.write_stall,
+        };
         let server = |(place, server): (usize, &config::Server)| {
             let standing = Arc::new(Standing::new((index, place), server, Arc::clone(&metrics), config.probe_interval));
             let connector = Arc::new(Connector {
