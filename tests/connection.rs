@@ -59,6 +59,25 @@ async fn fill(house: &House, most: usize) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
+async fn five_thousand_phones_with_one_question_make_one_search() {
+    let house = House::new("", "");
+    let mut phones = Vec::new();
+    for _ in 0..5000 {
+        let mut phone = house.connect(1024);
+        phone.write_all(&frame(1, &search_for("dc=corp", "(telephoneNumber=17)", &[]))).await.unwrap();
+        phones.push(phone);
+    }
+    settle().await;
+    assert_eq!(house.directory.asked(), 1);
+    assert!(house.directory.entry(1, "cn=a,dc=corp", &[("telephoneNumber", "17")]));
+    house.directory.done(1, ResultCode::SUCCESS);
+    for phone in &mut phones {
+        assert_eq!(hear(phone, 2).await[1], "1 done 0");
+    }
+    assert_eq!(house.directory.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_phone_that_does_not_read_slows_its_own_answer_and_goes_after_10_seconds() {
     // Nothing is kept of an answer over a hundredth of the cache, so this one is streamed.
     let house = House::new("", "[limits]\nqueued = \"64KiB\"\n[cache]\ncapacity = \"1MiB\"");

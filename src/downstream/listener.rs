@@ -22,6 +22,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
@@ -158,7 +159,14 @@ impl Door {
     /// Never ends.
     async fn accept_all(self: &Arc<Self>, lifecycle: &Lifecycle) {
         let mut backoff = BackOff::default();
+        let mut at_once = 0;
         loop {
+            if at_once == ACCEPTED_AT_ONCE {
+                // Thousands who come at the same moment queue in the kernel, and not in front of phones that are connected.
+                yield_now().await;
+                at_once = 0;
+            }
+            at_once += 1;
             let permit = self.permit().await;
             let (stream, peer) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
@@ -326,6 +334,8 @@ fn bound(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Phones after a power cut all come at once; the kernel cuts this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+/// Connections that are accepted before everybody else who is ready has a turn.
+const ACCEPTED_AT_ONCE: u32 = 8;
 const SHORTEST_REST: Duration = Duration::from_millis(10);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
