@@ -14,8 +14,10 @@ use crate::identity::Identity;
 use crate::ldap::dn::Dn;
 use crate::ldap::message::{ResultCode, Scope};
 use ipnet::IpNet;
-use std::borrow::Cow;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Whoever asks, as far as an access looks.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +34,12 @@ pub struct Accesses {
     accesses: Vec<Access>,
     /// Texts whose name is known in advance: each base and all that is above it. What phones ask for is nearly always among them, so
     /// deciding does not allocate.
-    known: Vec<(Box<str>, Dn)>,
+    known: Vec<(Box<str>, Arc<Dn>)>,
+    /// Texts that have been read lately: the few names below the bases that phones ask for instead.
+    lately: Lately,
 }
+
+type Lately = Cache<Box<str>, Arc<Dn>, UnitWeighter, foldhash::quality::RandomState>;
 
 /// May it be asked?
 #[derive(Debug)]
@@ -58,7 +64,7 @@ pub struct Refusal {
 pub struct Grant<'a> {
     access: &'a Access,
     index: usize,
-    base: Cow<'a, Dn>,
+    base: Arc<Dn>,
     scope: Scope,
     inside: Option<&'a Base>,
 }
@@ -89,7 +95,9 @@ impl Accesses {
         for base in accesses.iter().flat_map(|access| &access.bases) {
             learn(&mut known, &base.text);
         }
-        Self { accesses, known }
+        let lately =
+            Cache::with(LATELY, LATELY as u64, UnitWeighter, foldhash::quality::RandomState::default(), DefaultLifecycle::default());
+        Self { accesses, known, lately }
     }
 
     /// May a search or a compare ask for `base`? For a compare the scope is [`Scope::BaseObject`].
@@ -138,6 +146,11 @@ impl Accesses {
         Verdict::Refuse(Refusal::NO_ACCESS)
     }
 
+    /// For each access in its order, whether it is for that asker: all that a decision depends on besides what is asked.
+    pub fn fitting(&self, asker: &Asker<'_>) -> impl Iterator<Item = bool> {
+        self.accesses.iter().map(move |access| access.is_for(asker))
+    }
+
     /// The access's name in the configuration, for `explain` and the logs.
     pub fn access_name(&self, index: usize) -> &str {
         self.accesses.get(index).map_or("", |access| &access.config.name)
@@ -145,14 +158,21 @@ impl Accesses {
 
     /// The name that a client's text stands for. Active Directory's other spellings of a base (`<GUID=...>`) could point anywhere, so they
     /// are no names here.
-    fn name<'a>(&'a self, text: &str) -> Option<Cow<'a, Dn>> {
+    fn name(&self, text: &str) -> Option<Arc<Dn>> {
         if text.trim_start().starts_with('<') {
             return None;
         }
-        match self.known.iter().find(|(known, _)| known.eq_ignore_ascii_case(text)) {
-            Some((_, dn)) => Some(Cow::Borrowed(dn)),
-            None => Dn::parse(text).ok().map(Cow::Owned),
+        if let Some((_, dn)) = self.known.iter().find(|(known, _)| known.eq_ignore_ascii_case(text)) {
+            return Some(Arc::clone(dn));
         }
+        if let Some(dn) = self.lately.get(text) {
+            return Some(dn);
+        }
+        let dn = Arc::new(Dn::parse(text).ok()?);
+        if text.len() <= LONGEST_LATELY {
+            self.lately.insert(text.into(), Arc::clone(&dn));
+        }
+        Some(dn)
     }
 }
 
@@ -270,17 +290,22 @@ fn without_nested(bases: Vec<Base>) -> Vec<Base> {
 }
 
 /// Adds `text` and each name above it to the texts that need no parsing.
-fn learn(known: &mut Vec<(Box<str>, Dn)>, text: &str) {
+fn learn(known: &mut Vec<(Box<str>, Arc<Dn>)>, text: &str) {
     let after_comma = text.match_indices(',').filter_map(|(at, _)| text.get(at + 1..));
     for suffix in std::iter::once(text).chain(after_comma) {
         // A comma within a value leaves a rest that is no name, or one that nobody asks for; both do no harm.
         if let Ok(dn) = Dn::parse(suffix)
             && !known.iter().any(|(other, _)| other.eq_ignore_ascii_case(suffix))
         {
-            known.push((suffix.into(), dn));
+            known.push((suffix.into(), Arc::new(dn)));
         }
     }
 }
+
+/// How many texts are remembered.
+const LATELY: usize = 512;
+/// Octets of a text that is remembered.
+const LONGEST_LATELY: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -449,8 +474,8 @@ mod tests {
     fn the_names_that_phones_ask_for_are_known_in_advance() {
         let accesses = accesses([access(&[STAFF])]);
         for base in [STAFF, "ou=staff,dc=corp,dc=example", "DC=corp,DC=example", "dc=example"] {
-            assert!(matches!(accesses.name(base), Some(Cow::Borrowed(_))), "{base}");
-            assert_eq!(accesses.name(base).unwrap().into_owned(), Dn::parse(base).unwrap());
+            assert!(Arc::ptr_eq(&accesses.name(base).unwrap(), &accesses.name(base).unwrap()), "{base}");
+            assert_eq!(*accesses.name(base).unwrap(), Dn::parse(base).unwrap());
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::ldap::ber::{BerError, Element, Reader, tag};
 use crate::ldap::filter::MAX_DEPTH;
 use crate::ldap::message::{Scope, Search};
 use crate::ldap::oid;
+use std::cmp::Ordering;
 
 /// Whose answer it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,52 +39,235 @@ pub enum Keyed {
 /// `directory` is as [`crate::access::Grant::directory`]. `controls` are the contents of the client's controls element; paged results is
 /// left out, since the whole answer is kept and paged downstream.
 pub fn write_key(out: &mut Vec<u8>, owner: Owner<'_>, directory: Option<usize>, search: &Search<'_>, controls: Option<&[u8]>) -> Keyed {
-    write_owner(out, owner, directory);
-    out.push(match search.scope {
+    // A key is hardly longer than its request.
+    out.reserve(search.op.len() + ROOM_FOR_OWNER);
+    let mut writer = Writer { unfolded: out.len(), out, has_options: search.filter.contains(&OPTION) };
+    writer.owner(owner, directory);
+    let scope = match search.scope {
         Scope::BaseObject => 0,
         Scope::SingleLevel => 1,
         Scope::WholeSubtree => 2,
-    });
-    out.push(search.deref_aliases);
-    out.push(u8::from(search.types_only));
-    out.extend_from_slice(&search.size_limit.to_be_bytes());
-    write_base(out, search.base_object);
-    write_attributes(out, search);
-    match write_controls(out, controls).and_then(|keyed| write_filter(out, search.filter).map(|()| keyed)) {
+    };
+    writer.out.extend_from_slice(&[scope, search.deref_aliases, u8::from(search.types_only)]);
+    writer.number(search.size_limit as usize);
+    writer.base(search.base_object);
+    let written = writer.attributes(search.attributes).and_then(|()| writer.controls(controls));
+    match written.and_then(|keyed| writer.filter(search.filter).map(|()| keyed)) {
         Ok(keyed) => keyed,
         Err(_) => Keyed::NotCacheable,
     }
 }
 
-fn write_owner(out: &mut Vec<u8>, owner: Owner<'_>, directory: Option<usize>) {
-    out.extend_from_slice(&owner.access.to_be_bytes());
-    // No directory has this index: it would be the last octet of memory.
-    out.extend_from_slice(&directory.unwrap_or(usize::MAX).to_be_bytes());
-    match owner.principal {
-        None => out.push(0),
-        Some(principal) => {
-            out.push(1);
-            write_exact(out, principal.as_bytes());
+/// Writes the parts. What compares without case is written as it came and folded later, many parts at once; so everything else that is written
+/// is no letter, or stands apart as [`Writer::exact`].
+struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    /// From here on nothing is folded yet.
+    unfolded: usize,
+    /// Somewhere in the filter is a semicolon.
+    has_options: bool,
+}
+
+impl Writer<'_> {
+    fn owner(&mut self, owner: Owner<'_>, directory: Option<usize>) {
+        self.number(owner.access);
+        // No directory has this index: it would be the last octet of memory.
+        self.number(directory.unwrap_or(usize::MAX));
+        match owner.principal {
+            None => self.out.push(0),
+            Some(principal) => {
+                self.out.push(1);
+                self.exact(principal.as_bytes());
+            }
         }
+    }
+
+    /// The base without ASCII case, and without the blanks that mean nothing: those around a comma, a plus sign, and the equals sign that ends an
+    /// attribute type. A quoted string (RFC 1779) has other rules, and an octet in hex may make a value something else than text; a base with
+    /// either is taken as it is.
+    fn base(&mut self, base: &str) {
+        // Without a short cut, so that it is done many octets at once.
+        let is_plain = base.bytes().fold(true, |plain, octet| plain & !matches!(octet, b' ' | b'\\' | b'"'));
+        if is_plain {
+            self.out.extend_from_slice(base.as_bytes());
+        } else if base.contains('"') || has_octet_in_hex(base.as_bytes()) {
+            self.fold();
+            self.out.extend_from_slice(base.as_bytes());
+            self.unfolded = self.out.len();
+        } else {
+            fold_name(self.out, base.as_bytes());
+        }
+        self.out.push(NO_TEXT);
+    }
+
+    /// The attributes in one order, each once. More than fit the stack stay in theirs, and so do all where one has an option.
+    fn attributes(&mut self, attributes: &[u8]) -> Result<(), BerError> {
+        if attributes.contains(&OPTION) {
+            return self.attributes_as_they_came(attributes);
+        }
+        let mut sorted = [Selected::default(); SORTED_ATTRIBUTES];
+        let mut count = 0;
+        let mut names = Reader::new(attributes);
+        while !names.is_empty() {
+            let Some(place) = sorted.get_mut(count) else { return self.attributes_as_they_came(attributes) };
+            *place = Selected::new(names.expect(tag::OCTET_STRING)?.content);
+            count += 1;
+        }
+        let sorted = sorted.get_mut(..count).unwrap_or_default();
+        sorted.sort_unstable_by(Selected::compare);
+        let mut before: Option<&Selected<'_>> = None;
+        for selected in &*sorted {
+            if before.is_none_or(|before| before.compare(selected).is_ne()) {
+                self.out.push(A_SELECTED);
+                self.folded(selected.name);
+            }
+            before = Some(selected);
+        }
+        self.out.push(END);
+        Ok(())
+    }
+
+    fn attributes_as_they_came(&mut self, attributes: &[u8]) -> Result<(), BerError> {
+        let mut names = Reader::new(attributes);
+        while !names.is_empty() {
+            let name = names.expect(tag::OCTET_STRING)?.content;
+            self.out.push(A_SELECTED);
+            if name.contains(&OPTION) { self.exact(name) } else { self.folded(name) }
+        }
+        self.out.push(END);
+        Ok(())
+    }
+
+    /// The controls that change an answer, in their order.
+    fn controls(&mut self, controls: Option<&[u8]>) -> Result<Keyed, BerError> {
+        let mut controls = Reader::new(controls.unwrap_or_default());
+        while !controls.is_empty() {
+            let control = controls.expect(tag::SEQUENCE)?;
+            match Reader::new(control.content).text(tag::OCTET_STRING)? {
+                oid::PAGED_RESULTS => {}
+                oid::MANAGE_DSA_IT | oid::DOMAIN_SCOPE => {
+                    self.out.push(A_CONTROL);
+                    self.exact(control.content);
+                }
+                _ => return Ok(Keyed::NotCacheable),
+            }
+        }
+        self.out.push(END);
+        Ok(Keyed::Cacheable)
+    }
+
+    /// The filter in its own order: phones send one template, so there is nothing to gain from sorting its branches.
+    fn filter(&mut self, filter: &[u8]) -> Result<(), BerError> {
+        let mut reader = Reader::new(filter);
+        let root = reader.element()?;
+        reader.finish()?;
+        self.node(root, MAX_DEPTH)?;
+        self.fold();
+        Ok(())
+    }
+
+    /// One node: its choice, then its parts. The branches of AND, OR and NOT end in [`END`], which is no choice.
+    fn node(&mut self, node: Element<'_>, deeper: usize) -> Result<(), BerError> {
+        self.out.push(node.tag);
+        let mut parts = Reader::new(node.content);
+        match node.tag {
+            choice::AND | choice::OR | choice::NOT => {
+                let deeper = deeper.checked_sub(1).ok_or(BerError::TooDeep)?;
+                while !parts.is_empty() {
+                    self.node(parts.element()?, deeper)?;
+                }
+                self.out.push(END);
+            }
+            choice::PRESENT => self.description(node.content),
+            choice::EXTENSIBLE => self.extensible(parts)?,
+            choice::SUBSTRINGS => {
+                let ignores_case = self.attribute(parts.expect(tag::OCTET_STRING)?.content);
+                let mut pieces = Reader::new(parts.expect(tag::SEQUENCE)?.content);
+                while !pieces.is_empty() {
+                    let piece = pieces.element()?;
+                    self.out.push(piece.tag);
+                    self.value(piece.content, ignores_case);
+                }
+                self.out.push(END);
+                parts.finish()?;
+            }
+            choice::EQUALITY | choice::GREATER_OR_EQUAL | choice::LESS_OR_EQUAL | choice::APPROX => {
+                let ignores_case = self.attribute(parts.expect(tag::OCTET_STRING)?.content);
+                self.value(parts.expect(tag::OCTET_STRING)?.content, ignores_case);
+                parts.finish()?;
+            }
+            found => return Err(BerError::UnexpectedTag { expected: choice::AND, found }),
+        }
+        Ok(())
+    }
+
+    /// The value octet for octet: what a rule makes of it is the rule's affair.
+    fn extensible(&mut self, mut parts: Reader<'_>) -> Result<(), BerError> {
+        while !parts.is_empty() {
+            let part = parts.element()?;
+            match part.tag {
+                choice::DN_ATTRIBUTES if part.content == [0] => {} // the default, spelled out
+                choice::DN_ATTRIBUTES => self.out.push(part.tag),
+                choice::MATCHING_RULE | choice::TYPE => {
+                    self.out.push(part.tag);
+                    self.description(part.content);
+                }
+                _ => {
+                    self.out.push(part.tag);
+                    self.exact(part.content);
+                }
+            }
+        }
+        self.out.push(END);
+        Ok(())
+    }
+
+    /// An attribute description; says whether its values compare without case.
+    fn attribute(&mut self, attribute: &[u8]) -> bool {
+        self.description(attribute);
+        ignores_case(attribute)
+    }
+
+    /// An attribute description: without case, but with options as it is.
+    fn description(&mut self, description: &[u8]) {
+        if self.has_options && description.contains(&OPTION) { self.exact(description) } else { self.folded(description) }
+    }
+
+    fn value(&mut self, value: &[u8], ignores_case: bool) {
+        if ignores_case { self.folded(value) } else { self.exact(value) }
+    }
+
+    fn folded(&mut self, octets: &[u8]) {
+        self.number(octets.len());
+        self.out.extend_from_slice(octets);
+    }
+
+    fn exact(&mut self, octets: &[u8]) {
+        self.number(octets.len());
+        self.fold();
+        self.out.extend_from_slice(octets);
+        self.unfolded = self.out.len();
+    }
+
+    /// A number in octets that are no letters: six bits each, lowest first, and whether more follow.
+    fn number(&mut self, mut number: usize) {
+        while number >= 0x40 {
+            self.out.push(0xc0 | low_six(number));
+            number >>= 6;
+        }
+        self.out.push(0x80 | low_six(number));
+    }
+
+    /// Folds what was not folded yet.
+    fn fold(&mut self) {
+        self.out.get_mut(self.unfolded..).unwrap_or_default().make_ascii_lowercase();
+        self.unfolded = self.out.len();
     }
 }
 
-/// The base without ASCII case, and without the blanks that mean nothing: those around a comma, a plus sign, and the equals sign that ends an
-/// attribute type. A quoted string (RFC 1779) has other rules, and an octet in hex may make a value something else than text; a base with
-/// either is taken as it is.
-fn write_base(out: &mut Vec<u8>, base: &str) {
-    let length_at = out.len();
-    write_length(out, 0);
-    let start = out.len();
-    if base.contains('"') || has_octet_in_hex(base.as_bytes()) {
-        out.extend_from_slice(base.as_bytes());
-    } else {
-        fold_name(out, base.as_bytes());
-    }
-    let length = out.len() - start;
-    if let Some(octets) = out.get_mut(length_at..start) {
-        octets.copy_from_slice(&length_octets(length));
-    }
+const fn low_six(number: usize) -> u8 {
+    let [low, ..] = number.to_le_bytes();
+    low & 0x3f
 }
 
 fn has_octet_in_hex(name: &[u8]) -> bool {
@@ -114,198 +298,56 @@ fn fold_name(out: &mut Vec<u8>, name: &[u8]) {
     }
 }
 
-/// The attributes in one order, each once. More than fit the stack stay in theirs, and so do all where one has an option.
-fn write_attributes(out: &mut Vec<u8>, search: &Search<'_>) {
-    if search.attributes.contains(&OPTION) {
-        return write_attributes_as_they_came(out, search);
-    }
-    let mut sorted = [""; SORTED_ATTRIBUTES];
-    let mut count = 0;
-    for name in search.attribute_names() {
-        let Some(taken) = sorted.get(..count) else { return write_attributes_as_they_came(out, search) };
-        let Err(place) = taken.binary_search_by(|other| compare_folded(other, name)) else { continue };
-        let Some(moved) = sorted.get_mut(place..=count) else { return write_attributes_as_they_came(out, search) };
-        moved.rotate_right(1);
-        if let Some(first) = moved.first_mut() {
-            *first = name;
-        }
-        count += 1;
-    }
-    write_length(out, count);
-    for name in sorted.iter().take(count) {
-        write_folded(out, name.as_bytes());
-    }
+/// A selected attribute, with its first octets as a number that nearly always tells it from the others.
+#[derive(Clone, Copy, Default)]
+struct Selected<'a> {
+    front: u64,
+    name: &'a [u8],
 }
 
-fn write_attributes_as_they_came(out: &mut Vec<u8>, search: &Search<'_>) {
-    write_length(out, search.attribute_names().count());
-    for name in search.attribute_names() {
-        write_description(out, name.as_bytes());
+impl<'a> Selected<'a> {
+    fn new(name: &'a [u8]) -> Self {
+        let front = name.first_chunk().copied().unwrap_or_else(|| {
+            let mut front = [0; 8];
+            front.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+            front
+        });
+        // This bit is the case of a letter. What else it makes equal, the whole names tell apart.
+        Self { front: u64::from_be_bytes(front) | 0x2020_2020_2020_2020, name }
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        let folded = |name: &'a [u8]| name.iter().map(u8::to_ascii_lowercase);
+        self.front.cmp(&other.front).then_with(|| folded(self.name).cmp(other.name.iter().map(u8::to_ascii_lowercase)))
     }
 }
 
-fn compare_folded(one: &str, other: &str) -> std::cmp::Ordering {
-    one.bytes().map(|octet| octet.to_ascii_lowercase()).cmp(other.bytes().map(|octet| octet.to_ascii_lowercase()))
-}
-
-/// The controls that change an answer, in their order.
-fn write_controls(out: &mut Vec<u8>, controls: Option<&[u8]>) -> Result<Keyed, BerError> {
-    let mut controls = Reader::new(controls.unwrap_or_default());
-    while !controls.is_empty() {
-        let control = controls.expect(tag::SEQUENCE)?;
-        match Reader::new(control.content).text(tag::OCTET_STRING)? {
-            oid::PAGED_RESULTS => {}
-            oid::MANAGE_DSA_IT | oid::DOMAIN_SCOPE => {
-                out.push(A_CONTROL);
-                write_exact(out, control.content);
-            }
-            _ => return Ok(Keyed::NotCacheable),
-        }
-    }
-    out.push(END);
-    Ok(Keyed::Cacheable)
-}
-
-/// The filter in its own order: phones send one template, so there is nothing to gain from sorting its branches.
-fn write_filter(out: &mut Vec<u8>, filter: &[u8]) -> Result<(), BerError> {
-    let mut reader = Reader::new(filter);
-    let root = reader.element()?;
-    reader.finish()?;
-    write_node(out, root, MAX_DEPTH)
-}
-
-/// One node: its choice, then its parts. The branches of AND, OR and NOT end in [`END`], which is no choice.
-fn write_node(out: &mut Vec<u8>, node: Element<'_>, deeper: usize) -> Result<(), BerError> {
-    out.push(node.tag);
-    let mut parts = Reader::new(node.content);
-    match node.tag {
-        choice::AND | choice::OR | choice::NOT => {
-            let deeper = deeper.checked_sub(1).ok_or(BerError::TooDeep)?;
-            while !parts.is_empty() {
-                write_node(out, parts.element()?, deeper)?;
-            }
-            out.push(END);
-        }
-        choice::PRESENT => write_description(out, node.content),
-        choice::EXTENSIBLE => write_extensible(out, parts)?,
-        choice::SUBSTRINGS => {
-            let ignores_case = write_attribute(out, parts.expect(tag::OCTET_STRING)?.content);
-            let mut pieces = Reader::new(parts.expect(tag::SEQUENCE)?.content);
-            while !pieces.is_empty() {
-                let piece = pieces.element()?;
-                out.push(piece.tag);
-                write_value(out, piece.content, ignores_case);
-            }
-            out.push(END);
-            parts.finish()?;
-        }
-        choice::EQUALITY | choice::GREATER_OR_EQUAL | choice::LESS_OR_EQUAL | choice::APPROX => {
-            let ignores_case = write_attribute(out, parts.expect(tag::OCTET_STRING)?.content);
-            write_value(out, parts.expect(tag::OCTET_STRING)?.content, ignores_case);
-            parts.finish()?;
-        }
-        found => return Err(BerError::UnexpectedTag { expected: choice::AND, found }),
-    }
-    Ok(())
-}
-
-/// The value octet for octet: what a rule makes of it is the rule's affair.
-fn write_extensible(out: &mut Vec<u8>, mut parts: Reader<'_>) -> Result<(), BerError> {
-    while !parts.is_empty() {
-        let part = parts.element()?;
-        match part.tag {
-            choice::DN_ATTRIBUTES if part.content == [0] => {} // the default, spelled out
-            choice::DN_ATTRIBUTES => out.push(part.tag),
-            choice::MATCHING_RULE | choice::TYPE => {
-                out.push(part.tag);
-                write_description(out, part.content);
-            }
-            _ => {
-                out.push(part.tag);
-                write_exact(out, part.content);
-            }
-        }
-    }
-    out.push(END);
-    Ok(())
-}
-
-/// Appends an attribute description and says whether its values compare without case.
-fn write_attribute(out: &mut Vec<u8>, attribute: &[u8]) -> bool {
-    let start = out.len() + LENGTH_OCTETS;
-    write_description(out, attribute);
-    out.get(start..).is_some_and(ignores_case)
-}
-
-/// An attribute description: without case, but with options as it is.
-fn write_description(out: &mut Vec<u8>, description: &[u8]) {
-    if description.contains(&OPTION) { write_exact(out, description) } else { write_folded(out, description) }
-}
-
-fn write_value(out: &mut Vec<u8>, value: &[u8], ignores_case: bool) {
-    if ignores_case { write_folded(out, value) } else { write_exact(out, value) }
-}
-
-fn write_folded(out: &mut Vec<u8>, octets: &[u8]) {
-    write_length(out, octets.len());
-    out.extend(octets.iter().map(u8::to_ascii_lowercase));
-}
-
-fn write_exact(out: &mut Vec<u8>, octets: &[u8]) {
-    write_length(out, octets.len());
-    out.extend_from_slice(octets);
-}
-
-fn write_length(out: &mut Vec<u8>, length: usize) {
-    out.extend_from_slice(&length_octets(length));
-}
-
-/// A message, and so all that is in it, is far below 4 GiB (the largest length that BER is read with has four octets).
-fn length_octets(length: usize) -> [u8; LENGTH_OCTETS] {
-    u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
-}
-
-/// Does equality of this attribute (lower case) ignore case wherever it is known? By RFC 4519, RFC 4524 and RFC 2798, and, for the names that
+/// Does equality of this attribute ignore case wherever it is known? By RFC 4519, RFC 4524 and RFC 2798, and, for the names that
 /// only Active Directory has, by its schema, where all of them are of the case-ignoring Unicode syntax. A description with options is
 /// not on the list.
 fn ignores_case(attribute: &[u8]) -> bool {
-    matches!(
-        attribute,
-        b"c" | b"cn"
-            | b"co"
-            | b"company"
-            | b"department"
-            | b"departmentnumber"
-            | b"description"
-            | b"displayname"
-            | b"employeenumber"
-            | b"employeetype"
-            | b"facsimiletelephonenumber"
-            | b"givenname"
-            | b"homephone"
-            | b"initials"
-            | b"l"
-            | b"mail"
-            | b"mobile"
-            | b"name"
-            | b"o"
-            | b"objectclass"
-            | b"othermobile"
-            | b"othertelephone"
-            | b"ou"
-            | b"pager"
-            | b"physicaldeliveryofficename"
-            | b"postalcode"
-            | b"roomnumber"
-            | b"samaccountname"
-            | b"sn"
-            | b"st"
-            | b"street"
-            | b"telephonenumber"
-            | b"title"
-            | b"uid"
-            | b"userprincipalname"
-    )
+    let of_that_length: &[&[u8]] = match attribute.len() {
+        1 => &[b"c", b"l", b"o"],
+        2 => &[b"cn", b"co", b"sn", b"ou", b"st"],
+        3 => &[b"uid"],
+        4 => &[b"mail", b"name"],
+        5 => &[b"pager", b"title"],
+        6 => &[b"mobile", b"street"],
+        7 => &[b"company"],
+        8 => &[b"initials"],
+        9 => &[b"givenname", b"homephone"],
+        10 => &[b"department", b"postalcode", b"roomnumber"],
+        11 => &[b"description", b"displayname", b"objectclass", b"othermobile"],
+        12 => &[b"employeetype"],
+        14 => &[b"employeenumber", b"othertelephone", b"samaccountname"],
+        15 => &[b"telephonenumber"],
+        16 => &[b"departmentnumber"],
+        17 => &[b"userprincipalname"],
+        24 => &[b"facsimiletelephonenumber"],
+        26 => &[b"physicaldeliveryofficename"],
+        _ => &[],
+    };
+    of_that_length.iter().any(|known| known.eq_ignore_ascii_case(attribute))
 }
 
 /// The choices of a Filter and the parts of its items (RFC 4511 section 4.5.1).
@@ -327,14 +369,18 @@ mod choice {
 
 /// Opens an option of an attribute description (RFC 4512 section 2.5).
 const OPTION: u8 = b';';
-/// Closes a list; no choice, piece or control begins with it.
+/// Closes a list; no choice, piece, attribute or control begins with it.
 const END: u8 = 0;
 /// Opens a control.
 const A_CONTROL: u8 = 1;
+/// Opens a selected attribute.
+const A_SELECTED: u8 = 2;
+/// Closes a text: UTF-8 never has this octet.
+const NO_TEXT: u8 = 0xff;
 /// How many attributes are sorted: no phone asks for more.
 const SORTED_ATTRIBUTES: usize = 32;
-/// Octets of a length within a key.
-const LENGTH_OCTETS: usize = size_of::<u32>();
+/// Octets of an owner without a principal, and of what stands around the request's parts.
+const ROOM_FOR_OWNER: usize = 64;
 
 #[cfg(test)]
 mod tests;
