@@ -1,6 +1,7 @@
 //! The way of one operation, from accepted to answered. Read this file after `lib.rs`; every room that it calls is one noun, one file.
 //!
 //! ```text
+//!  repeat  cache       asked before in the same octets: written at once  ▶ hit
 //!  begin   controls    which travel, which are carried out here          ▶ refused
 //!          access      who may ask what, and how it is narrowed          ▶ refused
 //!          cache       fresh: written at once, and that is all           ▶ hit
@@ -10,7 +11,7 @@
 //!          outcome     one record: metrics, and a line for the log
 //! ```
 //!
-//! [`Pipeline::begin`] never waits: what memory can answer is written there and then. What needs time becomes a [`Running`] for
+//! [`Pipeline::repeat`] knows what was asked before, to the octet. [`Pipeline::begin`] never waits: what memory can answer is written there and then. What needs time becomes a [`Running`] for
 //! [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind` and `proofs`, compares and writes in `forward`, pages in
 //! `paging`; `record` keeps the record.
 
@@ -22,17 +23,20 @@ mod forward;
 mod paging;
 mod proofs;
 mod record;
+mod repeat;
+mod standings;
 mod station;
 
 pub use current::Current;
 pub use record::OPERATIONS;
+pub use repeat::Hits;
 
 use crate::access::narrow::Part;
 use crate::access::{Accesses, Asker, Grant, Refusal, Verdict};
 use crate::audit::Audit;
 use crate::cache::answer::AnswerBuilder;
 use crate::cache::key::{Keyed, Owner, write_key};
-use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache};
+use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache, Spelling, Standing};
 use crate::config::lineage::Lineage;
 use crate::config::{Config, Lifetimes, SearchAs};
 use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
@@ -50,6 +54,7 @@ use delivery::Delivery;
 use paging::{PageWanted, Pages};
 use proofs::Proofs;
 use record::Recording;
+use standings::Standings;
 use station::{Station, stations};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -69,6 +74,7 @@ pub struct Pipeline {
     accounts: Accounts,
     proofs: Proofs,
     pages: Arc<Pages>,
+    standings: Standings,
     metrics: Arc<Metrics>,
     audit: Arc<Audit>,
 }
@@ -84,6 +90,8 @@ pub struct Client {
     pub security: Security,
     /// Who.
     pub identity: Identity,
+    /// What [`Pipeline::standing`] says of them, where repeated searches are to be known by it.
+    pub standing: Option<Standing>,
 }
 
 /// What became of an operation that was begun.
@@ -174,6 +182,7 @@ impl Pipeline {
             accounts: Accounts::new(&config.accounts),
             proofs: Proofs::new(&config.binds, Arc::clone(&metrics)),
             pages: Arc::new(Pages::new(config.cache.capacity)),
+            standings: Standings::new(),
             audit: Arc::new(Audit::off(Arc::clone(&metrics))),
             metrics,
         }
@@ -193,6 +202,7 @@ impl Pipeline {
             accounts: Accounts::new(&config.accounts),
             proofs: self.proofs.succeeding(&config.binds, proves_alike),
             pages: Arc::clone(&self.pages),
+            standings: Standings::new(),
             audit: Arc::clone(&self.audit),
             metrics: Arc::clone(&self.metrics),
         }
@@ -258,6 +268,7 @@ impl Pipeline {
         controls: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<Begun, Refused> {
+        let has_no_controls = controls.is_none();
         let controls = controls::of_search(controls)?;
         if search.base_object.is_empty() && search.scope == Scope::BaseObject {
             return Ok(self.say_root_dse(client, asked, search, out));
@@ -286,7 +297,9 @@ impl Pipeline {
                 None => None,
             };
 
-            let found = key.map_or(Lookup::Miss, |key| self.cache.look_up(key, asked.received_at));
+            // What came with controls is not remembered by its octets.
+            let spelling = client.standing.filter(|_| has_no_controls).map(|standing| Spelling { standing, op: search.op });
+            let found = key.map_or(Lookup::Miss, |key| self.cache.look_up(key, spelling.as_ref(), asked.received_at));
             let stale = match found {
                 Lookup::Fresh(answer) if page.is_none() => return Ok(write_hit(asked, answer, out)),
                 Lookup::RefreshDue(answer) if page.is_none() => {

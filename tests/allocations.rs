@@ -4,9 +4,11 @@
 
 use allocation_counter::measure;
 use redial::access::{Accesses, Asker, Verdict};
+use redial::cache::Spelling;
 use redial::cache::answer::{Answer, AnswerBuilder};
 use redial::cache::key::{Keyed, Owner, write_key};
 use redial::cache::store::{Lookup, Store};
+use redial::config::load::load_text;
 use redial::config::{Access, Clients, DirectoryConfig, DirectoryKind, Lifetimes};
 use redial::identity::Identity;
 use redial::ldap::dn::Dn;
@@ -15,6 +17,11 @@ use redial::ldap::filter::Filter;
 use redial::ldap::message::{Request, Scope, SearchRequest};
 use redial::ldap::response::{write_entry_op, write_result_op};
 use redial::ldap::{Envelope, MessageId, ResultCode};
+use redial::metrics::Metrics;
+use redial::outcome::{OperationKind, Outcome, Served};
+use redial::pipeline::{Client, Pipeline};
+use redial::session::Security;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,7 +45,7 @@ fn a_hit_allocates_nothing() {
         let Verdict::Allow(grant) = accesses.decide(&asker, search.base_object, search.scope) else { return false };
         let owner = Owner { access: grant.index(), principal: None };
         assert_eq!(write_key(key, owner, grant.directory(), &search, envelope.controls), Keyed::Cacheable);
-        let Lookup::Fresh(answer) = store.look_up(key, now) else { return false };
+        let Lookup::Fresh(answer) = store.look_up(key, None, now) else { return false };
         answer.write(envelope.message_id, out);
         true
     };
@@ -49,6 +56,54 @@ fn a_hit_allocates_nothing() {
     // Many, since the map underneath does its housekeeping in some of the look-ups.
     let mut served = 0;
     let counted = measure(|| served = (0..10_000).filter(|_| serve(&mut key, &mut out)).count());
+    assert_eq!((served, counted.count_total), (10_000, 0));
+}
+
+const CONFIGURATION: &str = r#"
+[[listener]]
+address = "127.0.0.1:3389"
+[directory.people]
+base = "dc=example"
+ldif = "config/demo.ldif"
+[[access]]
+name = "everybody"
+clients = "any"
+bases = ["dc=example"]
+attributes = ["*"]
+"#;
+
+#[test]
+fn a_repeated_hit_allocates_nothing() {
+    let (store, metrics, now) = (Store::new(256 << 20, 1, Duration::from_secs(600)), Metrics::unrecorded(), Instant::now());
+    let frame = frame();
+    let (_, op) = Envelope::split(&frame).unwrap();
+    let config = load_text(CONFIGURATION, Path::new(env!("CARGO_MANIFEST_DIR")), true).unwrap().config;
+    let pipeline = Pipeline::new(&config, Vec::new(), Arc::new(Metrics::unrecorded()));
+    let client = Client {
+        peer: "10.20.1.2:50000".parse().unwrap(),
+        listener: 0,
+        security: Security::Clear,
+        identity: Identity::Anonymous,
+        standing: None,
+    };
+    let spelling = Spelling { standing: pipeline.standing(&client).unwrap(), op };
+    assert!(store.insert(b"key", &answer(), store.generation(Some(0)), &LIFETIMES, 0.5, now));
+    for _ in 0..2 {
+        assert!(matches!(store.look_up(b"key", Some(&spelling), now), Lookup::Fresh(_)));
+    }
+    let mut out = Vec::with_capacity(1 << 16);
+    let mut serve = || {
+        out.clear();
+        let (message_id, op) = Envelope::split(&frame).unwrap();
+        let Some(found) = store.look_up_again(&Spelling { op, ..spelling }, now) else { return false };
+        found.answer().write(message_id, &mut out);
+        let (code, entries) = (found.answer().code(), found.answer().entry_count());
+        metrics.operations(&Outcome { kind: OperationKind::Search, served: Served::Hit, code, entries, took: Duration::ZERO }, 1);
+        true
+    };
+    assert!(serve());
+    let mut served = 0;
+    let counted = measure(|| served = (0..10_000).filter(|_| serve()).count());
     assert_eq!((served, counted.count_total), (10_000, 0));
 }
 

@@ -61,8 +61,13 @@ impl House {
         let Request::Bind(bind) = Request::parse(&envelope).unwrap() else { panic!("a bind") };
         let message_id = ClientMessageId::new(envelope.message_id).unwrap();
         let accepted = Accepted { message_id, request: AcceptedRequest::Bind(bind), controls: None };
-        let client =
-            Client { peer: "10.20.1.7:50000".parse().unwrap(), listener, security: Security::Clear, identity: Identity::Anonymous };
+        let client = Client {
+            peer: "10.20.1.7:50000".parse().unwrap(),
+            listener,
+            security: Security::Clear,
+            identity: Identity::Anonymous,
+            standing: None,
+        };
         let Begun::Running(running) = self.pipeline.begin(&client, &accepted, Instant::now(), &mut Vec::new()) else { panic!("answered") };
         let (outbox, mut said) = mpsc::channel(4);
         tokio::spawn(Arc::clone(&self.pipeline).finish(running, outbox));

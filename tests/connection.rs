@@ -16,11 +16,16 @@ use redial::ldap::ResultCode;
 use redial::ldap::frame::frame_length;
 use redial::ldap::oid;
 use redial::pipeline::Pipeline;
-use requests::{extended, frame, in_words, search_for};
+use requests::{bind, extended, frame, in_words, search_for};
+use std::collections::HashSet;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -234,5 +239,100 @@ async fn a_full_listener_lets_newcomers_wait() {
 async fn settle() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hit_takes_one_read_and_one_write_and_so_do_many_that_come_together() {
+    let house = House::new("", "");
+    let (mut phone, near) = duplex(64 * 1024);
+    let counts = Arc::new(Counts::default());
+    house.connect_over(Counting { stream: near, counts: Arc::clone(&counts) });
+    let question = search_for("dc=corp", "(cn=a)", &["cn", "mobile"]);
+    phone.write_all(&frame(1, &question)).await.unwrap();
+    settle().await;
+    house.directory.entry(1, "cn=a,dc=corp", &[("cn", "a")]);
+    house.directory.done(1, ResultCode::SUCCESS);
+    hear(&mut phone, 2).await;
+    // In the first of these the octets are known by their key alone.
+    for message_id in 2..8 {
+        counts.take();
+        phone.write_all(&frame(message_id, &question)).await.unwrap();
+        hear(&mut phone, 2).await;
+        assert_eq!(counts.take(), (1, 1), "messageID {message_id}");
+    }
+    let sixteen: Vec<u8> = (20..36).flat_map(|message_id| frame(message_id, &question)).collect();
+    phone.write_all(&sixteen).await.unwrap();
+    let heard = hear(&mut phone, 32).await;
+    assert_eq!(counts.take(), (1, 1));
+    assert_eq!(heard.iter().collect::<HashSet<_>>().len(), 32, "each under its own messageID");
+    assert_eq!(house.directory.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bind_ends_what_was_known_of_the_client() {
+    let accesses = "[[access]]\nname = \"bound\"\nclients = \"bound\"\nbases = [\"dc=corp\"]\nattributes = [\"cn\"]";
+    let house = House::with_tls("plain_passwords = \"allow\"", accesses, |config| config.accesses.reverse());
+    let mut phone = house.connect(64 * 1024);
+    let question = search_for("dc=corp", "(cn=a)", &["cn", "mobile"]);
+    phone.write_all(&frame(1, &question)).await.unwrap();
+    settle().await;
+    house.directory.entry(1, "cn=a,dc=corp", &[("cn", "a"), ("mobile", "1")]);
+    house.directory.done(1, ResultCode::SUCCESS);
+    hear(&mut phone, 2).await;
+    for message_id in 2..6 {
+        phone.write_all(&frame(message_id, &question)).await.unwrap();
+        hear(&mut phone, 2).await;
+    }
+    phone.write_all(&frame(10, &bind("cn=phone,dc=corp", "secret"))).await.unwrap();
+    settle().await;
+    house.directory.done(2, ResultCode::SUCCESS);
+    hear(&mut phone, 1).await;
+    phone.write_all(&frame(11, &question)).await.unwrap();
+    settle().await;
+    assert_eq!(house.directory.asked(), 3, "under another access it is another search");
+}
+
+/// How often octets were read and written.
+#[derive(Default)]
+struct Counts {
+    reads: AtomicUsize,
+    writes: AtomicUsize,
+}
+
+impl Counts {
+    fn take(&self) -> (usize, usize) {
+        (self.reads.swap(0, Ordering::SeqCst), self.writes.swap(0, Ordering::SeqCst))
+    }
+}
+
+struct Counting {
+    stream: DuplexStream,
+    counts: Arc<Counts>,
+}
+
+impl AsyncRead for Counting {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.counts.reads.fetch_add(1, Ordering::SeqCst);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.counts.writes.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.stream).poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

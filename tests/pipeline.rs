@@ -72,7 +72,10 @@ impl House {
 
     fn phone_at(&self, address: &str) -> Phone<'_> {
         let peer = (address.parse::<std::net::IpAddr>().unwrap(), 50_000).into();
-        Phone { house: self, client: Client { peer, listener: 0, security: Security::Clear, identity: Identity::Anonymous } }
+        Phone {
+            house: self,
+            client: Client { peer, listener: 0, security: Security::Clear, identity: Identity::Anonymous, standing: None },
+        }
     }
 }
 

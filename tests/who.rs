@@ -111,7 +111,7 @@ impl Phone<'_> {
         };
         let accepted = Accepted { message_id: ClientMessageId::new(envelope.message_id).unwrap(), request, controls: None };
         let identity = if matches!(request, AcceptedRequest::Bind(_)) { Identity::Anonymous } else { self.identity.clone() };
-        let client = Client { peer: "10.20.1.7:50000".parse().unwrap(), listener: 0, security: Security::Clear, identity };
+        let client = Client { peer: "10.20.1.7:50000".parse().unwrap(), listener: 0, security: Security::Clear, identity, standing: None };
         let mut octets = Vec::new();
         if let Begun::Running(running) = self.house.pipeline.begin(&client, &accepted, Instant::now(), &mut octets) {
             let (outbox, mut said) = mpsc::channel(4);

@@ -453,7 +453,7 @@ impl House {
         let peer = ([10, 20, 1, 7], 50_000).into();
         Phone {
             pipeline: Arc::clone(&self.pipeline),
-            client: Client { peer, listener: 0, security: Security::Tls, identity: Identity::Anonymous },
+            client: Client { peer, listener: 0, security: Security::Tls, identity: Identity::Anonymous, standing: None },
         }
     }
 }

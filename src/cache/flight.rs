@@ -123,7 +123,7 @@ impl Flights {
             Entry::Occupied(_) => {}
             // A flight leaves the table after its answer is stored, so between the caller's look-up and now one may have landed.
             Entry::Vacant(_) => {
-                if let Lookup::Fresh(answer) | Lookup::RefreshDue(answer) = self.store.look_up(key, Instant::now()) {
+                if let Lookup::Fresh(answer) | Lookup::RefreshDue(answer) = self.store.look_up(key, None, Instant::now()) {
                     return Boarded::Found(answer);
                 }
             }
@@ -249,7 +249,7 @@ mod tests {
     };
 
     fn is_stored(flights: &Flights) -> bool {
-        matches!(flights.store.look_up(b"key", Instant::now()), Lookup::Fresh(_))
+        matches!(flights.store.look_up(b"key", None, Instant::now()), Lookup::Fresh(_))
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,11 +1,12 @@
 //! Answers of searches, kept in memory and shared by everybody who may see them.
 //!
 //! [`key`] says which requests mean the same, [`rules`] how long an answer is good for, [`freshness`] whether it still is, [`answer`] is the
-//! answer as octets, [`store`] keeps it, [`fill`] brings a new one from the directories, [`flight`] makes identical fills in flight one.
+//! answer as octets, [`store`] keeps it, [`repeats`] knows the octets that it was asked for with, [`fill`] brings a new one from the directories, [`flight`] makes identical fills in flight one.
 //! [`SearchCache`] joins them for the pipeline:
 //!
-//! 1. [`SearchCache::look_up`] with the key: a hit is written at once;
-//! 2. otherwise [`SearchCache::fetch`]: the answer comes from the directories, once for all who want it, and is stored where it may be.
+//! 1. [`SearchCache::look_up_again`] with the octets as they came: what was asked before in the same octets is written at once;
+//! 2. otherwise [`SearchCache::look_up`] with the key: a hit is written at once;
+//! 3. otherwise [`SearchCache::fetch`]: the answer comes from the directories, once for all who want it, and is stored where it may be.
 //!
 //! What holds always: only complete answers are stored; what an invalidation overtook is not; nobody gets an answer under another's key.
 
@@ -15,6 +16,7 @@ pub mod flight;
 pub mod freshness;
 mod history;
 pub mod key;
+pub mod repeats;
 pub mod rules;
 #[cfg(test)]
 mod scripted;
@@ -23,7 +25,8 @@ pub mod store;
 pub use answer::Answer;
 pub use fill::Fill;
 pub use flight::{Fetched, Overflow};
-pub use store::{Lookup, WriteUnderWay};
+pub use repeats::{Spelling, Standing};
+pub use store::{Again, Lookup, WriteUnderWay};
 
 use crate::config::{self, Lifetimes};
 use crate::ldap::filter::Filter;
@@ -59,9 +62,15 @@ impl SearchCache {
         Self { store, flights, rules }
     }
 
-    /// What is known under `key`. No allocation, no waiting.
-    pub fn look_up(&self, key: &[u8], now: Instant) -> Lookup {
-        self.store.look_up(key, now)
+    /// What was answered to the same octets before and may be served as it is. No allocation, no waiting.
+    pub fn look_up_again(&self, spelling: &Spelling<'_>, now: Instant) -> Option<Again> {
+        self.store.look_up_again(spelling, now)
+    }
+
+    /// What is known under `key`, which was asked for in that `spelling`. No waiting, and no allocation but the one that remembers a spelling
+    /// when it comes for the second time.
+    pub fn look_up(&self, key: &[u8], spelling: Option<&Spelling<'_>>, now: Instant) -> Lookup {
+        self.store.look_up(key, spelling, now)
     }
 
     /// How long an answer to `filter` is good for.

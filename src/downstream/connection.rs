@@ -9,12 +9,13 @@ use super::operations::{Heard, Operations};
 use super::service::Service;
 use super::unwritten::{Unwritten, write_now};
 use super::when_woken::WhenWoken;
+use crate::cache::{Spelling, Standing};
 use crate::identity::Principal;
 use crate::ldap::ResultCode;
 use crate::ldap::frame::frame_length;
 use crate::lifecycle::Lifecycle;
-use crate::pipeline::{Begun, Client, Pipeline, Said};
-use crate::session::{Accepted, Security, Session, Step};
+use crate::pipeline::{Begun, Client, Hits, Pipeline, Said};
+use crate::session::{Accepted, AcceptedRequest, Security, Session, Step};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -59,6 +60,8 @@ pub(super) struct Connection {
     /// Since when the peer has taken nothing of what waits.
     stalled_since: Instant,
     timer: Pin<Box<Sleep>>,
+    /// The timer will wake the task.
+    timer_is_set: bool,
     /// Keeps the program from ending before a write that runs on has ended.
     lifecycle: Lifecycle,
 }
@@ -80,6 +83,7 @@ impl Connection {
             greeted: false,
             stalled_since: now,
             timer: Box::pin(sleep_until(now + service.limits.first_message)),
+            timer_is_set: false,
             lifecycle,
             service,
         }
@@ -150,7 +154,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> io::Result<Round> {
         let had_to_wait = self.has_to_wait();
-        let wrote = self.unwritten.write(stream, cx)?;
+        let wrote = !self.unwritten.is_empty() && self.unwritten.write(stream, cx)?;
         let Scratch { input, output } = scratch;
         output.clear();
         let mut progressed = wrote | self.hear_operations(output, cx);
@@ -179,7 +183,7 @@ impl Connection {
 
     fn hear_operations(&mut self, out: &mut Vec<u8>, cx: &mut Context<'_>) -> bool {
         let mut heard_any = false;
-        while self.end.is_none() && self.has_room(out) {
+        while !self.operations.is_empty() && self.end.is_none() && self.has_room(out) {
             let Poll::Ready(heard) = self.operations.poll_heard(cx) else { break };
             heard_any = true;
             match heard {
@@ -251,6 +255,7 @@ impl Connection {
     fn take_frames(&mut self, octets: &[u8], out: &mut Vec<u8>) -> usize {
         let now = Instant::now();
         let pipeline = self.service.pipeline.load();
+        let mut hits = Hits::default();
         let mut taken = 0;
         while self.takes_frames(out)
             && let Some(rest) = octets.get(taken..)
@@ -264,6 +269,9 @@ impl Connection {
             };
             let Some(frame) = frame else { break };
             taken += frame.len();
+            if self.repeat(frame, &pipeline, now, &mut hits, out) {
+                continue;
+            }
             let said_before = out.len();
             self.take_frame(frame, &pipeline, now, out);
             if self.end == Some(End::StartTls) && taken < octets.len() {
@@ -273,11 +281,19 @@ impl Connection {
                 self.end_with_notice(ResultCode::PROTOCOL_ERROR, "octets behind a StartTLS request", out);
             }
         }
+        pipeline.record_hits(&mut hits, now);
         if taken > 0 {
             self.last_frame = now;
             self.greeted = true;
         }
         taken
+    }
+
+    /// Answers what was asked before, to the octet, by somebody who may see the same; `false` where the frame must be taken apart.
+    fn repeat(&self, frame: &[u8], pipeline: &Pipeline, now: Instant, hits: &mut Hits, out: &mut Vec<u8>) -> bool {
+        let Some(standing) = self.session.standing().filter(|&standing| pipeline.gave(standing)) else { return false };
+        let Some((message_id, op)) = self.session.repeatable(frame) else { return false };
+        pipeline.repeat(&Spelling { standing, op }, message_id, now, hits, out)
     }
 
     fn take_frame(&mut self, frame: &[u8], pipeline: &Arc<Pipeline>, now: Instant, out: &mut Vec<u8>) {
@@ -304,7 +320,11 @@ impl Connection {
 
     fn begin(&mut self, accepted: &Accepted<'_>, pipeline: &Arc<Pipeline>, now: Instant, out: &mut Vec<u8>) {
         let message_id = accepted.message_id;
-        match pipeline.begin(&self.client(), accepted, now, out) {
+        let mut client = self.client();
+        if matches!(accepted.request, AcceptedRequest::Search(_)) {
+            client.standing = self.standing(&client, pipeline);
+        }
+        match pipeline.begin(&client, accepted, now, out) {
             Begun::Answered(_) => {
                 self.session.finished(message_id);
             }
@@ -322,7 +342,15 @@ impl Connection {
     /// Who asks now. Put together for each operation: what thousands of idle connections need not hold, they do not.
     fn client(&self) -> Client {
         let identity = self.session.identity().clone();
-        Client { peer: self.peer, listener: self.service.listener, security: self.session.security(), identity }
+        Client { peer: self.peer, listener: self.service.listener, security: self.session.security(), identity, standing: None }
+    }
+
+    /// The client's standing in that pipeline: found out once, with the first search.
+    fn standing(&mut self, client: &Client, pipeline: &Pipeline) -> Option<Standing> {
+        if !self.session.standing().is_some_and(|standing| pipeline.gave(standing)) {
+            self.session.set_standing(pipeline.standing(client));
+        }
+        self.session.standing()
     }
 
     fn end_with_notice(&mut self, code: ResultCode, diagnostic: &str, out: &mut Vec<u8>) {
@@ -352,11 +380,18 @@ impl Connection {
     /// Ready when a deadline has passed.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while let Some((deadline, end)) = self.deadline() {
-            // The timer is not moved with every frame: when it fires early it is set anew.
+            // The timer is not moved with every frame: when it fires early it is set anew. Nor is it polled while it has time left.
             if deadline < self.timer.deadline() {
                 self.timer.as_mut().reset(deadline);
+                self.timer_is_set = false;
             }
-            std::task::ready!(self.timer.as_mut().poll(cx));
+            if self.timer_is_set && !self.timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            self.timer_is_set = self.timer.as_mut().poll(cx).is_pending();
+            if self.timer_is_set {
+                return Poll::Pending;
+            }
             if Instant::now() >= deadline {
                 debug!(peer = %self.peer, "closed after a deadline: {end:?}");
                 return Poll::Ready(end);

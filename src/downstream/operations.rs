@@ -72,6 +72,11 @@ impl Operations {
         });
     }
 
+    /// None run.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
     /// The next word of any of them.
     pub(super) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         let count = self.running.len();

@@ -44,6 +44,20 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
+    /// The messageID of one whole frame, and the octets behind it, about which nothing is said.
+    ///
+    /// # Errors
+    /// When the frame is no LDAPMessage this far.
+    #[inline]
+    pub fn split(frame: &'a [u8]) -> Result<(MessageId, &'a [u8]), BerError> {
+        let mut outer = Reader::new(frame);
+        let message = outer.expect(tag::SEQUENCE)?;
+        outer.finish()?;
+        let mut fields = Reader::new(message.content);
+        let message_id = MessageId(fields.integer(tag::INTEGER, MessageId::MAX)?);
+        Ok((message_id, fields.rest()))
+    }
+
     /// Takes one whole frame apart, after the tree of all its lengths and tags has been checked.
     ///
     /// The contents of a SearchRequest are left out of that: [`super::message::Request::parse`] reads each of their elements
@@ -52,11 +66,8 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When the frame is no LDAPMessage; RFC 4511 section 4.1.1 then asks for a Notice of Disconnection.
     pub fn parse(frame: &'a [u8]) -> Result<Self, BerError> {
-        let mut outer = Reader::new(frame);
-        let message = outer.expect(tag::SEQUENCE)?;
-        outer.finish()?;
-        let mut fields = Reader::new(message.content);
-        let message_id = MessageId(fields.integer(tag::INTEGER, MessageId::MAX)?);
+        let (message_id, behind) = Self::split(frame)?;
+        let mut fields = Reader::new(behind);
         let op = fields.element()?;
         if op.tag & ber::CONSTRUCTED != 0 && op.tag != op::SEARCH_REQUEST {
             ber::check_tree(op.raw)?;

@@ -91,12 +91,12 @@ impl CacheHandles {
         }
     }
 
-    pub(super) fn searched(&self, served: Served) {
+    pub(super) fn searched(&self, served: Served, count: u64) {
         match served {
-            Served::Hit => self.hits.increment(1),
-            Served::Miss => self.misses.increment(1),
-            Served::Stale => self.stale.increment(1),
-            Served::Coalesced => self.coalesced.increment(1),
+            Served::Hit => self.hits.increment(count),
+            Served::Miss => self.misses.increment(count),
+            Served::Stale => self.stale.increment(count),
+            Served::Coalesced => self.coalesced.increment(count),
             Served::Forwarded | Served::Local | Served::Refused | Served::Failed | Served::Abandoned => {}
         }
     }

@@ -14,15 +14,15 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// One more sample.
-    pub(super) fn record(&self, took: Duration) {
+    /// So many more samples.
+    pub(super) fn record(&self, took: Duration, count: u64) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         // From below, one by one: a hit falls into the first two or three.
         let index = BOUNDS.iter().position(|&(_, bound)| nanoseconds <= bound).unwrap_or(BOUNDS.len());
         if let Some(bucket) = self.buckets.get(index) {
-            bucket.fetch_add(1, Ordering::Relaxed);
+            bucket.fetch_add(count, Ordering::Relaxed);
         }
-        self.sum_nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.sum_nanoseconds.fetch_add(nanoseconds.saturating_mul(count), Ordering::Relaxed);
     }
 
     /// Appends its series to `page`; nothing where no sample was seen.
@@ -86,7 +86,7 @@ mod tests {
 
     fn rendered(samples: &[Duration]) -> String {
         let histogram = Histogram::default();
-        samples.iter().for_each(|&sample| histogram.record(sample));
+        samples.iter().for_each(|&sample| histogram.record(sample, 1));
         let mut page = String::new();
         histogram.render(METRIC, &[("of", "a\"b\\c\nd")], &mut page);
         page

@@ -151,19 +151,25 @@ impl Metrics {
 
     /// One operation has finished.
     pub fn operation(&self, outcome: &Outcome) {
+        self.operations(outcome, 1);
+    }
+
+    /// So many operations have finished in the same way and after the same time; `entries` are those of all together.
+    pub fn operations(&self, outcome: &Outcome, count: u32) {
+        let count = u64::from(count);
         let (kind, served) = (outcome.kind as usize, outcome.served as usize);
         let pair = kind * Served::ALL.len() + served;
         if let Some(slot) = self.operations.get(pair * CODE_SLOTS + code_slot(outcome.code)) {
-            slot.get_or_init(|| self.operation_counter(outcome)).increment(1);
+            slot.get_or_init(|| self.operation_counter(outcome)).increment(count);
         }
         if let Some(histogram) = self.durations.get(pair) {
-            histogram.record(outcome.took);
+            histogram.record(outcome.took, count);
         }
         if outcome.kind == OperationKind::Search {
             if let Some(entries) = self.entries.get(served) {
                 entries.increment(u64::from(outcome.entries));
             }
-            self.cache.searched(outcome.served);
+            self.cache.searched(outcome.served, count);
         }
     }
 
@@ -254,7 +260,7 @@ impl Metrics {
         self.with_server(directory, server, |ServerHandles { series, .. }| {
             series.in_flight.decrement(1.0);
             if answered { &series.answered } else { &series.unanswered }.increment(1);
-            series.durations.record(took);
+            series.durations.record(took, 1);
         });
     }
 

@@ -32,7 +32,7 @@ impl Pipeline {
         self.is_read(kind).then(|| Box::new(subject_of_request(client, request)))
     }
 
-    fn is_read(&self, kind: OperationKind) -> bool {
+    pub(super) fn is_read(&self, kind: OperationKind) -> bool {
         self.audit.covers(kind) || tracing::enabled!(target: OPERATIONS, tracing::Level::DEBUG)
     }
 

@@ -56,7 +56,7 @@ impl Session {
         if extended.value.is_some() {
             return answer.refuse(ResultCode::PROTOCOL_ERROR, "Who am I takes no value");
         }
-        let authorization_id = authorization_id(&self.identity);
+        let authorization_id = authorization_id(&self.known.identity);
         write_extended_response(answer.out, answer.message_id.wire(), ResultCode::SUCCESS, "", None, Some(authorization_id.as_bytes()));
         Step::Continue
     }

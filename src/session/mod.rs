@@ -12,6 +12,7 @@ mod pending;
 
 use self::bind::BindVerdict;
 use self::pending::{InFlight, Pending};
+use crate::cache::Standing;
 use crate::identity::{Identity, Principal};
 use crate::ldap::ber::BerError;
 use crate::ldap::control::parse_controls;
@@ -149,12 +150,25 @@ impl AcceptedRequest<'_> {
 #[derive(Debug)]
 pub struct Session {
     rules: SessionRules,
-    identity: Identity,
+    known: Known,
     tls: bool,
     /// Whom the client's certificate names, if it has one.
     certificate: Option<Arc<Principal>>,
     state: State,
     pending: Pending,
+}
+
+/// Who the client is, and the standing that goes with that; somebody else has none until it is said again.
+#[derive(Debug, Default)]
+struct Known {
+    identity: Identity,
+    standing: Option<Standing>,
+}
+
+impl From<Identity> for Known {
+    fn from(identity: Identity) -> Self {
+        Self { identity, standing: None }
+    }
 }
 
 /// What the session waits for.
@@ -173,7 +187,7 @@ enum State {
 impl Session {
     /// A session at connect: anonymous. `tls`: TLS is up already (LDAPS).
     pub fn new(rules: SessionRules, tls: bool) -> Self {
-        Self { rules, identity: Identity::Anonymous, tls, certificate: None, state: State::Ready, pending: Pending::default() }
+        Self { rules, known: Known::default(), tls, certificate: None, state: State::Ready, pending: Pending::default() }
     }
 
     /// Takes one whole frame; to be called while [`Session::may_receive`] only.
@@ -193,7 +207,7 @@ impl Session {
             return self.disconnect(ResultCode::PROTOCOL_ERROR, "this messageID is in flight already", out);
         }
         if envelope.op_tag == op::BIND_REQUEST {
-            self.identity = Identity::Anonymous;
+            self.known = Known::default();
             self.pending.abandon_all();
         }
         match Request::parse(&envelope) {
@@ -201,6 +215,25 @@ impl Session {
             Err(RequestError::NotARequest(_)) => self.disconnect(ResultCode::PROTOCOL_ERROR, "not a request", out),
             Err(error) => self.refuse(message_id, envelope.op_tag, error.result_code(), &error.to_string(), out),
         }
+    }
+
+    /// The messageID of a frame and the octets behind it, if the session would let a search begin under it; to be called while
+    /// [`Session::may_receive`] only. What is answered at once need not be told to the session.
+    pub fn repeatable<'a>(&self, frame: &'a [u8]) -> Option<(ClientMessageId, &'a [u8])> {
+        let (message_id, behind) = Envelope::split(frame).ok()?;
+        let message_id = ClientMessageId::new(message_id)?;
+        let may = (self.tls || !self.rules.tls_required) && !self.pending.contains(message_id);
+        may.then_some((message_id, behind))
+    }
+
+    /// The standing that was [set](Self::set_standing) since the client became who it is.
+    pub const fn standing(&self) -> Option<Standing> {
+        self.known.standing
+    }
+
+    /// The standing of the client as it is: forgotten with its identity.
+    pub const fn set_standing(&mut self, standing: Option<Standing>) {
+        self.known.standing = standing;
     }
 
     /// May a frame be taken now? If not, the socket is not read.
@@ -223,7 +256,7 @@ impl Session {
         if self.state != State::Binding(message_id) {
             return false;
         }
-        self.identity = identity;
+        self.known = identity.into();
         self.state = State::Ready;
         true
     }
@@ -274,7 +307,7 @@ impl Session {
 
     /// Who the client is.
     pub const fn identity(&self) -> &Identity {
-        &self.identity
+        &self.known.identity
     }
 
     /// What it runs over.
@@ -345,7 +378,7 @@ impl Session {
             BindVerdict::Anonymous => (ResultCode::SUCCESS, ""),
             BindVerdict::External(authorization) => match bind::judge_external(authorization, self.certificate.as_ref()) {
                 Ok(principal) => {
-                    self.identity = Identity::Bound(Arc::clone(principal));
+                    self.known = Identity::Bound(Arc::clone(principal)).into();
                     (ResultCode::SUCCESS, "")
                 }
                 Err(refused) => refused,

@@ -92,8 +92,13 @@ impl Bench {
         upstream.start();
         let directories: Vec<Arc<dyn Directory>> = vec![Arc::new(upstream)];
         let pipeline = Arc::new(Pipeline::new(&config, directories, Arc::clone(&metrics)));
-        let client =
-            Client { peer: "10.20.1.7:50000".parse().unwrap(), listener: 0, security: Security::Clear, identity: Identity::Anonymous };
+        let client = Client {
+            peer: "10.20.1.7:50000".parse().unwrap(),
+            listener: 0,
+            security: Security::Clear,
+            identity: Identity::Anonymous,
+            standing: None,
+        };
         let bench = Self { site, pipeline, metrics, client: RefCell::new(client), number: Cell::new(0), _ending: ending };
         tokio::time::sleep(Duration::from_secs(1)).await;
         bench.client.borrow_mut().identity = bench.bind("cn=writer,dc=corp,dc=example").await;
