@@ -56,7 +56,7 @@ fn look_up(criterion: &mut Criterion) {
             bencher.iter(|| {
                 out.clear();
                 number = (number + 7_919) % kept;
-                if let Lookup::Fresh(answer) = store.look_up(black_box(&key(number)), now) {
+                if let Lookup::Fresh(answer) = store.look_up(black_box(&key(number)), None, now) {
                     answer.write(message_id, &mut out);
                 }
                 out.len()

@@ -1,0 +1,81 @@
+//! The server's CPU time for one cached search over loopback, beside that of an echo server of the same octet counts, in one run.
+//!
+//!     cargo build --release && cargo bench --bench loopback       all loads, the two servers in turn, 5 rounds of 2 s; medians
+//!     cargo bench --bench loopback -- --rounds 9 --seconds 3 --drive per-core|multi --respelled --figures FILE --unpinned
+//!
+//! Where there are two cores and `taskset`, the server has the first and who asks the second. The CPU time is that of the server's threads as the
+//! scheduler counts it (`schedstat`), in the program and in the kernel. Ratios are of times taken in the same round.
+
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a bench that cannot be set up has nothing to measure")]
+#![expect(clippy::print_stdout, reason = "it is a program of its own")]
+
+mod side_by_side;
+
+use side_by_side::load::{Load, Measured, measure};
+use side_by_side::server::{Drive, Kind, Server, serve};
+use side_by_side::workload::{answer_octets, request_octets};
+use std::fmt::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Connections, and requests at once on each.
+const LOADS: [(usize, usize); 5] = [(1, 1), (50, 1), (1000, 1), (1, 16), (50, 16)];
+
+fn main() {
+    // Cargo says `--bench` to every bench.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if arguments.first().is_some_and(|first| first == "serve") {
+        return serve(&arguments[1..]);
+    }
+    let value = |name: &str| arguments.iter().position(|argument| argument == name).map(|place| arguments[place + 1].as_str());
+    let rounds = value("--rounds").map_or(5, |rounds| rounds.parse().unwrap());
+    let seconds = value("--seconds").map_or(2.0, |seconds| seconds.parse().unwrap());
+    let drive = match value("--drive") {
+        Some("per-core") => Drive::PerCore,
+        Some("multi") => Drive::Multi,
+        _ => Drive::Program,
+    };
+    let respelled = arguments.iter().any(|argument| argument == "--respelled");
+
+    let tool = pinned(arguments.iter().any(|argument| argument == "--unpinned"));
+    let servers = [Kind::Echo, Kind::Redial].map(|kind| Server::start(kind, drive, &tool));
+    println!(
+        "requests of {} octets, answers of {}; {drive:?}, respelled: {respelled}, server by: {tool:?}",
+        request_octets(),
+        answer_octets()
+    );
+    println!("connections x depth | echo, µs CPU | redial, µs CPU | echo / redial | echo, requests/s | redial, requests/s");
+    let mut figures = String::new();
+    for (connections, depth) in LOADS {
+        let load = Load { connections, depth, respelled };
+        let measured: Vec<[Measured; 2]> =
+            (0..rounds).map(|_| servers.each_ref().map(|server| measure(server, load, Duration::from_secs_f64(seconds)))).collect();
+        let cpu = |which: usize| median(measured.iter().map(|round| round[which].cpu_microseconds));
+        let rate = |which: usize| median(measured.iter().map(|round| round[which].requests_per_second));
+        let ratio = median(measured.iter().map(|[echo, redial]| echo.cpu_microseconds / redial.cpu_microseconds));
+        let name = format!("{connections} x {depth}");
+        println!("{name:>19} | {:12.2} | {:14.2} | {ratio:13.2} | {:16.0} | {:18.0}", cpu(0), cpu(1), rate(0), rate(1));
+        writeln!(figures, "{name}\t{:.2}\t{:.2}\t{ratio:.2}", cpu(0), cpu(1)).unwrap();
+    }
+    servers.into_iter().for_each(Server::stop);
+    if let Some(file) = value("--figures") {
+        std::fs::write(file, figures).unwrap();
+    }
+}
+
+/// The command that keeps a server on the first core, after this process has gone to the second; empty where that cannot be.
+fn pinned(unpinned: bool) -> Vec<String> {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let mut itself = Command::new("taskset");
+    itself.args(["-cp", "1", &std::process::id().to_string()]).stdout(Stdio::null());
+    if unpinned || cores < 2 || !itself.status().is_ok_and(|status| status.success()) {
+        return Vec::new();
+    }
+    ["taskset", "-c", "0"].map(str::to_owned).to_vec()
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
