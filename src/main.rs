@@ -2,7 +2,13 @@
 
 use clap::Parser;
 use redial::cli::{Arguments, Failure};
+use std::alloc::System;
 use std::io::Write;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Memory is wiped when it is freed, so that no password outlives the buffer it came in, whoever's buffer that was.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() {
     std::process::exit(i32::from(run()));

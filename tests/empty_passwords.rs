@@ -5,7 +5,6 @@
 mod certificates;
 #[path = "common/requests.rs"]
 mod requests;
-#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "common/scripted_directory.rs"]
 mod scripted_directory;
 

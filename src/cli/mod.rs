@@ -10,6 +10,7 @@ pub mod hash_password;
 pub mod healthcheck;
 pub mod phones;
 mod reloading;
+mod seal;
 pub mod serve;
 
 use clap::{Parser, Subcommand};

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::reloading::{Due, Reloading};
+use super::seal::seal;
 use crate::config::load::{Loaded, load};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
@@ -37,6 +38,7 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let format = if arguments.log_json { Format::Json } else { Format::Text };
     telemetry::begin(arguments.log.as_deref(), format).map_err(Failure::configuration)?;
+    seal();
     // Listened for before anything is served, so that a signal that comes early is not lost.
     let stop = StopSignal::listen()?;
     let began = SystemTime::now();

@@ -234,6 +234,8 @@ impl Connection {
                 self.take_received(out);
             }
         }
+        // A password may have been among it, and the thread keeps this buffer.
+        buf.filled_mut().fill(0);
         Ok(true)
     }
 
@@ -244,8 +246,12 @@ impl Connection {
         }
         let mut received = std::mem::take(&mut self.received);
         let taken = self.take_frames(&received, out);
-        if taken < received.len() {
+        let length = received.len();
+        if taken < length {
             received.drain(..taken);
+            // The same for what the rest was moved away from.
+            received.resize(length, 0);
+            received.truncate(length - taken);
             self.received = received;
         }
         taken > 0 || self.end.is_some()

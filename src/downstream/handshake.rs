@@ -85,7 +85,7 @@ impl Handshakes {
         let accepted = timeout(self.timeout, async {
             read_first_record(&mut stream, &mut hello).await?;
             let read = Bytes::copy_from_slice(&hello);
-            self.compute(tls, Replay { read, stream }).await
+            self.compute(tls, Replay { read, stream, is_used: true }).await
         })
         .await;
         match accepted {
@@ -149,17 +149,27 @@ async fn read_first_record<S: AsyncRead + Unpin>(stream: &mut S, record: &mut Ve
     }
 }
 
-/// A stream of which the first octets have been read already: they come first.
+/// What stands below TLS: a stream of which the first octets have been read already. They come first.
+///
+/// rustls decrypts where it has read, and keeps that buffer for the next record. A connection that has sent its password and rests would so
+/// keep it in memory; but the buffer comes here for each read, and is wiped when there is nothing to read.
 #[derive(Debug)]
 pub(super) struct Replay<S> {
     read: Bytes,
     stream: S,
+    /// The buffer has been read into since it was wiped.
+    is_used: bool,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+            if polled.is_pending() && self.is_used {
+                buf.initialize_unfilled().fill(0);
+            }
+            self.is_used = polled.is_ready();
+            return polled;
         }
         let length = self.read.len().min(buf.remaining());
         buf.put_slice(self.read.get(..length).unwrap_or_default());

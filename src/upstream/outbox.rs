@@ -2,7 +2,7 @@
 //! left.
 
 use super::message_ids::UpstreamMessageId;
-use crate::ldap::envelope::write_envelope;
+use crate::ldap::envelope::{op, write_envelope};
 use bytes::Bytes;
 use std::io;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// A protocolOp to send, tag and length included.
 #[derive(Clone)]
 pub(crate) enum Payload {
-    /// Nothing secret in it.
+    /// A request that came as it is sent.
     Open(Bytes),
     /// A BindRequest: wiped everywhere once it has left.
     Secret(Zeroizing<Vec<u8>>),
@@ -24,6 +24,11 @@ impl Payload {
             Self::Open(octets) => octets,
             Self::Secret(octets) => octets,
         }
+    }
+
+    /// Only requests of a few kinds hold nothing that must be wiped: a write may set a password, and a compare may guess one.
+    fn may_hold_a_password(&self) -> bool {
+        !matches!(self.octets().first(), Some(&(op::SEARCH_REQUEST | op::ABANDON_REQUEST | op::UNBIND_REQUEST)))
     }
 }
 
@@ -66,7 +71,7 @@ impl Outbox {
     /// Appends a message. Returns the place of its first octet in the stream, to be compared with [`Outbox::left`].
     pub(crate) fn append(&mut self, id: UpstreamMessageId, payload: &Payload, controls: Option<&[u8]>) -> u64 {
         let place = self.left_before + self.octets.len() as u64;
-        self.secret |= matches!(payload, Payload::Secret(_));
+        self.secret |= payload.may_hold_a_password();
         self.reserve(payload.octets().len() + controls.map_or(0, <[u8]>::len) + ENVELOPE_AT_MOST);
         write_envelope(&mut self.octets, id.wire(), payload.octets(), controls);
         place
@@ -162,5 +167,16 @@ mod tests {
         assert!(!outbox.is_empty(), "not flushed yet");
         outbox.push(&mut near).await.unwrap();
         assert!(outbox.is_empty() && !outbox.secret);
+    }
+
+    #[tokio::test]
+    async fn what_a_write_sets_is_wiped_like_a_password_and_a_search_is_not() {
+        for (op, is_wiped) in
+            [(op::MODIFY_REQUEST, true), (op::EXTENDED_REQUEST, true), (op::COMPARE_REQUEST, true), (op::SEARCH_REQUEST, false)]
+        {
+            let mut outbox = Outbox::default();
+            outbox.append(MessageIds::new().begin(()), &Payload::Open(vec![op, 1, 7].into()), None);
+            assert_eq!(outbox.secret, is_wiped, "{op:#x}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod searches;
 mod site;
 
 use super::Failure;
+use super::seal::seal;
 use super::serve::{StopSignal, read, run_until};
 use crate::proxy::{Proxy, StartError};
 use crate::telemetry::{self, Format};
@@ -35,6 +36,7 @@ pub struct Arguments {
 /// [`Failure::Configuration`] when a port is taken, [`Failure::Fault`] when its files cannot be written.
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     telemetry::begin_with(Some(&arguments.log), Format::Text, lines::layer()).map_err(Failure::configuration)?;
+    seal();
     let stop = StopSignal::listen()?;
     let site = Site::write(arguments).map_err(|error| Failure::fault(format_args!("the demo's files cannot be written: {error}")))?;
     let proxy = Proxy::start(read(&site.configuration())?.config).await.map_err(explained)?;
