@@ -245,18 +245,21 @@ impl Pipeline {
     }
 
     /// Carries an operation to its end, speaking into `outbox`. The last word is [`Said::Finished`] or [`Said::BindFinished`], whatever
-    /// happens. Dropping the future abandons the operation.
-    pub async fn finish(self: Arc<Self>, running: Box<Running>, outbox: Outbox) {
+    /// happens. Dropping the future abandons the operation, which is on record then too, though the future may never have been polled.
+    #[expect(clippy::boxed_local, reason = "as it came out of `begin`")]
+    pub fn finish(self: Arc<Self>, running: Box<Running>, outbox: Outbox) -> impl Future<Output = ()> + Send {
         let Running { asked, work, subject } = *running;
-        let delivery = Delivery::new(asked, outbox);
-        let recording = Recording::new(&self, asked, subject);
-        let outcome = match work {
-            Work::Write(answer) => delivery.answer(&answer, Served::Hit).await,
-            Work::Search(work) => self.finish_search(work, delivery).await,
-            Work::Bind(work) => self.finish_bind(work, delivery).await,
-            Work::Forward(work) => self.finish_forward(work, delivery).await,
-        };
-        recording.ended(&outcome);
+        let recording = Recording::new(Arc::clone(&self), asked, subject);
+        async move {
+            let delivery = Delivery::new(asked, outbox);
+            let outcome = match work {
+                Work::Write(answer) => delivery.answer(&answer, Served::Hit).await,
+                Work::Search(work) => self.finish_search(work, delivery).await,
+                Work::Bind(work) => self.finish_bind(work, delivery).await,
+                Work::Forward(work) => self.finish_forward(work, delivery).await,
+            };
+            recording.ended(&outcome);
+        }
     }
 
     /// A search, as far as memory goes.

@@ -182,6 +182,18 @@ async fn an_operation_ends_in_the_pipeline_that_it_began_in_and_the_next_begins_
     assert!(before.upgrade().is_none(), "nothing of it is left");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_is_abandoned_before_it_could_begin_is_on_record() {
+    let house = House::new("", "");
+    let mut stream = house.connect(4096);
+    let both = [frame(1, &search_for("dc=corp", "(cn=ada)", &[])), frame(2, &requests::abandon(1))].concat();
+    stream.write_all(&both).await.unwrap();
+    settle().await;
+    assert_eq!(house.directory.asked(), 0);
+    let recorded = r#"redial_operations_total{operation="search",served="abandoned",code="canceled"} 1"#;
+    assert!(house.metrics.render().contains(recorded), "{}", house.metrics.render());
+}
+
 fn bind_listener(house: &House) -> (Listener, SocketAddr) {
     let configured = redial::config::Listener { address: "127.0.0.1:0".parse().unwrap(), ..house.config.listeners[0].clone() };
     let listener = Listener::bind(0, &configured, &house.config.limits).unwrap();

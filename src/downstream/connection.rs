@@ -337,9 +337,12 @@ impl Connection {
             Begun::Running(running) => {
                 let pipeline = Arc::clone(pipeline);
                 let lifecycle = self.lifecycle.clone();
-                self.operations.start(message_id, accepted.request.runs_to_its_end(), |outbox| async move {
-                    pipeline.finish(running, outbox).await;
-                    drop(lifecycle);
+                self.operations.start(message_id, accepted.request.runs_to_its_end(), |outbox| {
+                    let work = pipeline.finish(running, outbox);
+                    async move {
+                        work.await;
+                        drop(lifecycle);
+                    }
                 });
             }
         }

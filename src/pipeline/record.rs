@@ -10,6 +10,7 @@ use crate::ldap::filter::Filter;
 use crate::ldap::message::Extended;
 use crate::outcome::{OperationKind, Outcome, Served, Subject};
 use crate::session::{AcceptedRequest, AnsweredBind};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The `tracing` target of the line that each finished operation leaves at debug level.
@@ -55,15 +56,15 @@ impl Pipeline {
 }
 
 /// Records an operation when it has ended; as abandoned when its future is dropped, since nobody waits for it any more.
-pub(super) struct Recording<'a> {
-    pipeline: &'a Pipeline,
+pub(super) struct Recording {
+    pipeline: Arc<Pipeline>,
     asked: AskedAt,
     subject: Option<Box<Subject>>,
     is_over: bool,
 }
 
-impl<'a> Recording<'a> {
-    pub(super) const fn new(pipeline: &'a Pipeline, asked: AskedAt, subject: Option<Box<Subject>>) -> Self {
+impl Recording {
+    pub(super) const fn new(pipeline: Arc<Pipeline>, asked: AskedAt, subject: Option<Box<Subject>>) -> Self {
         Self { pipeline, asked, subject, is_over: false }
     }
 
@@ -74,7 +75,7 @@ impl<'a> Recording<'a> {
     }
 }
 
-impl Drop for Recording<'_> {
+impl Drop for Recording {
     fn drop(&mut self) {
         if !self.is_over {
             self.pipeline.record(&self.asked.outcome(Served::Abandoned, ResultCode::CANCELED, 0), self.subject.take());
