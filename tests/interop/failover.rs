@@ -68,7 +68,7 @@ fn all_killed(controllers: Vec<Server>) {
     const BOB: &str = "CN=Bob Test,OU=Berlin,OU=Staff,DC=corp,DC=example";
     let servers: Vec<String> = controllers.iter().map(|server| format!("ldaps://{}", server.ldaps)).collect();
     let setup = Setup { servers, ..Setup::before(&controllers[0]) }.with_writes();
-    let remembers = setup.clone().start();
+    let remembers = setup.start();
     let short = "[binds]\nttl = \"1s\"\n[cache]\nttl = \"1s\"\n[[cache.rule]]\nname = \"strict\"\nfilter = \"(cn=?)\"\nttl = \"1s\"\nstale = \"0s\"\n";
     let forgets = setup.with(&format!("{OPEN}{short}")).start();
     let question = subtree(bed::BASE, "(sn=Übel)", &[]);

@@ -94,7 +94,7 @@ impl Setup {
     }
 
     /// The same with searches under the client's own name.
-    pub(crate) fn as_client(self) -> Self {
+    pub(crate) fn with_clients_searching(self) -> Self {
         Self { service: None, ..self }
     }
 
