@@ -1,0 +1,384 @@
+//! Controllers in memory that go wrong as a seed says: they answer late, twice, with nonsense, in part, or not at all, and go away.
+
+use crate::truth::{BASE, BIG, BIG_ENTRIES, PEOPLE, Truth, canary, parse_canary, password, person};
+use bytes::BytesMut;
+use futures_util::future::BoxFuture;
+use redial::config::Server;
+use redial::ldap::ber::{Reader, tag};
+use redial::ldap::envelope::{op, write_envelope};
+use redial::ldap::frame::frame_length;
+use redial::ldap::message::{Authentication, Request, Search};
+use redial::ldap::response::{response_tag, write_entry_op, write_extended_response, write_result_op};
+use redial::ldap::{Envelope, MessageId, ResultCode, oid};
+use redial::upstream::{Dial, Stream};
+use std::future::pending;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// The account that searches run under, where they do not run under the client's.
+pub(crate) const SERVICE: &str = "cn=redial,dc=corp,dc=example";
+/// Its password.
+pub(crate) const SERVICE_PASSWORD: &str = "service secret";
+
+/// Equal controllers: `dc0`, `dc1` ...
+#[derive(Debug)]
+pub(crate) struct Controllers {
+    pub(crate) truth: Arc<Truth>,
+    random: Mutex<fastrand::Rng>,
+    /// They carry out Who am I? (RFC 4532).
+    knows_who: bool,
+    /// Of a thousand requests so many meet a fault.
+    faults: u16,
+    healed: AtomicBool,
+    servers: Vec<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    up: watch::Sender<bool>,
+    open: AtomicUsize,
+}
+
+/// Reaches them by their names.
+#[derive(Debug)]
+pub(crate) struct ByName(pub(crate) Arc<Controllers>);
+
+/// What goes wrong with one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    Late,
+    Silent,
+    Busy,
+    Unavailable,
+    Twice,
+    Foreign,
+    OtherType,
+    Garbage,
+    AbsurdLength,
+    Notice,
+    Cut,
+    Stall,
+}
+
+const FAULTS: [Fault; 12] = [
+    Fault::Late,
+    Fault::Silent,
+    Fault::Busy,
+    Fault::Unavailable,
+    Fault::Twice,
+    Fault::Foreign,
+    Fault::OtherType,
+    Fault::Garbage,
+    Fault::AbsurdLength,
+    Fault::Notice,
+    Fault::Cut,
+    Fault::Stall,
+];
+
+/// What leaves on a connection.
+enum Said {
+    Octets(Vec<u8>),
+    /// These, and then it is closed.
+    Last(Vec<u8>),
+    /// These, and then nothing for so long.
+    Stall(Vec<u8>, Duration),
+}
+
+impl Dial for ByName {
+    fn dial(&self, server: &Server) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let this = Arc::clone(&self.0);
+        let number: usize = server.host.trim_start_matches("dc").parse().unwrap();
+        Box::pin(async move {
+            sleep(this.moment()).await;
+            if this.is_faulty() {
+                this.truth.tell(&format!("dc{number} swallows a connect"));
+                pending::<()>().await;
+            }
+            if !*this.servers[number].up.borrow() || this.is_faulty() {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            let capacity = this.with_random(|random| [64, 700, 5_000, 64 * 1024][random.usize(..4)]);
+            let (near, far) = duplex(capacity);
+            tokio::spawn(this.serve(number, far));
+            Ok(Box::new(near) as Box<dyn Stream>)
+        })
+    }
+}
+
+impl Controllers {
+    pub(crate) fn new(truth: Arc<Truth>, servers: usize, faults: u16, mut random: fastrand::Rng) -> Arc<Self> {
+        let knows_who = random.bool();
+        let servers = (0..servers).map(|_| State { up: watch::Sender::new(true), open: AtomicUsize::new(0) }).collect();
+        Arc::new(Self { truth, knows_who, random: Mutex::new(random), faults, healed: AtomicBool::new(false), servers })
+    }
+
+    /// One of them comes or goes.
+    pub(crate) fn is_up(&self, server: usize, up: bool) {
+        self.truth.tell(&format!("dc{server} {}", if up { "is back" } else { "is away" }));
+        self.servers[server].up.send_replace(up);
+    }
+
+    /// From now on nothing goes wrong.
+    pub(crate) fn heal(&self) {
+        self.healed.store(true, Ordering::SeqCst);
+        for server in &self.servers {
+            server.up.send_replace(true);
+        }
+    }
+
+    /// Connections that stand, by server.
+    pub(crate) fn open(&self) -> Vec<usize> {
+        self.servers.iter().map(|server| server.open.load(Ordering::SeqCst)).collect()
+    }
+
+    fn with_random<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        draw(&mut self.random.lock().unwrap())
+    }
+
+    fn is_faulty(&self) -> bool {
+        !self.healed.load(Ordering::SeqCst) && self.with_random(|random| random.u16(..1000) < self.faults / 4)
+    }
+
+    fn fault(&self) -> Fault {
+        if self.healed.load(Ordering::SeqCst) {
+            return Fault::None;
+        }
+        self.with_random(|random| if random.u16(..1000) < self.faults { FAULTS[random.usize(..FAULTS.len())] } else { Fault::None })
+    }
+
+    /// What an answer takes, mostly.
+    fn moment(&self) -> Duration {
+        self.with_random(|random| {
+            let most = if random.u8(..10) == 0 { 80_000 } else { 3_000 };
+            Duration::from_micros(random.u64(..most))
+        })
+    }
+
+    async fn serve(self: Arc<Self>, server: usize, mut stream: DuplexStream) {
+        self.servers[server].open.fetch_add(1, Ordering::SeqCst);
+        let mut up = self.servers[server].up.subscribe();
+        tokio::select! {
+            biased;
+            _ = up.wait_for(|up| !up) => {}
+            () = self.converse(server, &mut stream) => {}
+        }
+        self.servers[server].open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    async fn converse(self: &Arc<Self>, server: usize, stream: &mut DuplexStream) {
+        let (sender, mut said) = mpsc::unbounded_channel();
+        let who = Arc::new(Mutex::new(None));
+        let mut inbox = BytesMut::new();
+        loop {
+            while let Some(length) = frame_length(&inbox, 1 << 20).unwrap().filter(|length| *length <= inbox.len()) {
+                let frame = inbox.split_to(length).freeze();
+                tokio::spawn(Arc::clone(self).answer(server, frame, Arc::clone(&who), sender.clone()));
+            }
+            let went_on = tokio::select! {
+                biased;
+                said = said.recv() => match said {
+                    Some(Said::Octets(octets)) => stream.write_all(&octets).await.is_ok(),
+                    Some(Said::Last(octets)) => {
+                        let _ = tokio::time::timeout(Duration::from_secs(30), stream.write_all(&octets)).await;
+                        return;
+                    }
+                    Some(Said::Stall(octets, time)) => {
+                        let until = Instant::now() + time;
+                        let _ = tokio::time::timeout_at(until, stream.write_all(&octets)).await;
+                        sleep_until(until).await;
+                        true
+                    }
+                    None => return,
+                },
+                read = stream.read_buf(&mut inbox) => matches!(read, Ok(1..)),
+            };
+            if !went_on {
+                return;
+            }
+        }
+    }
+
+    /// One request; what has been begun is carried out though its connection may be gone.
+    async fn answer(
+        self: Arc<Self>,
+        server: usize,
+        frame: bytes::Bytes,
+        who: Arc<Mutex<Option<String>>>,
+        sender: mpsc::UnboundedSender<Said>,
+    ) {
+        let envelope = Envelope::parse(&frame).unwrap();
+        let (id, fault) = (envelope.message_id.number(), self.fault());
+        if let Ok(Request::Write(write)) = Request::parse(&envelope) {
+            self.truth.write_heard(written_version(write.op));
+        }
+        sleep(self.moment()).await;
+        if fault == Fault::Late {
+            sleep(Duration::from_millis(self.with_random(|random| random.u64(1_000..15_000)))).await;
+        }
+        let refusal = match fault {
+            Fault::Busy => Some(ResultCode::BUSY),
+            Fault::Unavailable => Some(ResultCode::UNAVAILABLE),
+            _ => None,
+        };
+        let may_skip = matches!(fault, Fault::Silent | Fault::Cut | Fault::Stall) && self.with_random(fastrand::Rng::bool);
+        let Some((what, response)) = (if may_skip { None } else { self.respond(&envelope, refusal, &who) }) else {
+            if fault == Fault::Cut {
+                let _ = sender.send(Said::Last(Vec::new()));
+            }
+            return;
+        };
+        sleep(self.moment()).await;
+        if fault != Fault::None {
+            self.truth.tell(&format!("dc{server} {fault:?} at {what}"));
+        }
+        let part = self.with_random(|random| random.usize(..response.len()));
+        let cut = || response[..part].to_vec();
+        let _ = sender.send(match fault {
+            Fault::None | Fault::Late | Fault::Busy | Fault::Unavailable => Said::Octets(response),
+            Fault::Silent => return,
+            Fault::Twice => Said::Octets([response.clone(), response].concat()),
+            Fault::Foreign => Said::Octets(result(id + 1_000_000, envelope.op_tag, ResultCode::SUCCESS)),
+            Fault::OtherType => {
+                let other = if envelope.op_tag == op::MODIFY_REQUEST { op::SEARCH_REQUEST } else { op::MODIFY_REQUEST };
+                Said::Octets(result(id, other, ResultCode::SUCCESS))
+            }
+            Fault::Garbage => Said::Octets(self.with_random(|random| (0..40).map(|_| random.u8(..)).collect())),
+            Fault::AbsurdLength => Said::Octets([&cut()[..], b"\x30\x84\x7f\xff\xff\xff"].concat()),
+            Fault::Notice => Said::Last([notice(), if part.is_multiple_of(2) { response } else { Vec::new() }].concat()),
+            Fault::Cut => Said::Last(cut()),
+            Fault::Stall => Said::Stall(cut(), Duration::from_secs(self.with_random(|random| random.u64(1..40)))),
+        });
+    }
+
+    /// What is carried out, in words, and the whole response.
+    fn respond(&self, envelope: &Envelope<'_>, refusal: Option<ResultCode>, who: &Mutex<Option<String>>) -> Option<(String, Vec<u8>)> {
+        let id = envelope.message_id.number();
+        let mut out = Vec::new();
+        let (what, code) = match Request::parse(envelope).unwrap() {
+            Request::Bind(bind) => {
+                let Authentication::Simple(secret) = bind.authentication else { return None };
+                let secret = String::from_utf8_lossy(secret).into_owned();
+                self.truth.bind_heard(bind.name, &secret);
+                let is_right = (bind.name, secret.as_str()) == (SERVICE, SERVICE_PASSWORD)
+                    || (0..PEOPLE).any(|number| bind.name == person(number) && secret == password(number));
+                let code = refusal.unwrap_or(if is_right { ResultCode::SUCCESS } else { ResultCode::INVALID_CREDENTIALS });
+                *who.lock().unwrap() = (code == ResultCode::SUCCESS).then(|| bind.name.to_owned());
+                ("bind", code)
+            }
+            Request::Search(search) => {
+                if refusal.is_none() {
+                    self.write_entries(&mut out, envelope.message_id, &search, who.lock().unwrap().as_deref());
+                }
+                ("search", refusal.unwrap_or(ResultCode::SUCCESS))
+            }
+            Request::Compare(compare) => {
+                let whose = (0..PEOPLE).find(|number| person(*number) == compare.entry)?;
+                let sees = may_see(who.lock().unwrap().as_deref(), whose);
+                let is_so = compare.value == canary(whose, self.truth.current(whose)).as_bytes();
+                let code = match (sees, is_so) {
+                    (false, _) => ResultCode::INSUFFICIENT_ACCESS_RIGHTS,
+                    (true, true) => ResultCode::COMPARE_TRUE,
+                    (true, false) => ResultCode::COMPARE_FALSE,
+                };
+                ("compare", refusal.unwrap_or(code))
+            }
+            Request::Write(write) => {
+                let whose = (0..PEOPLE).find(|number| person(*number) == write.target)?;
+                let may = who.lock().unwrap().as_deref() == Some(write.target);
+                let code = refusal.unwrap_or(if may { ResultCode::SUCCESS } else { ResultCode::INSUFFICIENT_ACCESS_RIGHTS });
+                if code == ResultCode::SUCCESS {
+                    self.truth.written(whose, written_version(write.op));
+                }
+                ("write", code)
+            }
+            Request::Extended(asked) if asked.name == oid::WHO_AM_I => {
+                let name = who.lock().unwrap().as_ref().map_or_else(String::new, |name| format!("dn:{name}"));
+                let code = refusal.unwrap_or(if self.knows_who { ResultCode::SUCCESS } else { ResultCode::PROTOCOL_ERROR });
+                let value = (code == ResultCode::SUCCESS).then_some(name.as_bytes());
+                write_extended_response(&mut out, envelope.message_id, code, "", None, value);
+                return Some(("who am i".to_owned(), out));
+            }
+            _ => return None,
+        };
+        out.extend(result(id, envelope.op_tag, code));
+        Some((what.to_owned(), out))
+    }
+
+    fn write_entries(&self, out: &mut Vec<u8>, id: MessageId, search: &Search<'_>, who: Option<&str>) {
+        let wanted: Vec<String> = search.to_owned().unwrap().attributes.iter().map(|name| name.to_lowercase()).collect();
+        let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == "*" || wanted == name);
+        let mut entry = |name: &str, attributes: &[(&str, String)]| {
+            let mut entry = Vec::new();
+            let shown = attributes.iter().filter(|(name, _)| is_wanted(name)).map(|(name, value)| (*name, [value.as_bytes()]));
+            write_entry_op(&mut entry, name, shown);
+            write_envelope(out, id, &entry, None);
+        };
+        match search.base_object {
+            "" => {
+                let who_am_i = self.knows_who.then(|| ("supportedextension", oid::WHO_AM_I.to_owned()));
+                entry("", &[("supportedldapversion", "3".to_owned())].into_iter().chain(who_am_i).collect::<Vec<_>>());
+            }
+            BIG => (0..BIG_ENTRIES).for_each(|number| entry(&format!("cn=b{number},{BIG}"), &[("cn", "x".repeat(300))])),
+            base => {
+                for number in (0..PEOPLE).filter(|number| base == BASE || base == person(*number)) {
+                    let (public, secret) = (("cn", format!("p{number}")), canary(number, self.truth.current(number)));
+                    let secret = may_see(who, number).then_some(("description", secret));
+                    entry(&person(number), &[public].into_iter().chain(secret).collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+}
+
+fn may_see(who: Option<&str>, whose: usize) -> bool {
+    who.is_some_and(|who| who == SERVICE || who == person(whose))
+}
+
+/// The version that a write is about: its last value is a canary.
+fn written_version(op: &[u8]) -> u32 {
+    let text = String::from_utf8_lossy(op);
+    parse_canary(&text[text.rfind("canary").unwrap()..]).unwrap().1
+}
+
+fn result(id: u32, request_tag: u8, code: ResultCode) -> Vec<u8> {
+    let (mut op, mut out) = (Vec::new(), Vec::new());
+    write_result_op(&mut op, response_tag(request_tag).unwrap_or(op::SEARCH_RESULT_DONE), code, "", "");
+    write_envelope(&mut out, MessageId::new(id).unwrap(), &op, None);
+    out
+}
+
+fn notice() -> Vec<u8> {
+    let mut out = Vec::new();
+    write_extended_response(
+        &mut out,
+        MessageId::UNSOLICITED,
+        ResultCode::UNAVAILABLE,
+        "going down",
+        Some(oid::NOTICE_OF_DISCONNECTION),
+        None,
+    );
+    out
+}
+
+/// The values of an entry, by their attributes.
+pub(crate) fn values_of(entry: &[u8]) -> Vec<(String, String)> {
+    let mut fields = Reader::new(entry);
+    let name = fields.text(tag::OCTET_STRING).unwrap().to_owned();
+    let mut attributes = Reader::new(fields.expect(tag::SEQUENCE).unwrap().content);
+    let mut found = vec![("dn".to_owned(), name)];
+    while !attributes.is_empty() {
+        let mut attribute = Reader::new(attributes.expect(tag::SEQUENCE).unwrap().content);
+        let name = attribute.text(tag::OCTET_STRING).unwrap().to_owned();
+        let mut values = Reader::new(attribute.expect(tag::SET).unwrap().content);
+        while !values.is_empty() {
+            found.push((name.clone(), values.text(tag::OCTET_STRING).unwrap().to_owned()));
+        }
+    }
+    found
+}

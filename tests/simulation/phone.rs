@@ -1,0 +1,382 @@
+//! A client that asks at random, and holds each message that it hears against what it asked, who it is, and what is true.
+
+use crate::controllers::values_of;
+use crate::requests::{abandon, bind, compare_with, extended, frame, search_for, unbind};
+use crate::truth::{BASE, BIG, BIG_ENTRIES, PEOPLE, canary, parse_canary, password, person};
+use crate::{Site, Weather};
+use redial::ldap::ber::{tag, write_constructed, write_element, write_integer};
+use redial::ldap::envelope::op;
+use redial::ldap::frame::frame_length;
+use redial::ldap::message::LdapResult;
+use redial::ldap::{Envelope, ResultCode, oid};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, split};
+use tokio::time::{Instant, sleep, timeout_at};
+
+pub(crate) struct Phone {
+    number: usize,
+    site: Arc<Site>,
+    random: fastrand::Rng,
+    reader: ReadHalf<DuplexStream>,
+    writer: WriteHalf<DuplexStream>,
+    received: Vec<u8>,
+    /// What has been asked and not been answered, by messageID.
+    asked: BTreeMap<u32, Asked>,
+    last_id: u32,
+    /// Binds sent, and how many of them have been answered.
+    binds: (u32, u32),
+    /// Who this is since the last bind that was answered.
+    who: Option<usize>,
+    /// It has done what may cost it its connection.
+    is_rude: bool,
+    is_over: bool,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+struct Asked {
+    what: What,
+    began: Instant,
+    /// After so many binds of this connection it was sent.
+    bind: u32,
+    /// Nobody waits for its answer: it was abandoned when this was the last messageID.
+    given_up_at: Option<u32>,
+    entries: usize,
+    /// Canaries that came.
+    seen: Vec<(usize, u32)>,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    /// As whom, and with which password.
+    Bind(Option<usize>, String),
+    Search(String),
+    Compare(usize),
+    /// The entry, and the version.
+    Write(usize, u32),
+    WhoAmI,
+}
+
+impl What {
+    const fn response(&self) -> u8 {
+        match self {
+            Self::Bind(..) => op::BIND_RESPONSE,
+            Self::Search(_) => op::SEARCH_RESULT_DONE,
+            Self::Compare(_) => op::COMPARE_RESPONSE,
+            Self::Write(..) => op::MODIFY_RESPONSE,
+            Self::WhoAmI => op::EXTENDED_RESPONSE,
+        }
+    }
+
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Bind(..) => "bind",
+            Self::Search(_) => "search",
+            Self::Compare(_) => "compare",
+            Self::Write(..) => "modify",
+            Self::WhoAmI => "extended",
+        }
+    }
+}
+
+impl Phone {
+    pub(crate) fn new(number: usize, site: Arc<Site>, stream: DuplexStream, random: fastrand::Rng) -> Self {
+        let (reader, writer) = split(stream);
+        Self {
+            number,
+            site,
+            random,
+            reader,
+            writer,
+            received: Vec::new(),
+            asked: BTreeMap::new(),
+            last_id: 0,
+            binds: (0, 0),
+            who: None,
+            is_rude: false,
+            is_over: false,
+        }
+    }
+
+    /// From its first request to its last.
+    pub(crate) async fn live(mut self) {
+        for _ in 0..self.random.usize(2..12) {
+            self.do_something().await;
+            if self.random.u8(..3) > 0 {
+                self.hear_all().await;
+            } else {
+                let moment = Duration::from_micros(self.random.u64(..20_000));
+                self.hear_for(moment).await;
+            }
+            if self.is_over {
+                return;
+            }
+        }
+        match if self.site.weather.is_polite { 5 } else { self.random.u8(..6) } {
+            // Gone without a word, in the middle of whatever it was.
+            0 => self.site.truth.tell(&format!("phone {} is gone", self.number)),
+            1 => {
+                let octets = frame(self.last_id + 1, &search_for(BASE, "(cn=half)", &[]));
+                let half = self.random.usize(..octets.len());
+                let _ = self.writer.write_all(&octets[..half]).await;
+            }
+            2 => self.send(&unbind(), None).await,
+            _ => {
+                self.hear_all().await;
+                self.send(&unbind(), None).await;
+            }
+        }
+    }
+
+    async fn do_something(&mut self) {
+        match self.random.u8(..20) {
+            0..4 => self.bind().await,
+            4..10 => {
+                for _ in 0..self.random.usize(1..5) {
+                    self.search().await;
+                }
+            }
+            10..12 => {
+                let whose = self.random.usize(..PEOPLE);
+                let value = canary(whose, self.site.truth.current(whose));
+                self.send(&compare_with(&person(whose), "description", &value), Some(What::Compare(whose))).await;
+            }
+            12..15 => self.write().await,
+            15 => self.send(&extended(oid::WHO_AM_I, None), Some(What::WhoAmI)).await,
+            16 => {
+                self.search().await;
+                let target = self.random.u32(1..=self.last_id.max(1));
+                let last_id = self.last_id;
+                if let Some(asked) = self.asked.get_mut(&target).filter(|asked| !matches!(asked.what, What::Bind(..))) {
+                    asked.given_up_at = Some(last_id);
+                }
+                self.send(&abandon(target), None).await;
+            }
+            18 if !self.site.weather.is_polite => {
+                // Does not read for longer than it is waited for, with much to read.
+                self.is_rude = true;
+                self.send(&search_for(BIG, "(cn=*)", &[]), Some(What::Search(BIG.to_owned()))).await;
+                sleep(Duration::from_secs(self.random.u64(1..25))).await;
+            }
+            19 if !self.site.weather.is_polite => {
+                self.is_rude = true;
+                let garbage: Vec<u8> = (0..30).map(|_| self.random.u8(..)).collect();
+                let _ = self.writer.write_all(&garbage).await;
+            }
+            // Whoever has not said anything yet may not be silent for long.
+            _ => {
+                let most = if self.last_id == 0 { 50 } else { [50, 2_000, 90_000][self.number % 3] };
+                let time = Duration::from_millis(self.random.u64(..most));
+                self.hear_for(time).await;
+            }
+        }
+    }
+
+    async fn bind(&mut self) {
+        self.binds.0 += 1;
+        let who = self.random.usize(..PEOPLE);
+        let secret = match self.random.u8(..8) {
+            0 => return self.send(&bind("", ""), Some(What::Bind(None, String::new()))).await,
+            1 => format!("wrong {}", self.site.truth.next_version()),
+            _ => password(who),
+        };
+        if secret != password(who) {
+            self.site.guessed_at(who);
+        }
+        self.send(&bind(&person(who), &secret), Some(What::Bind(Some(who), secret))).await;
+    }
+
+    async fn search(&mut self) {
+        let base = match self.random.u8(..10) {
+            0..4 => BASE.to_owned(),
+            4 => BIG.to_owned(),
+            _ => person(self.random.usize(..PEOPLE)),
+        };
+        let filter = ["(cn=*)", "(objectClass=*)"][self.random.usize(..2)];
+        let attributes: &[&str] = [&["cn", "description"][..], &[], &["description"]][self.random.usize(..3)];
+        self.send(&search_for(&base, filter, attributes), Some(What::Search(base))).await;
+    }
+
+    /// Its own entry mostly; somebody else's must be refused.
+    async fn write(&mut self) {
+        let whose = self.who.filter(|_| self.random.u8(..8) > 0).unwrap_or_else(|| self.random.usize(..PEOPLE));
+        let version = self.site.truth.next_version();
+        let mut request = Vec::new();
+        write_constructed(&mut request, op::MODIFY_REQUEST, |out| {
+            write_element(out, tag::OCTET_STRING, person(whose).as_bytes());
+            write_constructed(out, tag::SEQUENCE, |out| {
+                write_constructed(out, tag::SEQUENCE, |out| {
+                    write_integer(out, tag::ENUMERATED, 2);
+                    write_constructed(out, tag::SEQUENCE, |out| {
+                        write_element(out, tag::OCTET_STRING, b"description");
+                        write_constructed(out, tag::SET, |out| {
+                            write_element(out, tag::OCTET_STRING, canary(whose, version).as_bytes());
+                        });
+                    });
+                });
+            });
+        });
+        self.send(&request, Some(What::Write(whose, version))).await;
+    }
+
+    /// Sends a request in pieces, and hears meanwhile.
+    async fn send(&mut self, request: &[u8], what: Option<What>) {
+        self.last_id += 1;
+        if let Some(what) = what {
+            self.site.truth.tell(&format!("phone {} asks {}: {what:?}", self.number, self.last_id));
+            self.site.sent(what.kind());
+            let asked = Asked { what, began: Instant::now(), bind: self.binds.0, given_up_at: None, entries: 0, seen: Vec::new() };
+            self.asked.insert(self.last_id, asked);
+        }
+        let octets = frame(self.last_id, request);
+        let mut rest = &octets[..];
+        while !rest.is_empty() && !self.is_over {
+            let piece = if self.random.u8(..4) == 0 { self.random.usize(1..=rest.len()) } else { rest.len() };
+            tokio::select! {
+                biased;
+                read = self.reader.read_buf(&mut self.received) => self.take(read.unwrap_or(0)),
+                written = self.writer.write(&rest[..piece]) => match written {
+                    Ok(count @ 1..) => rest = &rest[count..],
+                    _ => {
+                        // What it has still to hear, it hears below.
+                        rest = &[];
+                    }
+                },
+            }
+        }
+    }
+
+    /// Until all is answered that somebody waits for.
+    async fn hear_all(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_over && self.asked.values().any(|asked| asked.given_up_at.is_none() && asked.bind == self.binds.0) {
+            match timeout_at(deadline, self.reader.read_buf(&mut self.received)).await {
+                Ok(read) => self.take(read.unwrap_or(0)),
+                Err(_) if self.is_rude => self.is_over = true,
+                Err(_) => {
+                    self.wrong(&format!("hears nothing for {PATIENCE:?}: {:?}", self.asked));
+                    self.is_over = true;
+                }
+            }
+        }
+    }
+
+    async fn hear_for(&mut self, time: Duration) {
+        let deadline = Instant::now() + time;
+        while !self.is_over
+            && let Ok(read) = timeout_at(deadline, self.reader.read_buf(&mut self.received)).await
+        {
+            self.take(read.unwrap_or(0));
+        }
+    }
+
+    fn take(&mut self, count: usize) {
+        if count == 0 {
+            self.is_over = true;
+            if !self.is_rude {
+                self.wrong("was cut off");
+            }
+        }
+        while let Some(length) = frame_length(&self.received, 1 << 24).expect("a frame").filter(|length| *length <= self.received.len()) {
+            let frame: Vec<u8> = self.received.drain(..length).collect();
+            self.hear(&frame);
+        }
+    }
+
+    fn hear(&mut self, frame: &[u8]) {
+        let envelope = Envelope::parse(frame).expect("a well-formed message");
+        let id = envelope.message_id.number();
+        if id == 0 {
+            if !self.is_rude {
+                self.wrong("is told to go");
+            }
+            return;
+        }
+        let Some(asked) = self.asked.get_mut(&id) else {
+            return self.wrong(&format!("hears {:#x} under {id}, which it did not ask or which was answered", envelope.op_tag));
+        };
+        let is_bind = matches!(asked.what, What::Bind(..));
+        let before = self.binds.1 + u32::from(is_bind);
+        if asked.bind > before || asked.bind < self.binds.1 {
+            return self.wrong(&format!("hears {id} out of order: {:?} with {:?} binds", self.asked[&id], self.binds));
+        }
+        if envelope.op_tag == op::SEARCH_RESULT_ENTRY && matches!(asked.what, What::Search(_)) {
+            asked.entries += 1;
+            let canaries = values_of(envelope.op_content).into_iter().filter_map(|(_, value)| parse_canary(&value));
+            asked.seen.extend(canaries);
+            return;
+        }
+        if envelope.op_tag != asked.what.response() {
+            return self.wrong(&format!("hears {:#x} as an answer to {:?}", envelope.op_tag, self.asked[&id]));
+        }
+        let asked = self.asked.remove(&id).expect("it is there");
+        let result = LdapResult::parse(envelope.op_content).expect("a result");
+        let text = String::from_utf8_lossy(result.diagnostic).into_owned();
+        self.site.truth.tell(&format!("phone {} hears {id}: {} {text:?} with {} entries", self.number, result.code.0, asked.entries));
+        self.site.heard(asked.what.kind(), result.code);
+        // What was abandoned before this was asked is silent from now on.
+        self.asked.retain(|_, other| other.given_up_at.is_none_or(|at| at >= id));
+        self.judge(&asked, result.code, &text);
+    }
+
+    fn judge(&mut self, asked: &Asked, code: ResultCode, text: &str) {
+        let Weather { is_calm, as_client, ttl, .. } = self.site.weather;
+        let failures: &[ResultCode] = if is_calm { &[] } else { &[ResultCode::BUSY, ResultCode::UNAVAILABLE] };
+        let may = |allowed: &[ResultCode]| allowed.contains(&code) || failures.contains(&code);
+        let truth = Arc::clone(&self.site.truth);
+        let is_allowed = match &asked.what {
+            What::Bind(who, secret) => {
+                self.binds.1 = asked.bind;
+                self.asked.retain(|_, other| other.bind >= asked.bind);
+                self.who = who.filter(|_| code == ResultCode::SUCCESS);
+                match who {
+                    None => code == ResultCode::SUCCESS,
+                    Some(who) if *secret != password(*who) => code != ResultCode::SUCCESS && may(&[ResultCode::INVALID_CREDENTIALS]),
+                    // Where many have guessed, the guard may have closed.
+                    Some(who) if self.site.is_guessed(*who) => may(&[ResultCode::SUCCESS, ResultCode::INVALID_CREDENTIALS]),
+                    Some(_) => may(&[ResultCode::SUCCESS]),
+                }
+            }
+            What::Search(base) => {
+                for (whose, version) in &asked.seen {
+                    if self.who != Some(*whose) {
+                        self.wrong(&format!("is {:?} and sees {}", self.who, canary(*whose, *version)));
+                    }
+                    truth.read(*whose, *version, asked.began, ttl);
+                }
+                let expected = match base.as_str() {
+                    BIG => BIG_ENTRIES,
+                    BASE if as_client || self.who.is_none() => PEOPLE,
+                    _ => 1,
+                };
+                let is_whole = code != ResultCode::SUCCESS || asked.entries == expected;
+                let needs_bind = as_client && self.who.is_none();
+                is_whole && if needs_bind { code == ResultCode::INSUFFICIENT_ACCESS_RIGHTS } else { may(&[ResultCode::SUCCESS]) }
+            }
+            What::Compare(whose) if self.who == Some(*whose) => may(&[ResultCode::COMPARE_TRUE, ResultCode::COMPARE_FALSE]),
+            What::Compare(_) => may(&[ResultCode::INSUFFICIENT_ACCESS_RIGHTS, ResultCode::NO_SUCH_ATTRIBUTE]),
+            What::Write(whose, version) => {
+                if code == ResultCode::SUCCESS {
+                    truth.acknowledged(*whose, *version);
+                } else if !text.contains("unknown") {
+                    truth.denied(*whose, *version);
+                }
+                let own = [ResultCode::SUCCESS];
+                may(if self.who == Some(*whose) { &own } else { &[ResultCode::INSUFFICIENT_ACCESS_RIGHTS] })
+            }
+            What::WhoAmI => code == ResultCode::SUCCESS,
+        };
+        if !is_allowed {
+            self.wrong(&format!("is {:?} and hears {code} {text:?} to {asked:?}", self.who));
+        }
+    }
+
+    fn wrong(&self, what: &str) {
+        self.site.truth.wrong(&format!("phone {} {what}", self.number));
+    }
+}
+
+/// Longer than any operation may take, waiting and a second attempt included.
+const PATIENCE: Duration = Duration::from_secs(60);
