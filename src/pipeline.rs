@@ -41,7 +41,9 @@ use crate::config::lineage::Lineage;
 use crate::config::{Config, Lifetimes, SearchAs};
 use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
 use crate::identity::accounts::Accounts;
-use crate::identity::{Credentials, Identity};
+use crate::identity::register::Register;
+use crate::identity::roster::Member;
+use crate::identity::{Identity, Principal};
 use crate::ldap::ResultCode;
 use crate::ldap::message::{Scope, Search};
 use crate::metrics::Metrics;
@@ -119,8 +121,17 @@ pub enum Said {
     Part(ClientMessageId, Bytes),
     /// The last of it.
     Finished(ClientMessageId, Bytes),
-    /// A bind has ended: who the client is now, and the BindResponse.
-    BindFinished(ClientMessageId, Identity, Bytes),
+    /// A bind has ended: who the client is now (`None`: nobody), and the BindResponse.
+    BindFinished(ClientMessageId, Option<Bound>, Bytes),
+}
+
+/// A client that has proved who it is.
+#[derive(Debug)]
+pub struct Bound {
+    /// Who.
+    pub principal: Arc<Principal>,
+    /// The session's place among those that may be revoked: to be kept as long as the session is that principal's.
+    pub member: Member,
 }
 
 /// Where the running operations of one connection speak; bounded, so a slow phone slows its answers.
@@ -180,7 +191,7 @@ impl Pipeline {
             lineage,
             root_dse: RootDse::new(config),
             accounts: Accounts::new(&config.accounts),
-            proofs: Proofs::new(&config.binds, Arc::clone(&metrics)),
+            proofs: Proofs::new(Arc::new(Register::new(&config.binds)), Arc::clone(&metrics)),
             pages: Arc::new(Pages::new(config.cache.capacity)),
             standings: Standings::new(),
             audit: Arc::new(Audit::off(Arc::clone(&metrics))),
@@ -216,6 +227,11 @@ impl Pipeline {
     /// With an audit log.
     pub fn with_audit(self, audit: Arc<Audit>) -> Self {
         Self { audit, ..self }
+    }
+
+    /// What is remembered of principals. A pipeline that succeeds another has the same one.
+    pub fn register(&self) -> &Arc<Register> {
+        self.proofs.register()
     }
 
     /// Begins an operation. What can be answered from memory is appended to `out` at once, without allocation or waiting.
@@ -410,12 +426,7 @@ impl Pipeline {
                 tracing::debug!(%error, "served stale");
                 self.deliver(stale, Served::Stale, page, key, delivery).await
             }
-            (Some(Fetched::Failed(error)), _) => {
-                if error == DirectoryError::CredentialsRefused {
-                    errand.clients().for_each(|client| self.proofs.forget(&client.name));
-                }
-                delivery.failed(&error).await
-            }
+            (Some(Fetched::Failed(error)), _) => delivery.failed(&error).await,
             (None, Some(stale)) => self.deliver(stale, Served::Stale, page, key, delivery).await,
             (None, None) => delivery.end(Served::Failed, ResultCode::TIME_LIMIT_EXCEEDED, "the search's own time limit").await,
         }
@@ -476,11 +487,6 @@ impl Pipeline {
         self.stations.iter().map(|station| (station.config.name.as_str(), &station.directory))
     }
 
-    /// Principals whose new passwords are refused here, so that their accounts are not locked.
-    pub fn guarded_principals(&self) -> usize {
-        self.proofs.guarded()
-    }
-
     /// Answers and octets that the cache holds, approximately.
     pub fn cache_holds(&self) -> (u64, u64) {
         self.cache.holds()
@@ -505,14 +511,6 @@ impl Errand {
     /// Sends the searches on their way.
     fn set_out(self) -> Fill {
         Fill::new(self.searches, self.entries_wanted)
-    }
-
-    /// Under whose names they run.
-    fn clients(&self) -> impl Iterator<Item = &Credentials> {
-        self.searches.iter().filter_map(|(_, operation)| match &operation.run_as {
-            RunAs::Client(credentials) => Some(&**credentials),
-            RunAs::Service => None,
-        })
     }
 }
 

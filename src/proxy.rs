@@ -14,6 +14,7 @@ use crate::audit::Audit;
 use crate::config::{AuditFile, Config};
 use crate::directory::Directory;
 use crate::downstream::ListenError;
+use crate::identity::register::Register;
 use crate::lifecycle::{Ending, lifecycle};
 use crate::metrics::Metrics;
 use crate::pipeline::{Current, Pipeline};
@@ -117,10 +118,11 @@ impl Proxy {
         let ending = Arc::new(lifecycle().0);
         let audit = Arc::new(open_audit(&config, &metrics)?);
         let pipeline = Pipeline::new(&config, residents.directories(), Arc::clone(&metrics)).with_audit(Arc::clone(&audit));
+        let register = Arc::clone(pipeline.register());
         let pipeline = Arc::new(Current::new(Arc::new(pipeline)));
         let sources = Sources {
             metrics: Arc::clone(&metrics),
-            measure: cache_gauges(Arc::clone(&pipeline)),
+            measure: gauges(Arc::clone(&pipeline), Arc::clone(&register)),
             directories: named_directories(Arc::clone(&pipeline)),
             ending: Arc::clone(&ending),
         };
@@ -136,6 +138,7 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         let lifecycle = ending.lifecycle();
         doors.change(prepared, Opening { pipeline: &pipeline, metrics: &metrics, lifecycle, tasks: &mut tasks });
+        tasks.spawn(named("the watch over bound sessions".to_owned(), async move { register.watch().await }));
         if let Some(admin) = admin {
             tasks.spawn(named("the admin address".to_owned(), admin.run()));
         }
@@ -209,12 +212,13 @@ fn open_audit(config: &Config, metrics: &Arc<Metrics>) -> Result<Audit, StartErr
     })
 }
 
-fn cache_gauges(pipeline: Arc<Current>) -> Box<dyn Fn(&Metrics) + Send + Sync> {
+fn gauges(pipeline: Arc<Current>, register: Arc<Register>) -> Box<dyn Fn(&Metrics) + Send + Sync> {
     Box::new(move |metrics| {
         let pipeline = pipeline.load();
         let (entries, octets) = pipeline.cache_holds();
         metrics.cache_holds(entries, octets);
-        metrics.lockout_guarded(pipeline.guarded_principals());
+        metrics.lockout_guarded(register.guarded());
+        metrics.bound_sessions(register.sessions());
     })
 }
 

@@ -71,7 +71,8 @@ impl House {
         let Begun::Running(running) = self.pipeline.begin(&client, &accepted, Instant::now(), &mut Vec::new()) else { panic!("answered") };
         let (outbox, mut said) = mpsc::channel(4);
         tokio::spawn(Arc::clone(&self.pipeline).finish(running, outbox));
-        let Some(Said::BindFinished(_, identity, octets)) = said.recv().await else { panic!("no last word") };
+        let Some(Said::BindFinished(_, bound, octets)) = said.recv().await else { panic!("no last word") };
+        let identity = bound.map_or(Identity::Anonymous, |bound| Identity::Bound(bound.principal));
         let response = Envelope::parse(&octets).unwrap();
         let result = LdapResult::parse(response.op_content).unwrap();
         assert_eq!(identity.is_anonymous(), result.code != ResultCode::SUCCESS);
@@ -159,7 +160,7 @@ async fn of_five_different_wrong_passwords_three_reach_the_controller() {
     }
     assert_eq!(house.times_asked(), 3);
     assert!(house.measured("redial_lockout_guard_refused_total 2"));
-    assert_eq!(house.pipeline.guarded_principals(), 1);
+    assert_eq!(house.pipeline.register().guarded(), 1);
     sleep(Duration::from_secs(600)).await;
     assert_eq!(house.bind(ALICE, RIGHT).await, ResultCode::SUCCESS);
 }

@@ -189,6 +189,16 @@ async fn a_certificate_proves_its_name_to_the_accesses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_a_certificate_bound_is_dropped_like_any_other() {
+    let (server, issuer) = (Certificate::new("external-dropped"), Issuer::new("dropped"));
+    let house = house(issuer.tls(&server, TlsMode::Ldaps));
+    let mut stream = connect(&with(server.phone(&[&TLS13]), issuer.pbx(|_| ())), house.connect(4096)).await.unwrap();
+    assert_eq!(last(&mut stream, &external(None)).await, "1 bind 0");
+    assert_eq!(house.register.drop_principal(PBX), 1);
+    assert_eq!(ask(&mut stream, &[]).await.unwrap(), ["notice 8"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn start_tls_brings_a_certificate_as_well() {
     let (server, issuer) = (Certificate::new("external-start-tls"), Issuer::new("start-tls"));
     let house = house(issuer.tls(&server, TlsMode::StartTlsOptional));

@@ -15,16 +15,18 @@
 //! directory is asked N QUESTION   the Nth operation that reached the directory is this one
 //! directory is asked nothing      no operation has come beyond those named before
 //! directory answers N entry DN ATTRIBUTE=VALUE ...
-//! directory answers N done CODE
+//! directory answers N done CODE DIAGNOSTIC ...
 //! directory fails N REASON        unavailable, lost, busy, refused
 //! directory is rid of N           nobody waits for that operation any more
+//! administrator drops NAME        or `everybody`
 //! time passes 300s                (also ms, m, h)
 //! the end begins                  SIGTERM
 //! ```
 //!
 //! OPERATION: `bind NAME PASSWORD` (`-` for an empty one), `sasl MECHANISM`, `search BASE FILTER ATTRIBUTE ...` (scope sub),
-//! `compare DN ATTRIBUTE VALUE`, `delete DN`, `abandon ID`, `cancel ID`, `whoami`, `starttls`, `unbind`, `extended OID`.
-//! MESSAGE: `ID entry DN ATTRIBUTE=VALUE ...`, `ID done CODE`, `ID bind CODE`, `ID compare CODE`, `ID delete CODE`,
+//! `compare DN ATTRIBUTE VALUE`, `delete DN`, `modify DN ATTRIBUTE VALUE`, `passwd NAME` (`-`: one's own), `abandon ID`, `cancel ID`, `whoami`,
+//! `starttls`, `unbind`, `extended OID`.
+//! MESSAGE: `ID entry DN ATTRIBUTE=VALUE ...`, `ID done CODE`, `ID bind CODE`, `ID compare CODE`, `ID delete CODE`, `ID modify CODE`,
 //! `ID extended CODE [VALUE]`, `notice CODE`. QUESTION: as `tests/common/directory_by_hand.rs` words it.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
@@ -42,6 +44,7 @@ use redial::ldap::frame::frame_length;
 use redial::ldap::oid;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{advance, timeout};
@@ -62,6 +65,8 @@ fn play(file: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut stage = Stage::new(&text);
+        let register = Arc::clone(&stage.house.register);
+        tokio::spawn(async move { register.watch().await });
         for (number, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap().trim();
             if !line.is_empty() && !line.starts_with('|') {
@@ -103,6 +108,8 @@ impl Stage {
                 advance(duration_of(duration)).await;
                 settle().await;
             }
+            ["administrator", "drops", "everybody"] => _ = self.house.register.drop_everybody(),
+            ["administrator", "drops", name] => _ = self.house.register.drop_principal(name),
             ["the", "end", "begins"] => self.house.ending.begin(),
             ["directory", rest @ ..] => return self.directory(rest).await,
             [phone, verb, rest @ ..] => {
@@ -132,7 +139,9 @@ impl Stage {
                 let attributes = attributes.iter().map(|attribute| attribute.split_once('=').unwrap()).collect::<Vec<_>>();
                 directory.entry(number.parse().unwrap(), name, &attributes);
             }
-            ["answers", number, "done", code] => directory.done(number.parse().unwrap(), ResultCode(code.parse().unwrap())),
+            ["answers", number, "done", code, diagnostic @ ..] => {
+                directory.done_with(number.parse().unwrap(), ResultCode(code.parse().unwrap()), &diagnostic.join(" "));
+            }
             ["fails", number, reason] => {
                 let error = match *reason {
                     "unavailable" => DirectoryError::Unavailable,
@@ -237,6 +246,8 @@ fn request(id: &str, operation: &[&str]) -> Result<Vec<u8>, String> {
         ["search", base, filter, attributes @ ..] => requests::search_for(base, filter, attributes),
         ["compare", entry, attribute, value] => requests::compare_with(entry, attribute, value),
         ["delete", entry] => requests::delete_of(entry),
+        ["modify", entry, attribute, value] => requests::modify_of(entry, attribute, value),
+        ["passwd", name] => requests::password_modify(&text(name)),
         ["abandon", target] => requests::abandon(target.parse().unwrap()),
         ["cancel", target] => requests::cancel(target.parse().unwrap()),
         ["whoami"] => requests::extended(oid::WHO_AM_I, None),

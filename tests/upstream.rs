@@ -9,6 +9,8 @@ use bytes::Bytes;
 use redial::config::{self, Limits, SearchAs, Server, ServiceAccount, UpstreamSecurity};
 use redial::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
 use redial::identity::Credentials;
+use redial::identity::register::Register;
+use redial::identity::roster::{Caller, Revocation};
 use redial::ldap::ResultCode;
 use redial::ldap::control::write_control;
 use redial::ldap::envelope::op;
@@ -23,6 +25,7 @@ use scripted_controller::{Act, Certificate, Heard, ScriptedController, Security,
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -132,7 +135,8 @@ fn compare() -> Asked {
 }
 
 fn client(name: &str, password: &[u8]) -> Arc<Credentials> {
-    Arc::new(Credentials { name: name.into(), password: Secret::new(password) })
+    let register = Arc::new(Register::new(&config::Binds::default()));
+    Arc::new(Credentials::new(name.into(), Secret::new(password), register))
 }
 
 /// The usual controller with a script for everything but binds and the rootDSE.
@@ -728,6 +732,43 @@ async fn credentials_refused_once_are_not_sent_again_until_the_client_proves_its
     password_is_right.store(1, Ordering::SeqCst);
     bench.bind("cn=a").await.unwrap();
     bench.run(RunAs::Client(Arc::clone(&sessions[0])), search("dc=a", Some(5))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rebind_that_is_refused_ends_the_sessions_that_live_on_these_credentials_and_counts_as_an_attempt() {
+    let refused = Arc::new(AtomicUsize::new(0));
+    let refuses = Arc::clone(&refused);
+    let controller = ScriptedController::plain(move |heard| {
+        let refuses = heard.tag == op::BIND_REQUEST && refuses.load(Ordering::SeqCst) > 0;
+        refuses.then(|| vec![heard.done(ResultCode::INVALID_CREDENTIALS)])
+    })
+    .await;
+    let bench = bench(&plain(&[&controller]));
+    let register = Arc::new(Register::new(&config::Binds { attempts: 1, ..config::Binds::default() }));
+    let session = |password: &[u8]| {
+        let presented = register.present(0, "cn=a", &Secret::new(password));
+        let caller = Caller { name: "cn=a".into(), peer: "10.20.0.1:50000".parse().unwrap(), listener: 0 };
+        let member = register.enter(&presented, caller);
+        member.confirm(Waker::noop(), Instant::now());
+        (RunAs::Client(Arc::new(Credentials::new("cn=a".into(), Secret::new(password), Arc::clone(&register)))), member)
+    };
+    let (run_as, member) = session(b"right");
+    let (_, other) = session(b"other");
+    bench.run(run_as.clone(), search("dc=a", Some(5))).await.unwrap();
+    assert_eq!(member.revoked(), None);
+
+    // The password has been changed, and the connection is lost.
+    refused.store(1, Ordering::SeqCst);
+    controller.act(0, Act::Close);
+    bench.run(run_as, search("dc=b", Some(5))).await.unwrap_err();
+    assert_eq!((member.revoked(), other.revoked()), (Some(Revocation::Refused), None));
+    assert_eq!(register.guarded(), 1);
+
+    // The account has no attempt left: what nobody has seen to be right is not shown to a controller.
+    let binds = client_binds(&controller).len();
+    let (run_as, _member) = session(b"third");
+    assert_eq!(bench.run(run_as, search("dc=c", Some(5))).await.unwrap_err(), DirectoryError::Unavailable);
+    assert_eq!((binds, client_binds(&controller).len()), (2, 2));
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ impl Phone<'_> {
                 match said {
                     Said::Part(_, part) | Said::Finished(_, part) => octets.extend_from_slice(&part),
                     Said::BindFinished(_, identity, response) => {
-                        self.identity = identity;
+                        self.identity = identity.map_or(Identity::Anonymous, |bound| Identity::Bound(bound.principal));
                         octets.extend_from_slice(&response);
                     }
                 }
@@ -161,7 +161,7 @@ async fn wrong_passwords_under_three_names_of_one_user_count_together() {
         assert_eq!(house.phone().bind(name, &format!("wrong {number}")).await, ResultCode::INVALID_CREDENTIALS);
     }
     assert_eq!(house.binds() - before, 3);
-    assert_eq!(house.pipeline.guarded_principals(), 1);
+    assert_eq!(house.pipeline.register().guarded(), 1);
     assert_eq!(house.phone().bind("bob@corp.example", "wrong").await, ResultCode::INVALID_CREDENTIALS);
     assert_eq!(house.binds() - before, 4, "another user's attempts are their own");
 }

@@ -529,8 +529,8 @@ impl Phone {
         while let Some(said) = said.recv().await {
             match said {
                 Said::Part(_, octets) | Said::Finished(_, octets) => out.extend_from_slice(&octets),
-                Said::BindFinished(_, who, octets) => {
-                    identity = Some(who);
+                Said::BindFinished(_, bound, octets) => {
+                    identity = Some(bound.map_or(Identity::Anonymous, |bound| Identity::Bound(bound.principal)));
                     out.extend_from_slice(&octets);
                 }
             }

@@ -302,11 +302,19 @@ pub struct Binds {
     pub attempts: u32,
     /// For how long after the last of them they count.
     pub window: Duration,
+    /// For how long a session is bound at most. Zero: for ever.
+    pub session_ttl: Duration,
 }
 
 impl Default for Binds {
     fn default() -> Self {
-        Self { ttl: Duration::from_secs(60), rejected_ttl: Duration::from_secs(30), attempts: 3, window: Duration::from_secs(10 * 60) }
+        Self {
+            ttl: Duration::from_secs(60),
+            rejected_ttl: Duration::from_secs(30),
+            attempts: 3,
+            window: Duration::from_secs(10 * 60),
+            session_ttl: Duration::from_secs(8 * 60 * 60),
+        }
     }
 }
 

@@ -10,12 +10,13 @@ use super::service::Service;
 use super::unwritten::{Unwritten, write_now};
 use super::when_woken::WhenWoken;
 use crate::cache::{Spelling, Standing};
-use crate::identity::Principal;
+use crate::identity::roster::{Member, Revocation};
+use crate::identity::{Identity, Principal};
 use crate::ldap::ResultCode;
 use crate::ldap::frame::frame_length;
 use crate::lifecycle::Lifecycle;
-use crate::pipeline::{Begun, Client, Hits, Pipeline, Said};
-use crate::session::{Accepted, AcceptedRequest, Security, Session, Step};
+use crate::pipeline::{Begun, Bound, Client, Hits, Pipeline, Said};
+use crate::session::{Accepted, AcceptedRequest, ClientMessageId, Security, Session, Step};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -62,6 +63,8 @@ pub(super) struct Connection {
     timer: Pin<Box<Sleep>>,
     /// The timer will wake the task.
     timer_is_set: bool,
+    /// Where the client is bound: its place among the sessions that may be revoked.
+    member: Option<Member>,
     /// Keeps the program from ending before a write that runs on has ended.
     lifecycle: Lifecycle,
 }
@@ -84,6 +87,7 @@ impl Connection {
             stalled_since: now,
             timer: Box::pin(sleep_until(now + service.limits.first_message)),
             timer_is_set: false,
+            member: None,
             lifecycle,
             service,
         }
@@ -157,8 +161,10 @@ impl Connection {
         let wrote = !self.unwritten.is_empty() && self.unwritten.write(stream, cx)?;
         let Scratch { input, output } = scratch;
         output.clear();
+        self.end_if_revoked(output);
         let mut progressed = wrote | self.hear_operations(output, cx);
         progressed |= self.take_input(stream, input, output, cx)?;
+        self.enter_roster(cx);
         if self.draining && self.end.is_none() && self.session.is_idle() {
             self.end_with_notice(ResultCode::UNAVAILABLE, "the server is shutting down", output);
         }
@@ -187,7 +193,7 @@ impl Connection {
             let Poll::Ready(heard) = self.operations.poll_heard(cx) else { break };
             heard_any = true;
             match heard {
-                Heard::Said(said) => self.let_out(said, out),
+                Heard::Said(said) => self.let_out(said, out, cx),
                 Heard::BrokeOff(message_id) => self.session.broke_off(message_id, out),
                 Heard::SilentEnded => self.session.silent_ended(),
             }
@@ -196,15 +202,59 @@ impl Connection {
     }
 
     /// The session decides whether the client may still hear it.
-    fn let_out(&mut self, said: Said, out: &mut Vec<u8>) {
+    fn let_out(&mut self, said: Said, out: &mut Vec<u8>, cx: &Context<'_>) {
         let (may, messages) = match said {
             Said::Part(message_id, messages) => (self.session.may_answer(message_id), messages),
             Said::Finished(message_id, messages) => (self.session.finished(message_id), messages),
-            Said::BindFinished(message_id, identity, message) => (self.session.bind_finished(message_id, identity), message),
+            Said::BindFinished(message_id, bound, message) => (self.bind_finished(message_id, bound, cx), message),
         };
         if may {
             out.extend_from_slice(&messages);
         }
+    }
+
+    /// Nobody, or whoever the client has proved to be, until that is revoked.
+    fn bind_finished(&mut self, message_id: ClientMessageId, bound: Option<Bound>, cx: &Context<'_>) -> bool {
+        let (identity, member) = match bound {
+            Some(Bound { principal, member }) => (Identity::Bound(principal), Some(member)),
+            None => (Identity::Anonymous, None),
+        };
+        let may = self.session.bind_finished(message_id, identity);
+        if let Some(member) = member.filter(|_| may) {
+            member.confirm(cx.waker(), Instant::now());
+            self.member = Some(member);
+        }
+        may
+    }
+
+    /// A session that its certificate has bound: there was nobody to ask, so it is not in the roster yet.
+    fn enter_roster(&mut self, cx: &Context<'_>) {
+        if self.member.is_none() && self.end.is_none() && !self.session.identity().is_anonymous() {
+            let member = self.service.pipeline.load().enter(&self.client());
+            member.confirm(cx.waker(), Instant::now());
+            self.member = Some(member);
+        }
+    }
+
+    /// A session whose principal is refused elsewhere is that principal's no longer, and says so.
+    fn end_if_revoked(&mut self, out: &mut Vec<u8>) {
+        match self.revocation() {
+            None => {}
+            // Nothing is wrong with it: what is in flight is answered first.
+            Some(Revocation::Aged) if !self.session.is_idle() => {}
+            Some(why) => {
+                debug!(peer = %self.peer, "disconnected: {}", why.diagnostic());
+                self.service.metrics.session_revoked(why);
+                self.operations.abandon_all();
+                self.session.revoked(why.diagnostic(), out);
+                self.member = None;
+                self.end = Some(End::Noticed);
+            }
+        }
+    }
+
+    fn revocation(&self) -> Option<Revocation> {
+        self.member.as_ref().filter(|_| self.end.is_none())?.revoked()
     }
 
     /// Takes frames that have arrived already, else reads once. `true` when anything came.
@@ -310,10 +360,12 @@ impl Connection {
             Step::Abandon(message_id) => self.operations.abandon(message_id),
             Step::AbandonAllThenRun(accepted) => {
                 self.operations.abandon_all();
+                self.member = None;
                 self.begin(&accepted, pipeline, now, out);
             }
             Step::AbandonAll(answered) => {
                 self.operations.abandon_all();
+                self.member = None;
                 pipeline.bind_answered(&self.client(), &answered, now);
             }
             Step::StartTls => self.end = Some(End::StartTls),
@@ -370,7 +422,7 @@ impl Connection {
     }
 
     fn takes_frames(&self, out: &[u8]) -> bool {
-        self.end.is_none() && !self.draining && self.session.may_receive() && self.has_room(out)
+        self.end.is_none() && !self.draining && self.session.may_receive() && self.has_room(out) && self.revocation().is_none()
     }
 
     /// The peer has not taken all that was said.

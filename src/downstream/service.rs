@@ -42,7 +42,7 @@ impl Service {
         let tls = configured.tls.as_ref().map(|tls| tls.mode).zip(tls);
         let mode = tls.as_ref().map(|(mode, _)| *mode);
         let rules = SessionRules {
-            max_pending: limits.pending,
+            max_pending: u32::try_from(limits.pending).unwrap_or(u32::MAX),
             start_tls: matches!(mode, Some(TlsMode::StartTlsOptional | TlsMode::StartTlsRequired)),
             tls_required: mode == Some(TlsMode::StartTlsRequired),
             plain_passwords: configured.plain_passwords,

@@ -193,6 +193,13 @@ impl BindCache {
         state.known.clear();
     }
 
+    /// Nothing of that principal was forgotten since.
+    pub fn is_as_remembered(&self, principal: &Mac, since: Generation) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten_at = state.known.touch(principal).map_or(0, |known| known.forgotten_at);
+        forgotten_at.max(state.all_forgotten) <= since.0
+    }
+
     /// Nothing is remembered of a principal that was forgotten since.
     fn remember(&self, presented: &Presented, generation: Generation, change: impl FnOnce(&mut Known, Now)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -404,12 +411,16 @@ mod tests {
         house.accept("alice", "right");
         house.accept("bob", "right");
         let (late_alice, late_bob) = (house.generation("alice", "x"), house.generation("bob", "x"));
+        assert!(house.cache.is_as_remembered(&house.principals.principal("alice"), late_alice));
         house.cache.forget(&house.principals.principal("ALICE"));
+        assert!(!house.cache.is_as_remembered(&house.principals.principal("alice"), late_alice));
         assert!(house.is_unknown("alice", "right") && house.is_accepted("bob", "right"));
         house.cache.accept(&house.present(0, "alice", "x"), late_alice, house.now, Proved::default());
         assert!(house.is_unknown("alice", "x"));
 
+        assert!(house.cache.is_as_remembered(&house.principals.principal("bob"), late_bob));
         house.cache.forget_all();
+        assert!(!house.cache.is_as_remembered(&house.principals.principal("bob"), late_bob));
         house.cache.reject(&house.present(0, "bob", "x"), late_bob, house.now);
         assert!(house.is_unknown("bob", "right") && house.is_unknown("bob", "x"));
         house.accept("bob", "right");

@@ -118,14 +118,14 @@ impl LockoutGuard {
         (state.attempts, state.window) = (attempts(config), config.window);
     }
 
-    /// May this password be shown to a directory?
-    pub fn admit(self: &Arc<Self>, presented: &Presented, peer: IpAddr, now: Instant) -> Admission {
+    /// May this password be shown to a directory? `peer` is who wants it, where that is a client and not Redial itself.
+    pub fn admit(self: &Arc<Self>, presented: &Presented, peer: Option<IpAddr>, now: Instant) -> Admission {
         let mut state = self.state();
         let State { attempts, window, watched } = &mut *state;
         let watched = principal(watched, &presented.principal);
         watched.expire(*window, now);
         if watched.take_slot(&presented.password, *attempts) {
-            if watched.peers.len() < MOST_PEERS && !watched.peers.contains(&peer) {
+            if let Some(peer) = peer.filter(|peer| watched.peers.len() < MOST_PEERS && !watched.peers.contains(peer)) {
                 watched.peers.push(peer);
             }
             return Admission::Admitted(Attempt { guard: Arc::clone(self), presented: *presented, begun_at: now, ended: false });
@@ -150,6 +150,11 @@ impl LockoutGuard {
     /// An administrator says that this principal is to start anew.
     pub fn forget(&self, principal: &Mac) {
         self.state().watched.remove(principal);
+    }
+
+    /// The same for everybody.
+    pub fn forget_all(&self) {
+        self.state().watched.clear();
     }
 
     /// A name turned out to be one of a principal's: what was tried under it was tried as that principal, and so is what is being tried.
@@ -317,7 +322,7 @@ mod tests {
 
         fn admit(&self, name: &str, password: &str) -> Admission {
             let presented = self.principals.present(0, name, &Secret::new(password.as_bytes()));
-            self.guard.admit(&presented, IpAddr::from([10, 20, 0, 1]), self.now)
+            self.guard.admit(&presented, Some(IpAddr::from([10, 20, 0, 1])), self.now)
         }
 
         /// Shows a password to the directory, which answers as told; says whether it may.
@@ -515,7 +520,7 @@ mod tests {
         }
         assert!(matches!(house.admit("CORP\\alice", "d"), Admission::Refused));
         let peer = IpAddr::from([10, 20, 0, 1]);
-        assert!(matches!(house.guard.admit(&stale, peer, house.now), Admission::Refused), "who asked before knows the name only");
+        assert!(matches!(house.guard.admit(&stale, Some(peer), house.now), Admission::Refused), "who asked before knows the name only");
         assert_eq!(house.guard.closed(house.now), 1);
     }
 }

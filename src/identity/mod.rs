@@ -2,16 +2,20 @@
 //!
 //! [`Identity`] is what a session carries and an access asks. It is anonymous at connect and from the moment any Bind arrives (RFC 4513
 //! section 4); only a Bind that succeeded makes it [`Identity::Bound`]. [`binds`] remembers for a while what a directory said of a password,
-//! and [`lockout`] sees to it that no account is locked on the way; [`judgement`] reads what the directory said.
+//! and [`lockout`] sees to it that no account is locked on the way; [`judgement`] reads what the directory said, [`roster`] knows the sessions
+//! that live on it. The [`register`] is all of these together.
 
 pub mod accounts;
 pub mod binds;
+mod credentials;
 pub mod judgement;
 pub mod lockout;
 pub mod principals;
 mod recent;
+pub mod register;
+pub mod roster;
 
-use crate::secret::Secret;
+pub use credentials::{Credentials, Rebind};
 use std::sync::Arc;
 
 /// Who a client is.
@@ -45,15 +49,6 @@ pub struct Principal {
     /// Whose name that is, where the directory has said so.
     pub who: Option<Arc<Who>>,
     owner: Box<str>,
-}
-
-/// A name and a password that a directory accepted. Kept as long as a session needs it.
-#[derive(Debug)]
-pub struct Credentials {
-    /// The name as the client sent it.
-    pub name: String,
-    /// The password.
-    pub password: Secret,
 }
 
 impl Principal {

@@ -4,6 +4,7 @@ use super::float;
 use super::histogram::Histogram;
 use super::names;
 use super::names::Metric;
+use crate::identity::roster::Revocation;
 use crate::outcome::Served;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
@@ -27,6 +28,9 @@ pub(super) struct BindHandles {
     pub(super) recalled: [Counter; 3],
     pub(super) guard_refused: Counter,
     pub(super) guarded: Gauge,
+    pub(super) bound: Gauge,
+    /// In the order of the variants of [`Revocation`].
+    pub(super) revoked: [Counter; 4],
 }
 
 #[derive(Debug)]
@@ -108,6 +112,8 @@ impl BindHandles {
             recalled: ["accepted", "rejected", "miss"].map(|result| counter(recorder, names::BIND_CACHE, &[("result", result)])),
             guard_refused: counter(recorder, names::GUARD_REFUSED, &[]),
             guarded: gauge(recorder, names::GUARDED, &[]),
+            bound: gauge(recorder, names::BOUND, &[]),
+            revoked: Revocation::ALL.map(|why| counter(recorder, names::REVOKED, &[("reason", why.name())])),
         }
     }
 }

@@ -14,6 +14,7 @@ mod process;
 
 use crate::config::{Config, DirectoryConfig, DirectoryKind};
 use crate::identity::binds::Recalled;
+use crate::identity::roster::Revocation;
 use crate::ldap::ResultCode;
 use crate::outcome::{OperationKind, Outcome, Served};
 use arc_swap::ArcSwap;
@@ -233,6 +234,18 @@ impl Metrics {
     /// Accounts that the lockout guard holds closed now.
     pub fn lockout_guarded(&self, principals: usize) {
         self.binds.guarded.set(float(principals as u64));
+    }
+
+    /// A session ended, since it was revoked.
+    pub fn session_revoked(&self, why: Revocation) {
+        if let Some(counter) = self.binds.revoked.get(why as usize) {
+            counter.increment(1);
+        }
+    }
+
+    /// Sessions that are bound now.
+    pub fn bound_sessions(&self, sessions: usize) {
+        self.binds.bound.set(float(sessions as u64));
     }
 
     /// A server of a directory is up or down, as the one sees it that begins operations.

@@ -49,6 +49,12 @@ pub(super) const GUARDED: Metric = metric(
     "redial_lockout_guarded_principals",
     "Accounts whose new passwords are refused now, so that their directory does not lock them.",
 );
+pub(super) const BOUND: Metric = metric("redial_bound_sessions", "Client sessions that are bound, or are being bound, now.");
+pub(super) const REVOKED: Metric = metric(
+    "redial_sessions_revoked_total",
+    "Bound sessions ended by a Notice of Disconnection, by reason: the directory refuses the account or password now (refused), the password was \
+     changed through Redial (password_changed), an administrator ended them (dropped), or they had lasted for [binds] session_ttl (aged).",
+);
 
 pub(super) const CONNECTIONS_OPEN: Metric = metric("redial_downstream_connections", "Client connections open now, by listener.");
 pub(super) const CONNECTIONS: Metric = metric("redial_downstream_connections_total", "Client connections accepted, by listener.");
@@ -104,6 +110,7 @@ pub(super) const COUNTERS: &[Metric] = &[
     CACHE_REFRESHES,
     BIND_CACHE,
     GUARD_REFUSED,
+    REVOKED,
     CONNECTIONS,
     HANDSHAKES,
     REJECTED,
@@ -120,6 +127,7 @@ pub(super) const GAUGES: &[Metric] = &[
     CACHE_ENTRIES,
     CACHE_BYTES,
     GUARDED,
+    BOUND,
     CONNECTIONS_OPEN,
     UPSTREAM_UP,
     UPSTREAM_CONNECTIONS,

@@ -7,18 +7,20 @@
 use super::controls::{self, Refused};
 use super::delivery::{Delivery, write_end};
 use super::proofs::{Landed, Question};
-use super::{AskedAt, Begun, Client, Pipeline, Running, Station, Work};
+use super::{AskedAt, Begun, Bound, Client, Pipeline, Running, Station, Work};
 use crate::config::SearchAs;
 use crate::identity::accounts::Verification;
 use crate::identity::binds::Recalled;
-use crate::identity::{Credentials, Identity, Principal, Who};
+use crate::identity::register::Register;
+use crate::identity::roster::{Caller, Member};
+use crate::identity::{Credentials, Principal, Who};
 use crate::ldap::ResultCode;
 use crate::ldap::dn::Dn;
 use crate::ldap::envelope::write_envelope;
 use crate::ldap::message::{Authentication, Bind};
 use crate::outcome::{Outcome, Served};
 use crate::secret::Secret;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ pub(super) struct BindWork {
     name: String,
     password: Secret,
     listener: usize,
-    peer: IpAddr,
+    peer: SocketAddr,
 }
 
 impl Pipeline {
@@ -40,26 +42,37 @@ impl Pipeline {
             // RFC 4513 section 5.1.2: the session refuses these; a second lock on the same door.
             return Err(EMPTY);
         }
-        let (listener, peer) = (client.listener, client.peer.ip());
-        let work = BindWork { name: bind.name.to_owned(), password: Secret::new(password), listener, peer };
+        let (name, password) = (bind.name.to_owned(), Secret::new(password));
+        let work = BindWork { name, password, listener: client.listener, peer: client.peer };
         Ok(Running::begun(asked, Work::Bind(work)))
+    }
+
+    /// The place in the roster of a client that has proved who it is without a password.
+    pub fn enter(&self, client: &Client) -> Member {
+        let name = client.identity.name();
+        let register = self.proofs.register();
+        let presented = register.present(client.listener, name, &Secret::new(b""));
+        register.enter(&presented, Caller { name: name.into(), peer: client.peer, listener: client.listener })
     }
 
     /// Proves the password and says who the client is now.
     pub(super) async fn finish_bind(&self, work: BindWork, delivery: Delivery) -> Outcome {
+        let register = self.proofs.register();
+        let presented = register.present(work.listener, &work.name, &work.password);
+        // Before anybody is asked: who is revoked from now on is refused, or known to be revoked.
+        let member = register.enter(&presented, work.caller());
         if self.accounts.knows(&work.name) {
-            return self.ask_account(&work, delivery).await;
+            return self.ask_account(&work, member, delivery).await;
         }
         let Some(station) = self.directory_of_name(&work.name) else {
             // Nobody has that name, and that is found out as slowly as the wrong password of a local account.
-            return self.ask_account(&work, delivery).await;
+            return self.ask_account(&work, member, delivery).await;
         };
-        let principal = |who| work.principal(station, who);
-        let presented = self.proofs.present(work.listener, &work.name, &work.password);
+        let principal = |who| work.principal(station, who, register);
         let recalled = self.proofs.recall(&presented, principal);
         self.metrics.bind_recalled((&recalled).into());
         let generation = match recalled {
-            Recalled::Accepted(principal) => return accept(delivery, principal, Served::Hit).await,
+            Recalled::Accepted(principal) => return accept(delivery, principal, member, Served::Hit).await,
             Recalled::Rejected => return refuse(delivery, Served::Hit).await,
             Recalled::Unknown(generation) => generation,
         };
@@ -68,12 +81,13 @@ impl Pipeline {
         match landed {
             Landed::Accepted(proved) => {
                 // Whose name it is may be known only since.
-                let presented = self.proofs.present(work.listener, &work.name, &work.password);
+                let presented = register.present(work.listener, &work.name, &work.password);
+                member.is(&presented);
                 let principal = match self.proofs.recall(&presented, principal) {
                     Recalled::Accepted(shared) => shared,
                     Recalled::Rejected | Recalled::Unknown(_) => Arc::new(principal(proved.who)),
                 };
-                accept(delivery, principal, served).await
+                accept(delivery, principal, member, served).await
             }
             Landed::Rejected => refuse(delivery, served).await,
             // The server's diagnostic tells an unknown user from a wrong password: not for everybody.
@@ -81,20 +95,20 @@ impl Pipeline {
             Landed::Answered(done) => {
                 let mut response = Vec::new();
                 write_envelope(&mut response, delivery.asked().message_id.wire(), &done.op, None);
-                delivery.bound(Identity::Anonymous, response, served, done.code).await
+                delivery.bound(None, response, served, done.code).await
             }
-            Landed::Guarded(code) => say(delivery, Identity::Anonymous, code, "", served).await,
-            Landed::Failed(error) => say(delivery, Identity::Anonymous, error.result_code(), &error.to_string(), served).await,
+            Landed::Guarded(code) => say(delivery, None, code, "", served).await,
+            Landed::Failed(error) => say(delivery, None, error.result_code(), &error.to_string(), served).await,
         }
     }
 
     /// A local account: its hash is here.
-    async fn ask_account(&self, work: &BindWork, delivery: Delivery) -> Outcome {
+    async fn ask_account(&self, work: &BindWork, member: Member, delivery: Delivery) -> Outcome {
         let deadline = delivery.asked().received_at + ACCOUNT_PATIENCE;
         match self.accounts.verify(&work.name, &work.password, deadline).await {
-            Verification::Accepted => accept(delivery, Arc::new(Principal::of_redial(work.name.clone())), Served::Local).await,
+            Verification::Accepted => accept(delivery, Arc::new(Principal::of_redial(work.name.clone())), member, Served::Local).await,
             Verification::Refused => refuse(delivery, Served::Local).await,
-            Verification::TooBusy => say(delivery, Identity::Anonymous, ResultCode::BUSY, "too many binds at once", Served::Failed).await,
+            Verification::TooBusy => say(delivery, None, ResultCode::BUSY, "too many binds at once", Served::Failed).await,
         }
     }
 
@@ -111,10 +125,15 @@ impl Pipeline {
 
 impl BindWork {
     /// Who the client is when the password was accepted. The password itself is kept only where something runs under it.
-    fn principal(&self, station: &Station, who: Option<Arc<Who>>) -> Principal {
+    fn principal(&self, station: &Station, who: Option<Arc<Who>>, register: &Arc<Register>) -> Principal {
         let runs_as_client = station.search_as == SearchAs::Client || station.forwards_writes;
-        let credentials = runs_as_client.then(|| Arc::new(Credentials { name: self.name.clone(), password: self.password.clone() }));
+        let credentials = || Credentials::new(self.name.clone(), self.password.clone(), Arc::clone(register));
+        let credentials = runs_as_client.then(|| Arc::new(credentials()));
         Principal::proved(self.name.clone(), station.number, who, credentials)
+    }
+
+    fn caller(&self) -> Caller {
+        Caller { name: self.name.as_str().into(), peer: self.peer, listener: self.listener }
     }
 
     fn question(&self, station: &Station, asked: &AskedAt) -> Question {
@@ -123,27 +142,27 @@ impl BindWork {
             number: station.number,
             name: self.name.clone(),
             password: self.password.clone(),
-            peer: self.peer,
+            peer: self.peer.ip(),
             deadline: asked.received_at + station.patience,
         }
     }
 }
 
 /// The client is that principal from now on.
-async fn accept(delivery: Delivery, principal: Arc<Principal>, served: Served) -> Outcome {
-    say(delivery, Identity::Bound(principal), ResultCode::SUCCESS, "", served).await
+async fn accept(delivery: Delivery, principal: Arc<Principal>, member: Member, served: Served) -> Outcome {
+    say(delivery, Some(Bound { principal, member }), ResultCode::SUCCESS, "", served).await
 }
 
 /// A wrong password, an unknown name, or what must look the same.
 async fn refuse(delivery: Delivery, served: Served) -> Outcome {
-    say(delivery, Identity::Anonymous, ResultCode::INVALID_CREDENTIALS, "", served).await
+    say(delivery, None, ResultCode::INVALID_CREDENTIALS, "", served).await
 }
 
 /// The BindResponse, and who the client is from now on: nobody, unless it proved somebody.
-async fn say(delivery: Delivery, identity: Identity, code: ResultCode, diagnostic: &str, served: Served) -> Outcome {
+async fn say(delivery: Delivery, bound: Option<Bound>, code: ResultCode, diagnostic: &str, served: Served) -> Outcome {
     let mut response = Vec::new();
     write_end(*delivery.asked(), code, diagnostic, &mut response);
-    delivery.bound(identity, response, served, code).await
+    delivery.bound(bound, response, served, code).await
 }
 
 /// A local account's password is looked at within this, or the client is told to come again.

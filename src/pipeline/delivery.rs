@@ -4,11 +4,10 @@
 //! counts as abandoned.
 
 use super::controls::Refused;
-use super::{AskedAt, Outbox, Said};
+use super::{AskedAt, Bound, Outbox, Said};
 use crate::cache::answer::AnswerBuilder;
 use crate::cache::{Answer, Fill};
 use crate::directory::{DirectoryError, Done, Reply};
-use crate::identity::Identity;
 use crate::ldap::ResultCode;
 use crate::ldap::envelope::{op, write_envelope};
 use crate::ldap::response::{write_extended_response, write_result};
@@ -106,8 +105,8 @@ impl Delivery {
     }
 
     /// The end of a bind: who the client is from now on, and the BindResponse.
-    pub(super) async fn bound(self, identity: Identity, response: Vec<u8>, served: Served, code: ResultCode) -> Outcome {
-        let said = Said::BindFinished(self.asked.message_id, identity, response.into());
+    pub(super) async fn bound(self, bound: Option<Bound>, response: Vec<u8>, served: Served, code: ResultCode) -> Outcome {
+        let said = Said::BindFinished(self.asked.message_id, bound, response.into());
         // A phone that has gone needs no answer; the outcome is told all the same.
         let _ = self.outbox.send(said).await;
         self.asked.outcome(served, code, 0)

@@ -24,7 +24,18 @@ pub(super) struct ForwardWork {
     /// For a compare: a search that must find the entry first, where the access hides some.
     guard: Option<Operation>,
     /// It changes something, so an outcome may be unknown and the cache must forget.
-    writes: bool,
+    change: Option<Change>,
+}
+
+/// What is written, as far as memory must know.
+#[derive(Debug)]
+struct Change {
+    /// Who writes.
+    writer: String,
+    /// The entry that is written; of a Password Modify whoever it names.
+    target: String,
+    /// The password of the target may be another afterwards.
+    password: bool,
 }
 
 impl Pipeline {
@@ -63,7 +74,7 @@ impl Pipeline {
             value: compare.value.to_vec(),
         };
         let operation = Operation { run_as, request, controls: controls.map(Bytes::from), deadline };
-        Ok(begun(asked, ForwardWork { directory, operation, guard, writes: false }))
+        Ok(begun(asked, ForwardWork { directory, operation, guard, change: None }))
     }
 
     /// An Add, Delete, Modify or ModifyDN, as the client.
@@ -82,7 +93,8 @@ impl Pipeline {
         };
         let directory = grant.directory().ok_or(Refusal::NO_ACCESS)?;
         let request = Asked::Write { op: Bytes::copy_from_slice(write.op), kind: write.kind };
-        self.begin_change(client, asked, directory, request, controls)
+        let change = client.changes(write.target, write.sets_password);
+        self.begin_change(client, asked, directory, request, controls, change)
     }
 
     /// Password Modify (RFC 3062), as the client, to the directory that it bound to.
@@ -100,7 +112,8 @@ impl Pipeline {
         let number = client.identity.directory().ok_or(Refusal::BIND_FIRST)?;
         let directory = self.lineage.place_of(number).ok_or(Refusal::BIND_FIRST)?;
         let request = Asked::Extended { op: Bytes::copy_from_slice(extended.op) };
-        self.begin_change(client, asked, directory, request, controls)
+        let change = client.changes(extended.whose_password().unwrap_or(client.identity.name()), true);
+        self.begin_change(client, asked, directory, request, controls, change)
     }
 
     /// Whatever changes something runs under the client's own name, where the directory takes writes.
@@ -111,6 +124,7 @@ impl Pipeline {
         directory: usize,
         request: Asked,
         controls: Option<Vec<u8>>,
+        change: Change,
     ) -> Result<Begun, Refused> {
         let station = self.stations.get(directory).ok_or(Refusal::NO_ACCESS)?;
         if !station.forwards_writes {
@@ -119,12 +133,12 @@ impl Pipeline {
         let run_as = client.runs_as(station.number).ok_or(Refusal::BIND_FIRST)?;
         let deadline = asked.received_at + station.patience;
         let operation = Operation { run_as, request, controls: controls.map(Bytes::from), deadline };
-        Ok(begun(asked, ForwardWork { directory, operation, guard: None, writes: true }))
+        Ok(begun(asked, ForwardWork { directory, operation, guard: None, change: Some(change) }))
     }
 
     /// Passes it on and brings back what came of it.
     pub(super) async fn finish_forward(&self, work: ForwardWork, delivery: Delivery) -> Outcome {
-        let ForwardWork { directory, operation, guard, writes } = work;
+        let ForwardWork { directory, operation, guard, change } = work;
         let Some(station) = self.stations.get(directory) else { return delivery.failed(&DirectoryError::Unavailable).await };
         if let Some(guard) = guard {
             let mut found = Fill::new(vec![(std::sync::Arc::clone(&station.directory), guard)], Some(1));
@@ -134,15 +148,11 @@ impl Pipeline {
                 Err(error) => return delivery.failed(&error).await,
             }
         }
-        let client = match &operation.run_as {
-            RunAs::Client(credentials) => Some(std::sync::Arc::clone(credentials)),
-            RunAs::Service => None,
-        };
         // Where this future is dropped, because the client has gone or abandons, the write counts as one that may have been carried out.
-        let under_way = writes.then(|| self.cache.write_begins(station.number));
+        let under_way = change.is_some().then(|| self.cache.write_begins(station.number));
         let ended = station.last_word(operation).await;
-        if let Some(client) = client.filter(|_| password_may_have_changed(writes, &ended)) {
-            self.proofs.forget(&client.name);
+        if let Some(change) = change.as_ref().filter(|_| may_have_changed(&ended)) {
+            self.forget_binds(change);
         }
         match under_way {
             Some(write) if !may_have_changed(&ended) => write.changed_nothing(),
@@ -151,22 +161,34 @@ impl Pipeline {
         }
         match ended {
             Ok(done) => delivery.done(&done, Served::Forwarded).await,
-            Err(error) if writes && error.leaves_unknown() => {
+            Err(error) if change.is_some() && error.leaves_unknown() => {
                 let text = format!("{error}: whether the change was made is unknown");
                 delivery.end(Served::Failed, error.result_code(), &text).await
             }
             Err(error) => delivery.failed(&error).await,
         }
     }
+
+    /// What was accepted of the account that was written may be refused by now.
+    fn forget_binds(&self, Change { writer, target, password }: &Change) {
+        let register = self.proofs.register();
+        if *password {
+            register.password_written(writer, target);
+        } else {
+            register.forget(writer);
+            register.forget(target);
+        }
+    }
+}
+
+impl Client {
+    fn changes(&self, target: &str, password: bool) -> Change {
+        Change { writer: self.identity.name().to_owned(), target: target.to_owned(), password }
+    }
 }
 
 fn begun(asked: AskedAt, work: ForwardWork) -> Begun {
     Running::begun(asked, Work::Forward(work))
-}
-
-/// The client's own password, by this operation or by another hand.
-fn password_may_have_changed(writes: bool, ended: &Result<crate::directory::Done, DirectoryError>) -> bool {
-    (writes && may_have_changed(ended)) || matches!(ended, Err(DirectoryError::CredentialsRefused))
 }
 
 /// Anything but a clear refusal may have changed the directory.

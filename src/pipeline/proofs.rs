@@ -5,18 +5,20 @@
 //!  flight   the same is being asked: wait for it   ▶ coalesced
 //!  guard    has the account attempts left?         ▶ refused here
 //!  upstream one bind, never repeated
-//!  judge    what did the directory say?            ▶ remembered, counted
+//!  judge    what did the directory say?            ▶ remembered, counted; sessions that it refuses end
 //!  alias    whose name is that?                    ▶ all names of one principal share the above
 //! ```
 //!
-//! A flight is a task of its own: what left is judged even when the phone that asked has gone.
+//! What is remembered is in the [`Register`]. A flight is a task of its own: what left is judged even when the phone that asked has gone. Nobody
+//! joins a flight that left before the principal was forgotten.
 
 use crate::config;
 use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
-use crate::identity::binds::{BindCache, Generation, Proved, Recalled};
+use crate::identity::binds::{Generation, Proved, Recalled};
 use crate::identity::judgement::Judgement;
-use crate::identity::lockout::{Admission, Attempt, Closed, Ended, LockoutGuard};
-use crate::identity::principals::{Mac, Presented, Principals};
+use crate::identity::lockout::Ended;
+use crate::identity::principals::{Mac, Presented};
+use crate::identity::register::{Register, Withheld};
 use crate::identity::{Principal, Who};
 use crate::ldap::ResultCode;
 use crate::ldap::ber::Reader;
@@ -25,13 +27,11 @@ use crate::metrics::Metrics;
 use crate::outcome::Served;
 use crate::secret::Secret;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use zeroize::Zeroizing;
 
 /// See the module.
 #[derive(Debug)]
@@ -44,14 +44,19 @@ pub(super) struct Proofs {
 /// What the flights' tasks need.
 #[derive(Debug)]
 struct Shared {
-    principals: Principals,
-    cache: BindCache,
-    guard: Arc<LockoutGuard>,
+    register: Arc<Register>,
     /// By the edition that asks, and what it asks.
-    flights: Mutex<HashMap<(u64, Mac), watch::Receiver<Option<Landed>>>>,
+    flights: Mutex<HashMap<(u64, Mac), Flight>>,
     /// The one in force.
     edition: AtomicU64,
     metrics: Arc<Metrics>,
+}
+
+/// A bind under way, as those see it who want the same.
+#[derive(Debug)]
+struct Flight {
+    generation: Generation,
+    landed: watch::Receiver<Option<Landed>>,
 }
 
 /// A question that only a directory can answer.
@@ -82,34 +87,30 @@ pub(super) enum Landed {
 }
 
 impl Proofs {
-    /// Nothing is known yet.
-    pub(super) fn new(config: &config::Binds, metrics: Arc<Metrics>) -> Self {
-        let (cache, guard) = (BindCache::new(config), Arc::new(LockoutGuard::new(config)));
-        let principals = Principals::new(&random_key());
-        let shared = Shared { principals, cache, guard, flights: Mutex::default(), edition: AtomicU64::new(0), metrics };
-        Self { shared: Arc::new(shared), edition: 0 }
+    /// What becomes of passwords is told to `register`.
+    pub(super) fn new(register: Arc<Register>, metrics: Arc<Metrics>) -> Self {
+        Self { shared: Arc::new(Shared { register, flights: Mutex::default(), edition: AtomicU64::new(0), metrics }), edition: 0 }
     }
 
     /// Under the next configuration. Where that sends names elsewhere or remembers for another time, no password is remembered, and nothing
     /// is that was begun before; how many wrong ones an account has had is, whatever changes.
     pub(super) fn succeeding(&self, config: &config::Binds, proves_alike: bool) -> Self {
-        self.shared.guard.go_on(config);
         let mut edition = self.edition;
-        if self.shared.cache.go_on(config) || !proves_alike {
+        if self.shared.register.go_on(config) || !proves_alike {
             edition = self.shared.edition.fetch_add(1, Ordering::SeqCst) + 1;
-            self.shared.cache.forget_all();
+            self.shared.register.forget_all();
         }
         Self { shared: Arc::clone(&self.shared), edition }
     }
 
-    /// What is remembered of a name and a password that came at a listener.
-    pub(super) fn present(&self, listener: usize, name: &str, password: &Secret) -> Presented {
-        self.shared.principals.present(listener, name, password)
+    /// What is remembered of principals.
+    pub(super) fn register(&self) -> &Arc<Register> {
+        &self.shared.register
     }
 
     /// What a directory said a moment ago; `principal` makes an accepted one anew where no session of it lives.
     pub(super) fn recall(&self, presented: &Presented, principal: impl FnOnce(Option<Arc<Who>>) -> Principal) -> Recalled {
-        let recalled = self.shared.cache.recall(presented, Instant::now(), principal);
+        let recalled = self.shared.register.recall(presented, principal);
         // Asked afterwards: what the next edition has forgotten is not remembered again by this one.
         let is_outdated = self.edition != self.shared.edition.load(Ordering::SeqCst);
         if is_outdated { Recalled::Unknown(Generation::UNTOLD) } else { recalled }
@@ -140,16 +141,6 @@ impl Proofs {
         (landed, served)
     }
 
-    /// A directory has refused a connection as this client, or its account has changed: what is remembered is not to be trusted.
-    pub(super) fn forget(&self, name: &str) {
-        self.shared.cache.forget(&self.shared.principals.principal(name));
-    }
-
-    /// Principals that have no attempt left.
-    pub(super) fn guarded(&self) -> usize {
-        self.shared.guard.closed(Instant::now())
-    }
-
     fn board(
         &self,
         presented: &Presented,
@@ -157,16 +148,18 @@ impl Proofs {
         question: Question,
     ) -> Result<(watch::Receiver<Option<Landed>>, Served), DirectoryError> {
         let mut flights = self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = flights.len() >= MAX_FLIGHTS;
-        let vacant = match flights.entry((self.edition, presented.proof)) {
-            Entry::Occupied(flight) => return Ok((flight.get().clone(), Served::Coalesced)),
-            Entry::Vacant(_) if is_full => return Err(DirectoryError::Busy),
-            Entry::Vacant(vacant) => vacant,
-        };
+        let flight = (self.edition, presented.proof);
+        let is_in_time = |flight: &&Flight| self.shared.register.is_as_remembered(presented, flight.generation);
+        if let Some(flight) = flights.get(&flight).filter(is_in_time) {
+            return Ok((flight.landed.clone(), Served::Coalesced));
+        }
+        if flights.len() >= MAX_FLIGHTS {
+            return Err(DirectoryError::Busy);
+        }
         let (tell, landed) = watch::channel(None);
-        vacant.insert(landed.clone());
+        flights.insert(flight, Flight { generation, landed: landed.clone() });
         drop(flights);
-        let place = Place { shared: Arc::clone(&self.shared), flight: (self.edition, presented.proof) };
+        let place = Place { shared: Arc::clone(&self.shared), flight, landed: landed.clone() };
         tokio::spawn(fly(place, *presented, generation, question, tell));
         Ok((landed, Served::Forwarded))
     }
@@ -181,17 +174,19 @@ async fn fly(place: Place, presented: Presented, generation: Generation, questio
 
 impl Shared {
     async fn prove(&self, presented: &Presented, generation: Generation, question: &Question) -> Landed {
+        let register = &self.register;
         // Another flight may have landed since this one's client looked.
-        let now = Instant::now();
-        if let Some(proved) = self.cache.accepted_as(presented, now) {
+        if let Some(proved) = register.accepted_as(presented) {
             return Landed::Accepted(proved);
         }
-        if self.cache.is_rejected(presented, now) {
+        if register.is_rejected(presented) {
             return Landed::Rejected;
         }
-        let attempt = match self.admission(presented, question).await {
+        let attempt = match register.admit(presented, Some(question.peer), question.deadline).await {
             Ok(attempt) => attempt,
-            Err(landed) => return landed,
+            Err(Withheld::Guarded) => return Landed::Guarded(ResultCode::INVALID_CREDENTIALS),
+            Err(Withheld::Unanswered) => return Landed::Guarded(ResultCode::UNAVAILABLE),
+            Err(Withheld::Busy) => return Landed::Failed(DirectoryError::Busy),
         };
         let operation = Operation {
             run_as: RunAs::Service,
@@ -202,52 +197,20 @@ impl Shared {
         let asked_at = Instant::now();
         let answered = last_word(&*question.directory, operation).await;
         let judgement = answered.as_ref().map(|(done, _)| judge(done));
-        let ended = judgement.map_or_else(ended_without_answer, Ended::Answered);
-        if let Some(closed) = attempt.ended(ended, Instant::now()) {
-            warn(&question.name, &closed);
-        }
-        tracing::debug!(?ended, "a password was shown to a directory");
+        register.ended(&question.name, attempt, judgement.map_or_else(ended_without_answer, Ended::Answered));
         let proved = Proved { who: answered.as_ref().ok().and_then(|(_, who)| who.clone()) };
         if let Some(who) = &proved.who {
-            self.learn(question, who);
+            register.learn(&question.name, question.number, who);
         }
         // The name may have turned out to be one of several, by this flight or another.
-        let presented = &self.principals.present(presented.listener, &question.name, &question.password);
-        match judgement {
-            Ok(Judgement::Right) => self.cache.accept(presented, generation, asked_at, proved.clone()),
-            Ok(Judgement::Wrong) => self.cache.reject(presented, generation, asked_at),
-            Ok(Judgement::AccountState | Judgement::Unclear) => self.cache.forget(&presented.principal),
-            Ok(Judgement::Nothing) | Err(_) => {}
+        let presented = &register.present(presented.listener, &question.name, &question.password);
+        if let Ok(judgement) = judgement {
+            register.judged(presented, generation, asked_at, judgement, proved.clone());
         }
         match answered {
             Ok(_) if judgement == Ok(Judgement::Right) => Landed::Accepted(proved),
             Ok((done, _)) => Landed::Answered(done),
             Err(error) => Landed::Failed(error),
-        }
-    }
-
-    /// A directory has said whose name that is: what is known of the name is known of that principal.
-    fn learn(&self, question: &Question, who: &Who) {
-        if let Some(alias) = self.principals.learn_alias(&question.name, question.number, &who.canonical) {
-            self.guard.merge(&alias);
-            self.cache.merge(&alias);
-        }
-    }
-
-    /// Waits until the guard says yes or no.
-    async fn admission(&self, presented: &Presented, question: &Question) -> Result<Attempt, Landed> {
-        loop {
-            match self.guard.admit(presented, question.peer, Instant::now()) {
-                Admission::Admitted(attempt) => return Ok(attempt),
-                Admission::Refused => return Err(Landed::Guarded(ResultCode::INVALID_CREDENTIALS)),
-                Admission::Unanswered => return Err(Landed::Guarded(ResultCode::UNAVAILABLE)),
-                Admission::Wait(mut changed) => {
-                    // An error means that the other end is gone: there is nothing to wait for.
-                    let Ok(_) = timeout_at(question.deadline, changed.changed()).await else {
-                        return Err(Landed::Failed(DirectoryError::Busy));
-                    };
-                }
-            }
         }
     }
 }
@@ -256,11 +219,16 @@ impl Shared {
 struct Place {
     shared: Arc<Shared>,
     flight: (u64, Mac),
+    landed: watch::Receiver<Option<Landed>>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.flight);
+        let mut flights = self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        // After the principal was forgotten, another may stand there.
+        if flights.get(&self.flight).is_some_and(|flight| flight.landed.same_channel(&self.landed)) {
+            flights.remove(&self.flight);
+        }
     }
 }
 
@@ -301,26 +269,5 @@ const fn ended_without_answer(error: &DirectoryError) -> Ended {
     }
 }
 
-/// The administrator must know which account, and where to look for the phones.
-fn warn(name: &str, closed: &Closed) {
-    let peers = closed.peers.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ");
-    let name: String = name.chars().take(LONGEST_NAME_LOGGED).collect();
-    tracing::warn!(
-        account = ?name,
-        from = %peers,
-        "too many wrong passwords: new ones are refused here for a while, so that the account is not locked (see [binds])"
-    );
-}
-
-/// The key of the digests, this process's own.
-#[expect(clippy::expect_used, reason = "without random numbers there is no TLS either; this runs once, before anybody connects")]
-fn random_key() -> Zeroizing<[u8; 32]> {
-    let mut key = Zeroizing::new([0; 32]);
-    getrandom::fill(key.as_mut_slice()).expect("the operating system has random numbers");
-    key
-}
-
 /// Different passwords being proved at once: a bound on what a flood of binds can hold.
 const MAX_FLIGHTS: usize = 4096;
-/// Characters of a name in the log: the longest that a directory knows are shorter.
-const LONGEST_NAME_LOGGED: usize = 256;

@@ -5,9 +5,7 @@
 
 use super::{AskedAt, Client, Pipeline};
 use crate::ldap::ResultCode;
-use crate::ldap::ber::{Reader, tag};
 use crate::ldap::filter::Filter;
-use crate::ldap::message::Extended;
 use crate::outcome::{OperationKind, Outcome, Served, Subject};
 use crate::session::{AcceptedRequest, AnsweredBind};
 use std::sync::Arc;
@@ -90,7 +88,7 @@ fn subject_of_request(client: &Client, request: &AcceptedRequest<'_>) -> Subject
         AcceptedRequest::Search(search) => (bound_as, Some(search.base_object), Filter::decode(search.filter).ok()),
         AcceptedRequest::Compare(compare) => (bound_as, Some(compare.entry), None),
         AcceptedRequest::Write(write) => (bound_as, Some(write.target), None),
-        AcceptedRequest::Extended(extended) => (bound_as, whose_password(extended), None),
+        AcceptedRequest::Extended(extended) => (bound_as, extended.whose_password(), None),
     };
     subject_of(client, principal, target, filter.map(|filter| filter.to_string()))
 }
@@ -103,13 +101,6 @@ fn subject_of(client: &Client, principal: &str, target: Option<&str>, filter: Op
         target: target.map(shortened),
         filter: filter.as_deref().map(shortened),
     }
-}
-
-/// The userIdentity of a Password Modify (RFC 3062 section 2); without one it is the client's own password.
-fn whose_password<'a>(extended: &Extended<'a>) -> Option<&'a str> {
-    let mut value = Reader::new(extended.value?);
-    let mut fields = Reader::new(value.expect(tag::SEQUENCE).ok()?.content);
-    fields.optional(USER_IDENTITY).ok()??.text().ok()
 }
 
 /// A search as a person reads it.
@@ -129,9 +120,6 @@ fn shortened(text: &str) -> String {
 /// Of a name or a filter in a log; what a person or a directory writes is shorter.
 const MOST_CHARACTERS: usize = 1024;
 
-/// `userIdentity [0] OCTET STRING`.
-const USER_IDENTITY: u8 = 0x80;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,14 +129,5 @@ mod tests {
         assert_eq!(shortened("cn=Ada"), "cn=Ada");
         assert_eq!(shortened(&"ü".repeat(MOST_CHARACTERS)), "ü".repeat(MOST_CHARACTERS));
         assert_eq!(shortened(&"ü".repeat(200_000)), format!("{}…", "ü".repeat(MOST_CHARACTERS)));
-    }
-
-    #[test]
-    fn a_password_modify_names_whose_password_and_not_which() {
-        let extended = |value| Extended { op: &[], name: crate::ldap::oid::PASSWORD_MODIFY, value };
-        assert_eq!(whose_password(&extended(Some(b"\x30\x0c\x80\x04cn=a\x82\x04new!"))), Some("cn=a"));
-        assert_eq!(whose_password(&extended(Some(b"\x30\x06\x82\x04new!"))), None);
-        assert_eq!(whose_password(&extended(Some(b"\x30"))), None);
-        assert_eq!(whose_password(&extended(None)), None);
     }
 }

@@ -42,7 +42,7 @@ impl ClientMessageId {
 #[derive(Debug, Clone, Copy)]
 pub struct SessionRules {
     /// Operations in flight at once; beyond it the socket is not read.
-    pub max_pending: usize,
+    pub max_pending: u32,
     /// StartTLS is offered.
     pub start_tls: bool,
     /// Nothing but StartTLS and Unbind before TLS: confidentialityRequired(13).
@@ -238,7 +238,7 @@ impl Session {
 
     /// May a frame be taken now? If not, the socket is not read.
     pub fn may_receive(&self) -> bool {
-        self.state == State::Ready && self.pending.len() < self.rules.max_pending
+        self.state == State::Ready && self.pending.len() < self.rules.max_pending as usize
     }
 
     /// May a response of that operation, which is not its last, go out?
@@ -303,6 +303,13 @@ impl Session {
             write_notice_of_disconnection(out, code, diagnostic);
             self.state = State::Closed;
         }
+    }
+
+    /// Whoever the client has proved to be is refused now: it is nobody from here on, and the session ends.
+    pub fn revoked(&mut self, diagnostic: &str, out: &mut Vec<u8>) {
+        self.known = Known::default();
+        self.pending.abandon_all();
+        self.notice(ResultCode::STRONGER_AUTH_REQUIRED, diagnostic, out);
     }
 
     /// Who the client is.

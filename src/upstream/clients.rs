@@ -1,8 +1,9 @@
 //! Connections that are bound as a client, one a principal, shared by all its operations.
 //!
 //! Keyed by name and password together. Bounded in number: the one that has been idle longest goes first. A connection that the controller
-//! closed is bound again when it is needed; credentials that were refused are not sent again until the client has proved itself anew, since
-//! that could lock the account. The password lives in the [`Credentials`] alone, and they are let go with the connection.
+//! closed is bound again when it is needed. Each of these binds passes the lockout guard as a client's own does, and a refused one ends the
+//! sessions that live on these credentials; they are not sent again until the client has proved itself anew. The password lives in the
+//! [`Credentials`] alone, and they are let go with the connection.
 
 use super::attempt::Lease;
 use super::connect::ConnectError;
@@ -13,6 +14,8 @@ use super::server::Servers;
 use super::standing::Standing;
 use crate::directory::DirectoryError;
 use crate::identity::Credentials;
+use crate::identity::judgement::Judgement;
+use crate::identity::lockout::Ended;
 use crate::ldap::ResultCode;
 use crate::secret::Secret;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
@@ -183,8 +186,14 @@ impl Clients {
     ) -> Result<Bound, DirectoryError> {
         while let Some(server) = servers.choose(first, &tried) {
             let standing = Arc::clone(&server.standing);
+            let Some(rebind) = credentials.rebind(Instant::now() + server.connector.timeout).await else {
+                debug!("no connection bound as the client: the account has no attempt left");
+                return Err(DirectoryError::Unavailable);
+            };
             let bind_as = Some((credentials.name.as_str(), &credentials.password));
-            let error = match server.connector.connect(bind_as, self.settings, standing.connection()).await {
+            let connected = server.connector.connect(bind_as, self.settings, standing.connection()).await;
+            rebind.ended(how_it_ended(&connected));
+            let error = match connected {
                 Ok(connection) => return Ok(Bound { standing, connection }),
                 Err(error) => error,
             };
@@ -198,6 +207,16 @@ impl Clients {
             tried.push(standing.server());
         }
         Err(DirectoryError::Unavailable)
+    }
+}
+
+/// What a connect says about the password.
+fn how_it_ended(connected: &Result<Connection, ConnectError>) -> Ended {
+    match connected {
+        Ok(_) => Ended::Answered(Judgement::Right),
+        Err(ConnectError::BindRefused { code, diagnostic, .. }) => Ended::Answered(Judgement::of(*code, diagnostic.as_bytes())),
+        Err(ConnectError::BindLost { .. }) => Ended::Unanswered,
+        Err(_) => Ended::NotSent,
     }
 }
 

@@ -69,8 +69,13 @@ impl DirectoryByHand {
 
     /// Ends an operation with a result.
     pub(crate) fn done(&self, number: usize, code: ResultCode) {
+        self.done_with(number, code, "");
+    }
+
+    /// The same with a diagnosticMessage.
+    pub(crate) fn done_with(&self, number: usize, code: ResultCode, diagnostic: &str) {
         let mut op = Vec::new();
-        write_result_op(&mut op, self.questions.lock().unwrap()[number - 1].response_tag, code, "", "");
+        write_result_op(&mut op, self.questions.lock().unwrap()[number - 1].response_tag, code, "", diagnostic);
         self.reply(number, Ok(Reply::Done(Done { code, op: Bytes::from(op), controls: None })));
         self.questions.lock().unwrap()[number - 1].replies = None;
     }

@@ -13,6 +13,7 @@ use redial::config::Config;
 use redial::config::load::load_text;
 use redial::directory::Directory;
 use redial::downstream::{Service, Tls};
+use redial::identity::register::Register;
 use redial::lifecycle::{Ending, Lifecycle, lifecycle};
 use redial::metrics::Metrics;
 use redial::pipeline::{Current, Pipeline};
@@ -24,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 pub(crate) struct House {
     pub(crate) config: Config,
     pub(crate) directory: Arc<DirectoryByHand>,
+    pub(crate) register: Arc<Register>,
     pub(crate) pipeline: Arc<Current>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) service: Arc<Service>,
@@ -45,12 +47,13 @@ impl House {
         let directory = Arc::new(DirectoryByHand::default());
         let metrics = Arc::new(Metrics::unrecorded());
         let pipeline = Pipeline::new(&config, vec![Arc::clone(&directory) as Arc<dyn Directory>], Arc::clone(&metrics));
+        let register = Arc::clone(pipeline.register());
         let pipeline = Arc::new(Current::new(Arc::new(pipeline)));
         let configured = &config.listeners[0];
         let tls = configured.tls.as_ref().map(|files| Arc::new(Tls::load(files).unwrap()));
         let service = Arc::new(Service::new(0, configured, &config.limits, tls, Arc::clone(&pipeline), Arc::clone(&metrics)));
         let (ending, lifecycle) = lifecycle();
-        Self { config, directory, pipeline, metrics, service, ending, lifecycle }
+        Self { config, directory, register, pipeline, metrics, service, ending, lifecycle }
     }
 
     /// A phone's end of a connection whose kernel buffers hold `buffer` octets each way.

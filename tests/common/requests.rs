@@ -104,6 +104,36 @@ pub(crate) fn delete_of(entry: &str) -> Vec<u8> {
     out
 }
 
+/// Replaces one attribute's values by one.
+pub(crate) fn modify_of(entry: &str, attribute: &str, value: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_constructed(&mut out, op::MODIFY_REQUEST, |out| {
+        write_element(out, tag::OCTET_STRING, entry.as_bytes());
+        write_constructed(out, tag::SEQUENCE, |out| {
+            write_constructed(out, tag::SEQUENCE, |out| {
+                write_integer(out, tag::ENUMERATED, 2);
+                write_constructed(out, tag::SEQUENCE, |out| {
+                    write_element(out, tag::OCTET_STRING, attribute.as_bytes());
+                    write_constructed(out, tag::SET, |out| write_element(out, tag::OCTET_STRING, value.as_bytes()));
+                });
+            });
+        });
+    });
+    out
+}
+
+/// A Password Modify of that name's password, or of one's own.
+pub(crate) fn password_modify(name: &str) -> Vec<u8> {
+    let mut value = Vec::new();
+    write_constructed(&mut value, tag::SEQUENCE, |out| {
+        if !name.is_empty() {
+            write_element(out, 0x80, name.as_bytes());
+        }
+        write_element(out, 0x82, b"new");
+    });
+    extended(oid::PASSWORD_MODIFY, Some(&value))
+}
+
 pub(crate) fn unbind() -> Vec<u8> {
     let mut out = Vec::new();
     write_element(&mut out, op::UNBIND_REQUEST, b"");
@@ -159,6 +189,7 @@ pub(crate) fn in_words(frame: &[u8]) -> String {
         op::BIND_RESPONSE => format!("{id} bind {code}"),
         op::COMPARE_RESPONSE => format!("{id} compare {code}"),
         op::DELETE_RESPONSE => format!("{id} delete {code}"),
+        op::MODIFY_RESPONSE => format!("{id} modify {code}"),
         op::EXTENDED_RESPONSE if id == 0 => format!("notice {code}"),
         op::EXTENDED_RESPONSE => format!("{id} extended {code} {}", extended_value(envelope.op_content)).trim_end().to_owned(),
         other => format!("{id} {other:#04x} {code}"),

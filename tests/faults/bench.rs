@@ -191,7 +191,7 @@ impl Bench {
             match said {
                 Said::Part(_, octets) | Said::Finished(_, octets) => out.extend_from_slice(&octets),
                 Said::BindFinished(_, who, octets) => {
-                    identity = Some(who);
+                    identity = Some(who.map_or(Identity::Anonymous, |bound| Identity::Bound(bound.principal)));
                     out.extend_from_slice(&octets);
                 }
             }

@@ -32,6 +32,12 @@ pub(super) fn read(mut table: Table<'_>) -> Binds {
             MINUTE..=DAY,
             "must be 1m to 24h, and not below the directory's own time until it resets the count of wrong passwords",
         ),
+        session_ttl: table.duration(
+            "session_ttl",
+            defaults.session_ttl,
+            Duration::ZERO..=DAY * 30,
+            "must be at most 30d: for so long an open connection could outlive the account that it is bound as; 0s never ends one",
+        ),
     };
     table.finish();
     binds
