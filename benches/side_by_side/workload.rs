@@ -96,6 +96,7 @@ pub(crate) fn ldif() -> String {
         }
     }
     let mut ldif = String::from("dn: DC=corp,DC=example\ndc: corp\n\ndn: OU=Staff,DC=corp,DC=example\nou: Staff\n\n");
+    ldif.push_str("dn: OU=Sales,OU=Staff,DC=corp,DC=example\nou: Sales\n\n");
     for number in 0..10 {
         ldif.push_str(&format!("dn: {}\nsn: {surname}\n", name(number)));
         for (attribute, value) in attributes(number) {

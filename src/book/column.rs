@@ -23,6 +23,8 @@ pub(super) struct Column {
     text: Box<[u8]>,
     /// Where each value begins; one more for the end.
     starts: Box<[u32]>,
+    /// Which value holds each octet whose place is a multiple of [`LANDMARK`]: a scan has its hit's value a few steps from there.
+    landmarks: Box<[u32]>,
     /// Where the ids of each value begin in `ids`; one more for the end.
     postings: Box<[u32]>,
     ids: Box<[u32]>,
@@ -55,7 +57,7 @@ impl Column {
 
     /// All octets that the column takes, for the bench.
     pub(super) fn footprint(&self) -> u64 {
-        let words = self.starts.len() + self.postings.len() + self.ids.len();
+        let words = self.starts.len() + self.landmarks.len() + self.postings.len() + self.ids.len();
         let dense = self.dense.iter().map(|(_, entries)| entries.octets()).sum::<u64>();
         self.octets() + words as u64 * 4 + dense + self.present.octets()
     }
@@ -141,17 +143,16 @@ impl Column {
     fn scan(&self, piece: &[u8]) -> Vec<usize> {
         let finder = memmem::Finder::new(piece);
         let mut values = Vec::new();
-        let (mut at, mut next) = (0, 0);
+        let mut at = 0;
         while let Some(found) = self.text.get(at..).and_then(|rest| finder.find(rest)) {
             let begins = at + found;
             // The value whose window holds the beginning. A leading blank belongs to the value behind it: a window that holds the piece's
             // end as well is the right one, and no piece is a blank alone.
             let inside = begins + usize::from(piece.starts_with(b" "));
-            let value = self.value_at(inside, next);
+            let value = self.value_at(inside);
             let Some(&end) = self.starts.get(value + 1) else { break };
             if begins + piece.len() <= end as usize {
                 values.push(value);
-                next = value + 1;
                 // The blank behind this value is the one before the next.
                 at = end as usize - 1;
             } else {
@@ -161,16 +162,11 @@ impl Column {
         values
     }
 
-    /// The value that holds the octet at `position`, not before `from`: hits come in order and often close together.
-    fn value_at(&self, position: usize, from: usize) -> usize {
-        let mut step = 1;
-        let mut low = from;
-        while self.starts.get(low + step).is_some_and(|start| *start as usize <= position) {
-            low += step;
-            step *= 2;
-        }
-        let reach = self.starts.get(low..(low + step).min(self.starts.len())).unwrap_or_default();
-        low + reach.partition_point(|start| *start as usize <= position).saturating_sub(1)
+    /// The value that holds the octet at `position`.
+    fn value_at(&self, position: usize) -> usize {
+        let near = self.landmarks.get(position / LANDMARK).map_or(0, |value| *value as usize);
+        let behind = self.starts.get(near + 1..).unwrap_or_default();
+        near + behind.iter().take_while(|start| **start as usize <= position).count()
     }
 
     const fn len(&self) -> usize {
@@ -346,6 +342,7 @@ impl Laid {
         self.postings.push(offset(self.ids.len()));
         let mut column = Column {
             matching,
+            landmarks: landmarks(&self.starts, self.text.len()),
             text: self.text.into_boxed_slice(),
             starts: self.starts.into_boxed_slice(),
             postings: self.postings.into_boxed_slice(),
@@ -361,10 +358,25 @@ impl Laid {
     }
 }
 
+/// For each place in a text of that length that is a multiple of [`LANDMARK`], the value that holds it.
+fn landmarks(starts: &[u32], length: usize) -> Box<[u32]> {
+    let mut ends = starts.iter().skip(1).peekable();
+    let mut value = 0;
+    let mut landmark = |place: usize| {
+        while ends.next_if(|end| **end as usize <= place).is_some() {
+            value += 1;
+        }
+        value
+    };
+    (0..length).step_by(LANDMARK).map(&mut landmark).collect()
+}
+
 /// Offsets fit: the builder has counted the text, and there is at most one value and one id for each of its octets.
 fn offset(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
+/// Octets of text between two landmarks: about four values.
+const LANDMARK: usize = 64;
 /// A list of fewer ids than this is never worth a bitset.
 const DENSE_FROM: usize = 64;
