@@ -1,7 +1,7 @@
 //! TLS handshakes with phones: each in its connection's task, under a deadline, and few of them computed at once.
 //!
 //! A handshake costs up to half a millisecond of a core, nearly all of it when the ClientHello has arrived. That piece of work waits for a
-//! permit, of which there are no more than cores, and a permit is passed on only after everybody else who is ready had a turn. So thousands of
+//! permit, of which there are fewer than cores, and a permit is passed on only after everybody else who is ready had a turn. So thousands of
 //! phones after a power cut stand in line here instead of in front of phones already connected. Nobody holds a permit while the network is
 //! waited for, so silent and dawdling peers hinder no one.
 
@@ -68,10 +68,11 @@ pub(super) enum Failure {
 }
 
 impl Handshakes {
-    /// At most `at_once` are computed at the same time, and never more than there are cores; each is over after `timeout`.
+    /// At most `at_once` are computed at the same time, and one core is left for everybody else where there are several; each is over after
+    /// `timeout`.
     pub(super) fn new(at_once: usize, timeout: Duration) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
-        Self { permits: Semaphore::new(at_once.min(cores)), timeout }
+        Self { permits: Semaphore::new(at_once.min(cores - 1).max(1)), timeout }
     }
 
     /// Carries out a handshake.

@@ -374,10 +374,10 @@ mod tests {
         let room = Room { permits: Arc::new(Semaphore::new(3)), size: AtomicUsize::new(3) };
         let mut guests: Vec<_> = (0..3).map(|_| Arc::clone(&room.permits).try_acquire_owned().unwrap()).collect();
         room.resize(1);
-        tokio::task::yield_now().await;
+        yield_now().await;
         for _ in 0..2 {
             guests.pop();
-            tokio::task::yield_now().await;
+            yield_now().await;
             assert!(room.permits.try_acquire().is_err());
         }
         guests.pop();
