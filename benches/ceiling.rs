@@ -48,7 +48,7 @@ async fn answer(mut stream: TcpStream) {
         ids.push(answer.len() + 4);
         write_envelope(&mut answer, MessageId::new(1).unwrap(), &op, None);
     }
-    let mut received = vec![0; 4096];
+    let mut received = [0; 4096];
     let mut length = 0;
     // The swarm sends one request, and waits.
     while let Ok(read @ 1..) = stream.read(&mut received[length..]).await {
