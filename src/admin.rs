@@ -4,9 +4,9 @@
 //! drains, and ends when its task is dropped. Bounded: `MAX_CONNECTIONS` at once, `HEADER_TIMEOUT` for a request,
 //! `CONNECTION_LIFETIME` for everything.
 //!
-//! `/healthz` is 200 while the process serves: restart it when it is not. `/readyz` is 503 while it must not get phones: before any
-//! directory has been available for the first time, and from SIGTERM on. Directories that were there and went away leave it ready, since the cache
-//! answers for them; the body names them.
+//! `/healthz` is 200 while the process serves: restart it when it is not. `/readyz` is 503 while it must not get phones: while no
+//! directory is available and nothing is kept that could be answered from memory, and from SIGTERM on. Directories that are away leave it ready as
+//! long as the cache answers for them; the body names them.
 
 use crate::directory::Directory;
 use crate::lifecycle::Ending;
@@ -23,7 +23,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -43,6 +42,8 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// Called before each rendering: sets the gauges of what is measured only when somebody looks, such as the cache's size.
     pub measure: Box<dyn Fn(&Metrics) + Send + Sync>,
+    /// Answers that are kept, for `/readyz`.
+    pub keeps: Box<dyn Fn() -> u64 + Send + Sync>,
     /// By their names in the configuration in force, for `/readyz`.
     pub directories: Box<dyn Fn() -> Vec<(String, Arc<dyn Directory>)> + Send + Sync>,
     /// For `/readyz` as well.
@@ -52,8 +53,6 @@ pub struct Sources {
 #[derive(Debug)]
 struct State {
     sources: Sources,
-    /// Some directory has been available since the start.
-    was_available: AtomicBool,
 }
 
 impl Admin {
@@ -62,7 +61,7 @@ impl Admin {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn bind(address: SocketAddr, sources: Sources) -> io::Result<Self> {
-        let state = State { sources, was_available: AtomicBool::new(false) };
+        let state = State { sources };
         Ok(Self { listener: TcpListener::bind(address).await?, state: Arc::new(state) })
     }
 
@@ -142,19 +141,17 @@ impl State {
     }
 
     fn readiness_page(&self) -> Response<Full<Bytes>> {
-        let Sources { directories, ending, .. } = &self.sources;
+        let Sources { directories, keeps, ending, .. } = &self.sources;
         if ending.has_begun() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: stopping\n");
         }
         let directories = directories();
         let missing = directories.iter().filter(|(_, directory)| !directory.is_available()).map(|(name, _)| name.as_str());
         let missing = missing.collect::<Vec<_>>();
-        if missing.len() < directories.len() {
-            self.was_available.store(true, Ordering::Relaxed);
-        }
         let names = missing.join(", ");
-        if !self.was_available.load(Ordering::Relaxed) {
-            return text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: no server yet for {names}\n"));
+        if missing.len() == directories.len() && keeps() == 0 {
+            let why = format!("not ready: no server is available for {names}, and nothing is in the cache\n");
+            return text(StatusCode::SERVICE_UNAVAILABLE, why);
         }
         if missing.is_empty() {
             return text(StatusCode::OK, "ready\n");
@@ -194,6 +191,7 @@ mod tests {
     use crate::directory::{DirectoryError, Operation, Replies};
     use crate::lifecycle::lifecycle;
     use futures_util::future::BoxFuture;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[derive(Debug, Default)]
@@ -214,6 +212,7 @@ mod tests {
         ending: Arc<Ending>,
         corp: Arc<Switched>,
         contacts: Arc<Switched>,
+        kept: Arc<AtomicU64>,
     }
 
     async fn started() -> Fixture {
@@ -224,11 +223,14 @@ mod tests {
         let metrics = Arc::new(Metrics::unrecorded());
         let measure = Box::new(|metrics: &Metrics| metrics.cache_holds(7, 700));
         let directories = Box::new(move || directories.clone());
-        let sources = Sources { metrics, measure, directories, ending: Arc::clone(&ending) };
+        let kept = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&kept);
+        let keeps = Box::new(move || counted.load(Ordering::Relaxed));
+        let sources = Sources { metrics, measure, keeps, directories, ending: Arc::clone(&ending) };
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), sources).await.unwrap();
         let address = admin.local_addr().unwrap();
         tokio::spawn(admin.run());
-        Fixture { address, ending, corp, contacts }
+        Fixture { address, ending, corp, contacts, kept }
     }
 
     impl Fixture {
@@ -251,11 +253,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_not_ready_until_a_directory_was_there_for_the_first_time() {
+    async fn it_is_not_ready_until_a_directory_is_there() {
         let fixture = started().await;
         let (status, answer) = fixture.ask("GET", "/readyz").await;
         assert_eq!(status, 503);
-        assert!(answer.ends_with("not ready: no server yet for corp, contacts\n"), "{answer}");
+        assert!(answer.ends_with("not ready: no server is available for corp, contacts, and nothing is in the cache\n"), "{answer}");
         assert_eq!(fixture.ask("GET", "/healthz").await.0, 200, "but it is alive");
 
         fixture.corp.0.store(true, Ordering::Relaxed);
@@ -271,6 +273,8 @@ mod tests {
         assert_eq!(status, 200);
         assert!(answer.ends_with("ready, from the cache only for contacts: no server is available\n"), "{answer}");
         fixture.corp.0.store(false, Ordering::Relaxed);
+        assert_eq!(fixture.ask("GET", "/readyz").await.0, 503, "there is nothing in the cache");
+        fixture.kept.store(1, Ordering::Relaxed);
         let (status, answer) = fixture.ask("GET", "/readyz").await;
         assert_eq!(status, 200);
         assert!(answer.contains("for corp, contacts:"), "{answer}");

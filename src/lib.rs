@@ -61,6 +61,7 @@ pub mod identity;
 pub mod config;
 pub mod ldap;
 
+pub mod certificate;
 pub mod lifecycle;
 pub mod metrics;
 pub mod outcome;

@@ -6,6 +6,7 @@
 //! configuration in force.
 
 mod doors;
+mod expiry;
 mod reload;
 mod residents;
 
@@ -22,7 +23,7 @@ use doors::{Doors, Opening};
 use futures_util::future::join_all;
 use residents::Residents;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -104,7 +105,15 @@ impl Proxy {
     /// # Errors
     /// As [`StartError`] says; then nothing runs.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_with(config, Vec::new()).await
+        Self::start_on(config, Vec::new()).await
+    }
+
+    /// The same on sockets that somebody else has opened: each listener takes the one with its address, and opens its own where there is none.
+    ///
+    /// # Errors
+    /// As [`StartError`] says; then nothing runs.
+    pub async fn start_on(config: Config, sockets: Vec<TcpListener>) -> Result<Self, StartError> {
+        Self::begin(config, sockets, Vec::new()).await
     }
 
     /// The same before these directories, which answer for the first configured ones: for tests.
@@ -112,6 +121,10 @@ impl Proxy {
     /// # Errors
     /// As [`StartError`] says.
     pub async fn start_with(config: Config, directories: Vec<Arc<dyn Directory>>) -> Result<Self, StartError> {
+        Self::begin(config, Vec::new(), directories).await
+    }
+
+    async fn begin(config: Config, sockets: Vec<TcpListener>, directories: Vec<Arc<dyn Directory>>) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(&config));
         metrics.configured();
         let residents = Residents::start(&config, directories, &metrics).await?;
@@ -123,11 +136,12 @@ impl Proxy {
         let sources = Sources {
             metrics: Arc::clone(&metrics),
             measure: gauges(Arc::clone(&pipeline), Arc::clone(&register)),
+            keeps: kept_answers(Arc::clone(&pipeline)),
             directories: named_directories(Arc::clone(&pipeline)),
             ending: Arc::clone(&ending),
         };
 
-        let mut doors = Doors::default();
+        let mut doors = Doors::new(sockets);
         let prepared = doors.prepare(&config.listeners, &config.limits)?;
         let admin = match config.admin {
             Some(address) => Some(Admin::bind(address, sources).await.map_err(|source| StartError::Admin { address, source })?),
@@ -139,6 +153,8 @@ impl Proxy {
         let lifecycle = ending.lifecycle();
         doors.change(prepared, Opening { pipeline: &pipeline, metrics: &metrics, lifecycle, tasks: &mut tasks });
         tasks.spawn(named("the watch over bound sessions".to_owned(), async move { register.watch().await }));
+        expiry::note(&config, &metrics);
+        tasks.spawn(named("the watch over certificates".to_owned(), expiry::watch(Arc::clone(&metrics))));
         if let Some(admin) = admin {
             tasks.spawn(named("the admin address".to_owned(), admin.run()));
         }
@@ -184,6 +200,8 @@ impl Proxy {
     /// Stops accepting, tells idle phones, and waits for operations in flight, but no longer than `limits.drain`.
     pub async fn stop(mut self) {
         self.ending.begin();
+        // Their sockets close now: whoever comes is refused, and finds another Redial, instead of waiting for nobody.
+        self.doors = Doors::new(Vec::new());
         let drain = self.config.limits.drain;
         if timeout(drain, self.ending.all_gone()).await.is_err() {
             warn!(?drain, "operations were still in flight when the time for draining was over");
@@ -220,6 +238,10 @@ fn gauges(pipeline: Arc<Current>, register: Arc<Register>) -> Box<dyn Fn(&Metric
         metrics.lockout_guarded(register.guarded());
         metrics.bound_sessions(register.sessions());
     })
+}
+
+fn kept_answers(pipeline: Arc<Current>) -> Box<dyn Fn() -> u64 + Send + Sync> {
+    Box::new(move || pipeline.load().cache_holds().0)
 }
 
 /// By name, those of the pipeline in force.

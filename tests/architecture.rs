@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The house from the ground up; a module uses what stands on its own floor or below.
 const FLOORS: &[&[&str]] = &[
-    &["secret", "lifecycle", "telemetry"],
+    &["certificate", "secret", "lifecycle", "telemetry"],
     &["ldap"],
     &["config", "identity", "outcome"],
     &["access", "cache", "directory", "metrics", "session"],
@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "cache/freshness",
     "cache/key",
     "cache/rules",
+    "certificate",
     "cli/phones/picture",
     "cli/phones/question",
     "cli/phones/report",

@@ -12,6 +12,7 @@ pub mod phones;
 mod reloading;
 mod seal;
 pub mod serve;
+mod supervisor;
 
 use clap::{Parser, Subcommand};
 use std::fmt::Display;

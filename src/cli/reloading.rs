@@ -1,6 +1,6 @@
 //! When the configuration is read again, and what is said about it: on SIGHUP, and when a file of it has changed.
 
-use super::Failure;
+use super::{Failure, supervisor};
 use crate::config::load::{Loaded, Rejected, load};
 use crate::config::watch::Watch;
 use crate::proxy::Proxy;
@@ -54,6 +54,7 @@ impl Reloading {
 
     /// Reads it again. Where anything is wrong, the log says all of it and the proxy goes on as it was.
     pub(super) async fn carry_out(&mut self, proxy: &mut Proxy) {
+        supervisor::reloading();
         let began = SystemTime::now();
         let file = self.file.clone();
         let kept = "the configuration in force stays in force";
@@ -77,6 +78,7 @@ impl Reloading {
             }
         };
         proxy.metrics().reloaded(succeeded);
+        supervisor::reloaded(succeeded);
         self.watch = Watch::new(files, began);
     }
 }

@@ -1,8 +1,8 @@
 //! `redial serve`: the proxy, from a configuration file to its orderly end.
 
-use super::Failure;
 use super::reloading::{Due, Reloading};
 use super::seal::seal;
+use super::{Failure, supervisor};
 use crate::config::load::{Loaded, load};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
@@ -44,11 +44,12 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let began = SystemTime::now();
     let Loaded { config, files, .. } = read(&arguments.config)?;
     let reloading = Reloading::new(arguments.config.clone(), files, began)?;
-    let proxy = Proxy::start(config).await.map_err(Failure::configuration)?;
+    let proxy = Proxy::start_on(config, supervisor::sockets()).await.map_err(Failure::configuration)?;
     if let Some(address) = proxy.admin_address() {
         info!(%address, "admin address");
     }
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    supervisor::ready();
     run_until(stop, proxy, Some(reloading)).await
 }
 
@@ -75,6 +76,7 @@ pub(super) async fn run_until(mut stop: StopSignal, mut proxy: Proxy, mut reload
         tokio::select! {
             name = stop.received() => {
                 info!(signal = name, "stopping");
+                supervisor::stopping();
                 break;
             }
             why = proxy.died() => return Err(Failure::fault(why)),

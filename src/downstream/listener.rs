@@ -64,6 +64,26 @@ impl Listener {
         Ok(Self { index, configured: configured.clone(), limits: limits.clone(), tls, socket })
     }
 
+    /// The same on a socket that somebody else has opened and keeps open.
+    ///
+    /// # Errors
+    /// When the socket or the certificate is unusable.
+    pub fn inherit(
+        socket: &std::net::TcpListener,
+        index: usize,
+        configured: &config::Listener,
+        limits: &Limits,
+    ) -> Result<Self, ListenError> {
+        let tls = configured.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
+        let own = || {
+            let socket = socket.try_clone()?;
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket)
+        };
+        let socket = own().map_err(|source| ListenError::Bind { address: configured.address, source })?;
+        Ok(Self { index, configured: configured.clone(), limits: limits.clone(), tls, socket })
+    }
+
     /// Where it listens: the real port where the configured one is 0.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ pub(super) fn begin_family(metric: Metric, page: &mut String) {
     let _ = writeln!(page, "# HELP {} {}\n# TYPE {} histogram", metric.name, metric.help, metric.name);
 }
 
-fn escaped(value: &str) -> String {
+pub(super) fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 

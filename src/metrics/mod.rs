@@ -7,6 +7,7 @@
 //! collects them, which costs an allocation each 64 operations; `histogram.rs` counts into fixed buckets instead. There is no global recorder:
 //! a test, or a second proxy in one process, has numbers of its own.
 
+mod certificates;
 mod handles;
 mod histogram;
 mod names;
@@ -18,6 +19,8 @@ use crate::identity::roster::Revocation;
 use crate::ldap::ResultCode;
 use crate::outcome::{OperationKind, Outcome, Served};
 use arc_swap::ArcSwap;
+pub use certificates::CertificateOf;
+use certificates::Certificates;
 use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ReloadHandles, ServerHandles, counter, gauge};
 use histogram::Histogram;
 use metrics::{Counter, Recorder};
@@ -89,6 +92,7 @@ pub struct Metrics {
     directories: ArcSwap<Vec<Arc<DirectoryHandles>>>,
     audit_dropped: Counter,
     reloads: ReloadHandles,
+    certificates: Certificates,
     panics: Counter,
     started_at: Duration,
 }
@@ -126,6 +130,7 @@ impl Metrics {
             ),
             audit_dropped: counter(&recorder, names::AUDIT_DROPPED, &[]),
             reloads: ReloadHandles::new(&recorder),
+            certificates: Certificates::default(),
             panics: counter(&recorder, names::PANICS, &[]),
             started_at: process::now(),
             recorder,
@@ -306,6 +311,21 @@ impl Metrics {
         }
     }
 
+    /// A certificate that is in use expires then (since 1970); says whether that is news.
+    pub fn certificate_expires(&self, of: CertificateOf, name: &str, not_after: Duration) -> bool {
+        self.certificates.set(of, name, not_after)
+    }
+
+    /// Of the certificates known so far, those are still in use for which this is true.
+    pub fn retain_certificates(&self, is_in_use: impl Fn(CertificateOf, &str) -> bool) {
+        self.certificates.retain(is_in_use);
+    }
+
+    /// The certificates in use that expire before that (since 1970).
+    pub fn certificates_expiring_before(&self, when: Duration) -> Vec<(CertificateOf, String, Duration)> {
+        self.certificates.expiring_before(when)
+    }
+
     /// A task panicked: a bug of ours, which ended one connection.
     pub fn panicked(&self) {
         self.panics.increment(1);
@@ -316,6 +336,7 @@ impl Metrics {
         process::record(&self.recorder, self.started_at);
         let directories = self.directories.load();
         let mut page = without_retired(self.recorder.handle().render(), &directories);
+        self.certificates.render(names::CERTIFICATE_NOT_AFTER, &mut page);
         histogram::begin_family(names::OPERATION_DURATION, &mut page);
         for (kind, row) in OperationKind::ALL.iter().zip(self.durations.chunks(Served::ALL.len())) {
             for (served, histogram) in Served::ALL.iter().zip(row) {

@@ -11,7 +11,7 @@ pub(super) struct Metric {
 
 /// Every metric there is.
 pub(super) fn all() -> impl Iterator<Item = &'static Metric> {
-    COUNTERS.iter().chain(GAUGES).chain([&OPERATION_DURATION, &UPSTREAM_DURATION])
+    COUNTERS.iter().chain(GAUGES).chain([&CERTIFICATE_NOT_AFTER, &OPERATION_DURATION, &UPSTREAM_DURATION])
 }
 
 const fn metric(name: &'static str, help: &'static str) -> Metric {
@@ -91,6 +91,11 @@ pub(super) const RELOAD_SUCCESSFUL: Metric = metric(
 );
 pub(super) const RELOAD_TIME: Metric =
     metric("redial_config_last_reload_success_timestamp_seconds", "When the configuration in force was read, in seconds since 1970 (UTC).");
+
+pub(super) const CERTIFICATE_NOT_AFTER: Metric = metric(
+    "redial_certificate_not_after_timestamp_seconds",
+    "When a certificate expires, in seconds since 1970 (UTC): of a listener, of CAs (the first in the file), of a controller as shown last.",
+);
 
 pub(super) const PANICS: Metric = metric("redial_panics_total", "Tasks that a bug of Redial's ended. Please report them.");
 pub(super) const BUILD_INFO: Metric = metric("redial_build_info", "Always 1; the version is a label.");

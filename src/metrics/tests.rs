@@ -174,6 +174,22 @@ fn a_listener_that_comes_later_has_series_of_its_own() {
 }
 
 #[test]
+fn a_certificate_is_shown_while_it_is_in_use() {
+    let metrics = one_of_each();
+    let line = |of: &str, name: &str| format!(r#"redial_certificate_not_after_timestamp_seconds{{of="{of}",name="{name}"}} 2000"#);
+    for (of, name) in [(CertificateOf::Listener, "127.0.0.1:636"), (CertificateOf::Controller, "ldaps://gone")] {
+        assert!(metrics.certificate_expires(of, name, Duration::from_secs(2000)));
+        assert!(!metrics.certificate_expires(of, name, Duration::from_secs(2000)), "no news");
+    }
+    has(&metrics.render(), &line("listener", "127.0.0.1:636"));
+    has(&metrics.render(), &line("controller", "ldaps://gone"));
+    assert_eq!(metrics.certificates_expiring_before(Duration::from_secs(2000)).len(), 0);
+    assert_eq!(metrics.certificates_expiring_before(Duration::from_secs(2001)).len(), 2);
+    metrics.retain_certificates(|of, _| of == CertificateOf::Listener);
+    assert!(!metrics.render().contains("ldaps://gone"));
+}
+
+#[test]
 fn an_index_outside_the_configuration_is_ignored() {
     let metrics = Metrics::unrecorded();
     metrics.connection_opened(9);

@@ -5,17 +5,20 @@
 
 use super::StartError;
 use crate::config::{self, Limits};
-use crate::downstream::{Door, Listener, PreparedDoor};
+use crate::downstream::{Door, ListenError, Listener, PreparedDoor};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::pipeline::Current;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use tokio::task::{AbortHandle, JoinSet};
+use tracing::warn;
 
 /// All listeners that there have been, by place.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Doors {
+    /// Opened by somebody else, and not closed here: a listener that goes may come back.
+    sockets: Vec<TcpListener>,
     places: Vec<Place>,
     /// Where the configuration's listeners stand, in its order.
     order: Vec<usize>,
@@ -50,6 +53,28 @@ pub(super) struct Opening<'a> {
 }
 
 impl Doors {
+    /// None yet; they take these sockets where the addresses are the same.
+    pub(super) const fn new(sockets: Vec<TcpListener>) -> Self {
+        Self { sockets, places: Vec::new(), order: Vec::new() }
+    }
+
+    fn bind(&self, place: usize, listener: &config::Listener, limits: &Limits) -> Result<Listener, ListenError> {
+        let has_address = |socket: &&TcpListener| socket.local_addr().is_ok_and(|address| address == listener.address);
+        match self.sockets.iter().find(has_address) {
+            Some(socket) => Listener::inherit(socket, place, listener, limits),
+            None => Listener::bind(place, listener, limits),
+        }
+    }
+
+    /// Sockets for which there is no listener.
+    fn warn_of_strays(&self, listeners: &[config::Listener]) {
+        for address in self.sockets.iter().filter_map(|socket| socket.local_addr().ok()) {
+            if listeners.iter().all(|listener| listener.address != address) {
+                warn!(%address, "the supervisor has opened this address, and no [[listener]] has exactly it: nobody is served there");
+            }
+        }
+    }
+
     /// Reads certificates and binds sockets.
     ///
     /// # Errors
@@ -62,11 +87,9 @@ impl Doors {
                 |(place, known): &(usize, &Place)| known.configured.address == listener.address && !prepared.order.contains(place);
             let place = self.places.iter().enumerate().find(is_free).map_or(prepared.listeners.len(), |(place, _)| place);
             match self.places.get(place).and_then(|known| known.open.as_ref()) {
-                Some((door, _)) => {
-                    prepared.changed.push((place, door.prepare(listener, limits).map_err(crate::downstream::ListenError::Tls)?))
-                }
+                Some((door, _)) => prepared.changed.push((place, door.prepare(listener, limits).map_err(ListenError::Tls)?)),
                 None => {
-                    let bound = Listener::bind(place, listener, limits)?;
+                    let bound = self.bind(place, listener, limits)?;
                     let address = bound.local_addr().map_err(StartError::Lost)?;
                     prepared.bound.push((place, bound, address));
                 }
@@ -77,6 +100,7 @@ impl Doors {
             }
             prepared.order.push(place);
         }
+        self.warn_of_strays(listeners);
         Ok(prepared)
     }
 

@@ -4,7 +4,7 @@
 //! is under way ends as it began. Where anything is wrong, nothing has changed.
 
 use super::doors::Opening;
-use super::{Proxy, StartError, open_audit};
+use super::{Proxy, StartError, expiry, open_audit};
 use crate::config::Config;
 use crate::pipeline::Pipeline;
 use std::sync::Arc;
@@ -45,6 +45,7 @@ impl Proxy {
         self.residents = residents;
         self.audit = audit;
         self.config = config;
+        expiry::note(&self.config, &self.metrics);
         Ok(())
     }
 

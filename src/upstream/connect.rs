@@ -6,6 +6,7 @@
 use super::connection::{Connection, Outgoing, Settings};
 use super::dial::{Dial, Stream};
 use super::outbox::Payload;
+use crate::certificate::{SOON, not_after};
 use crate::config::{Server, UpstreamSecurity};
 use crate::directory::{Done, Reply};
 use crate::ldap::ber;
@@ -14,17 +15,19 @@ use crate::ldap::frame::frame_length;
 use crate::ldap::message::LdapResult;
 use crate::ldap::{Envelope, MessageId, ResultCode, oid};
 use crate::lifecycle::Lifecycle;
+use crate::metrics::{CertificateOf, Metrics};
 use crate::secret::Secret;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tracing::warn;
 use zeroize::Zeroizing;
 
 /// Makes connections to one server.
@@ -40,6 +43,8 @@ pub(crate) struct Connector {
     pub(crate) lifecycle: Lifecycle,
     /// `None`: by TCP.
     pub(crate) dial: Option<Arc<dyn Dial>>,
+    /// Who is told when the server's certificate expires.
+    pub(crate) metrics: Option<Arc<Metrics>>,
 }
 
 /// Why there is no connection.
@@ -89,12 +94,25 @@ impl Connector {
             let name = ServerName::try_from(self.server.host.clone()).map_err(|error| self.tls_error(&error))?;
             let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream);
             let tls = self.within(deadline, "in the TLS handshake", handshake).await?.map_err(|error| self.tls_error(&error))?;
+            self.note_expiry(tls.get_ref().1.peer_certificates());
             Connection::spawn(tls, settings, self.lifecycle.clone(), held)
         };
         if let Some((name, password)) = bind_as {
             self.bind(&connection, name, password, deadline).await?;
         }
         Ok(connection)
+    }
+
+    /// Of the server's own certificate, which comes first.
+    fn note_expiry(&self, shown: Option<&[CertificateDer<'_>]>) {
+        let not_after = shown.and_then(|shown| shown.first()).and_then(|certificate| not_after(certificate));
+        if let (Some(metrics), Some(not_after)) = (&self.metrics, not_after) {
+            let is_news = metrics.certificate_expires(CertificateOf::Controller, &self.server.url, not_after);
+            if is_news && UNIX_EPOCH + not_after < SystemTime::now() + SOON {
+                let when = humantime::format_rfc3339_seconds(UNIX_EPOCH + not_after);
+                warn!(server = self.server.url, not_after = %when, "a controller's certificate expires soon");
+            }
+        }
     }
 
     async fn tcp(&self, deadline: Instant) -> Result<TcpStream, ConnectError> {

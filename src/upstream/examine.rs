@@ -93,6 +93,7 @@ pub async fn examine(config: &config::Upstream, limits: &config::Limits) -> Resu
             timeout: config.connect_timeout,
             lifecycle: running.clone(),
             dial: None,
+            metrics: None,
         };
         let begun = Instant::now();
         let bind_as = account.map(|account| (account.bind_dn.as_str(), &account.password));

@@ -126,6 +126,7 @@ impl Upstream {
                 timeout: config.connect_timeout,
                 lifecycle: lifecycle.clone(),
                 dial: dial.clone(),
+                metrics: Some(Arc::clone(&metrics)),
             });
             let limit = usize::from(config.connections).max(1);
             let pool = Pool::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings, limit);
