@@ -6,14 +6,13 @@
 #   docker run --read-only --cap-drop=ALL -v ./config:/etc/redial:ro -p 389:3890 -p 636:3636 redial
 #
 # Listeners inside take ports above 1024. The health check asks the [admin] address at its default, 127.0.0.1:9390.
+# The program holds the list of its own dependencies (`cargo audit bin /usr/bin/redial` reads it).
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin redial
-# The C library resolves names without any other file; `ldd` tells what the loader will look for on this architecture.
-RUN mkdir /image \
- && cp --parents --dereference $(ldd target/release/redial | grep -o '/[^ ]*') /etc/ssl/certs/ca-certificates.crt /image \
- && install -D target/release/redial /image/usr/bin/redial
+RUN cargo install --locked cargo-auditable \
+ && cargo auditable build --release --locked --bin redial \
+ && config/container/collect target/release/redial /image
 
 FROM scratch
 COPY --from=build /image /

@@ -14,6 +14,7 @@ mod bed;
 #[path = "../common/mod.rs"]
 mod common;
 mod corpus;
+mod image;
 mod redial;
 mod relay;
 
