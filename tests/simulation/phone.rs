@@ -182,7 +182,9 @@ impl Phone {
             1 => format!("wrong {}", self.site.truth.next_version()),
             _ => password(who),
         };
-        if secret != password(who) {
+        if secret == password(who) {
+            self.site.binds(who);
+        } else {
             self.site.guessed_at(who);
         }
         self.send(&bind(&person(who), &secret), Some(What::Bind(Some(who), secret))).await;
@@ -363,8 +365,9 @@ impl Phone {
                 } else if !text.contains("unknown") {
                     truth.denied(*whose, *version);
                 }
-                let own = [ResultCode::SUCCESS];
-                may(if self.who == Some(*whose) { &own } else { &[ResultCode::INSUFFICIENT_ACCESS_RIGHTS] })
+                let own = [if self.site.weather.forwards { ResultCode::SUCCESS } else { ResultCode::UNWILLING_TO_PERFORM }];
+                let others = [ResultCode::INSUFFICIENT_ACCESS_RIGHTS, ResultCode::UNWILLING_TO_PERFORM];
+                may(if self.who == Some(*whose) { &own } else { &others })
             }
             What::WhoAmI => code == ResultCode::SUCCESS,
         };

@@ -1,8 +1,6 @@
 //! What is really so: everybody's entry in all its versions, and what has reached a controller. Answers are judged by it.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,6 +29,8 @@ struct State {
     versions: Vec<Vec<Version>>,
     last_version: u32,
     wrong_binds: BTreeSet<String>,
+    /// By person: binds with the right password.
+    right_binds: [usize; PEOPLE],
     writes: BTreeMap<u32, usize>,
     stale_reads: usize,
 }
@@ -50,7 +50,7 @@ impl Truth {
         Self { began: now, state: Mutex::new(State { versions: vec![vec![first]; PEOPLE], ..State::default() }) }
     }
 
-    /// One line of the story, which is the same whenever the seed is.
+    /// One line of the story.
     pub(crate) fn tell(&self, what: &str) {
         let line = format!("{:>11.6} {what}", self.began.elapsed().as_secs_f64());
         self.state.lock().unwrap().story.push(line);
@@ -63,13 +63,11 @@ impl Truth {
     }
 
     /// What was wrong first, with the story.
-    pub(crate) fn verdict(&self) -> Result<u64, String> {
+    pub(crate) fn verdict(&self) -> Result<(), String> {
         let state = self.state.lock().unwrap();
-        let mut hasher = DefaultHasher::new();
-        state.story.hash(&mut hasher);
         match &state.wrong {
             None if std::env::var_os("REDIAL_STORY").is_some() => Err(state.story.join("\n")),
-            None => Ok(hasher.finish()),
+            None => Ok(()),
             Some(wrong) => Err(format!("{}\n{wrong}", state.story.join("\n"))),
         }
     }
@@ -117,6 +115,17 @@ impl Truth {
     pub(crate) fn bind_heard(&self, name: &str, password: &str) {
         if password.starts_with("wrong") && !self.state.lock().unwrap().wrong_binds.insert(format!("{name} {password}")) {
             self.wrong(&format!("{password} of {name} reached a controller twice"));
+        }
+        if let Some(number) = (0..PEOPLE).find(|number| person(*number) == name && self::password(*number) == password) {
+            self.state.lock().unwrap().right_binds[number] += 1;
+        }
+    }
+
+    /// No more binds have reached controllers than clients have sent.
+    pub(crate) fn binds_were_asked_for(&self, sent: &[usize; PEOPLE]) {
+        let heard = self.state.lock().unwrap().right_binds;
+        if heard.iter().zip(sent).any(|(heard, sent)| heard > sent) {
+            self.wrong(&format!("{sent:?} binds were sent, and {heard:?} reached controllers"));
         }
     }
 
