@@ -241,5 +241,5 @@ const LIFETIMES: Lifetimes = Lifetimes {
 /// How often a step is taken.
 const TIMES: u64 = 1_000;
 /// Requests of the two runs of a server.
-const FEW: usize = 3_000;
-const MANY: usize = 13_000;
+const FEW: usize = 5_000;
+const MANY: usize = 65_000;
