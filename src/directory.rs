@@ -4,6 +4,7 @@
 //! is an [`Operation`] that an access has already allowed and narrowed. What comes out is a stream of [`Reply`]s that ends in one
 //! [`Reply::Done`]. Dropping the stream abandons the operation (RFC 4511 section 4.11). References never come out of it.
 
+use crate::config::Group;
 use crate::identity::{Credentials, Who};
 use crate::ldap::envelope::op;
 use crate::ldap::message::{ResultCode, SearchRequest, WriteKind};
@@ -64,6 +65,16 @@ pub enum Asked {
         name: String,
         /// The password; never empty.
         password: Secret,
+        /// Where it is right: in which of these groups is that principal?
+        groups: Arc<Groups>,
+    },
+    /// In which of these groups is a principal who has bound some time ago? Asked under the service account's name. A [`Reply::Who`] comes
+    /// before the end where the directory knows.
+    Membership {
+        /// [`Who::canonical`].
+        of: String,
+        /// The groups.
+        groups: Arc<Groups>,
     },
     /// A search.
     Search {
@@ -100,16 +111,26 @@ pub enum Asked {
     },
 }
 
+/// Groups of which somebody wants to know who is in them.
+#[derive(Debug, Default)]
+pub struct Groups {
+    /// Below this DN, as written, lie these groups, and those by way of which somebody may be in them.
+    pub base: String,
+    /// The groups themselves.
+    pub groups: Vec<Group>,
+}
+
 impl Asked {
     /// Sending it twice changes nothing: a search or a compare may be tried on a second server.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Search { .. } | Self::Compare { .. })
+        matches!(self, Self::Search { .. } | Self::Compare { .. } | Self::Membership { .. })
     }
 
     /// The tag of its protocolOp.
     pub fn tag(&self) -> u8 {
         match self {
             Self::Bind { .. } => op::BIND_REQUEST,
+            Self::Membership { .. } => op::SEARCH_REQUEST,
             Self::Search { op, .. } | Self::Compare { op, .. } | Self::Write { op, .. } | Self::Extended { op } => {
                 op.first().copied().unwrap_or_default()
             }
@@ -127,6 +148,7 @@ impl std::fmt::Debug for Asked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Bind { .. } => "Bind",
+            Self::Membership { .. } => "Membership",
             Self::Search { .. } => "Search",
             Self::Compare { .. } => "Compare",
             Self::Write { .. } => "Write",

@@ -16,10 +16,12 @@
 //! `paging`; `record` keeps the record.
 
 mod bind;
+mod client;
 pub mod controls;
 mod current;
 mod delivery;
 mod forward;
+mod membership;
 mod paging;
 mod proofs;
 mod record;
@@ -27,6 +29,7 @@ mod repeat;
 mod standings;
 mod station;
 
+pub use client::Client;
 pub use current::Current;
 pub use record::OPERATIONS;
 pub use repeat::Hits;
@@ -36,30 +39,30 @@ use crate::access::{Accesses, Asker, Grant, Refusal, Verdict};
 use crate::audit::Audit;
 use crate::cache::answer::AnswerBuilder;
 use crate::cache::key::{Keyed, Owner, write_key};
-use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache, Spelling, Standing};
+use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache, Spelling};
 use crate::config::lineage::Lineage;
 use crate::config::{Config, Lifetimes, SearchAs};
 use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
+use crate::identity::Principal;
 use crate::identity::accounts::Accounts;
 use crate::identity::register::Register;
 use crate::identity::roster::Member;
-use crate::identity::{Identity, Principal};
 use crate::ldap::ResultCode;
 use crate::ldap::message::{Scope, Search};
 use crate::metrics::Metrics;
 use crate::outcome::{OperationKind, Outcome, Served, Subject};
 use crate::rootdse::RootDse;
-use crate::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
+use crate::session::{Accepted, AcceptedRequest, ClientMessageId};
 use bytes::Bytes;
 use controls::Refused;
 use delivery::Delivery;
+use membership::{Held, Resumed, groups_ttl};
 use paging::{PageWanted, Pages};
 use proofs::Proofs;
 use record::Recording;
 use standings::Standings;
 use station::{Station, stations};
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -77,23 +80,10 @@ pub struct Pipeline {
     proofs: Proofs,
     pages: Arc<Pages>,
     standings: Standings,
+    /// For so long a principal's groups are believed.
+    groups_ttl: Duration,
     metrics: Arc<Metrics>,
     audit: Arc<Audit>,
-}
-
-/// Whoever asks: what an access looks at.
-#[derive(Debug, Clone)]
-pub struct Client {
-    /// From where.
-    pub peer: SocketAddr,
-    /// The index of the listener in the configuration.
-    pub listener: usize,
-    /// Over what.
-    pub security: Security,
-    /// Who.
-    pub identity: Identity,
-    /// What [`Pipeline::standing`] says of them, where repeated searches are to be known by it.
-    pub standing: Option<Standing>,
 }
 
 /// What became of an operation that was begun.
@@ -156,6 +146,8 @@ enum Work {
     Bind(bind::BindWork),
     /// A compare, a write or an extended operation.
     Forward(forward::ForwardWork),
+    /// Whatever waits for the client's groups.
+    Held(Box<Held>),
 }
 
 /// A search on its way to the directories.
@@ -194,6 +186,7 @@ impl Pipeline {
             proofs: Proofs::new(Arc::new(Register::new(&config.binds)), Arc::clone(&metrics)),
             pages: Arc::new(Pages::new(config.cache.capacity)),
             standings: Standings::new(),
+            groups_ttl: groups_ttl(config.binds.ttl),
             audit: Arc::new(Audit::off(Arc::clone(&metrics))),
             metrics,
         }
@@ -214,6 +207,7 @@ impl Pipeline {
             proofs: self.proofs.succeeding(&config.binds, proves_alike),
             pages: Arc::clone(&self.pages),
             standings: Standings::new(),
+            groups_ttl: groups_ttl(config.binds.ttl),
             audit: Arc::clone(&self.audit),
             metrics: Arc::clone(&self.metrics),
         }
@@ -244,14 +238,8 @@ impl Pipeline {
             AcceptedRequest::Extended(_) => OperationKind::Extended,
         };
         let asked = AskedAt { kind, message_id: accepted.message_id, received_at };
-        let begun = match accepted.request {
-            AcceptedRequest::Search(search) => self.begin_search(client, asked, &search, accepted.controls, out),
-            AcceptedRequest::Bind(bind) => self.begin_bind(client, asked, &bind, accepted.controls),
-            AcceptedRequest::Compare(compare) => self.begin_compare(client, asked, &compare, accepted.controls),
-            AcceptedRequest::Write(write) => self.begin_write(client, asked, &write, accepted.controls),
-            AcceptedRequest::Extended(extended) => self.begin_extended(client, asked, &extended, accepted.controls),
-        };
-        let mut begun = begun.unwrap_or_else(|refused| refuse(asked, refused, out));
+        let held = self.hold(client, asked, accepted);
+        let mut begun = held.unwrap_or_else(|| self.begin_accepted(client, asked, &accepted.request, accepted.controls, out));
         let subject = self.subject(client, kind, &accepted.request);
         match &mut begun {
             Begun::Answered(outcome) => self.record(outcome, subject),
@@ -260,19 +248,45 @@ impl Pipeline {
         begun
     }
 
+    fn begin_accepted(
+        &self,
+        client: &Client,
+        asked: AskedAt,
+        request: &AcceptedRequest<'_>,
+        controls: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Begun {
+        let begun = match request {
+            AcceptedRequest::Search(search) => self.begin_search(client, asked, search, controls, out),
+            AcceptedRequest::Bind(bind) => self.begin_bind(client, asked, bind, controls),
+            AcceptedRequest::Compare(compare) => self.begin_compare(client, asked, compare, controls),
+            AcceptedRequest::Write(write) => self.begin_write(client, asked, write, controls),
+            AcceptedRequest::Extended(extended) => self.begin_extended(client, asked, extended, controls),
+        };
+        begun.unwrap_or_else(|refused| refuse(asked, refused, out))
+    }
+
     /// Carries an operation to its end, speaking into `outbox`. The last word is [`Said::Finished`] or [`Said::BindFinished`], whatever
     /// happens. Dropping the future abandons the operation, which is on record then too, though the future may never have been polled.
     #[expect(clippy::boxed_local, reason = "as it came out of `begin`")]
     pub fn finish(self: Arc<Self>, running: Box<Running>, outbox: Outbox) -> impl Future<Output = ()> + Send {
-        let Running { asked, work, subject } = *running;
+        let Running { asked, mut work, subject } = *running;
         let recording = Recording::new(Arc::clone(&self), asked, subject);
         async move {
             let delivery = Delivery::new(asked, outbox);
-            let outcome = match work {
-                Work::Write(answer) => delivery.answer(&answer, Served::Hit).await,
-                Work::Search(work) => self.finish_search(work, delivery).await,
-                Work::Bind(work) => self.finish_bind(work, delivery).await,
-                Work::Forward(work) => self.finish_forward(work, delivery).await,
+            let outcome = loop {
+                work = match work {
+                    Work::Held(held) => match self.resume(*held, asked).await {
+                        Resumed::Running(running) => running.work,
+                        Resumed::Answered(octets, Outcome { served, code, entries, .. }) => {
+                            break delivery.finish(octets, served, code, entries).await;
+                        }
+                    },
+                    Work::Write(answer) => break delivery.answer(&answer, Served::Hit).await,
+                    Work::Search(work) => break self.finish_search(work, delivery).await,
+                    Work::Bind(work) => break self.finish_bind(work, delivery).await,
+                    Work::Forward(work) => break self.finish_forward(work, delivery).await,
+                };
             };
             recording.ended(&outcome);
         }
@@ -297,7 +311,7 @@ impl Pipeline {
             Verdict::Allow(grant) => grant,
             Verdict::Refuse(refusal) => return Err(refusal.into()),
         };
-        let runs_as_client = self.runs_as_client(&grant);
+        let runs_as_client = grant.runs_as_client();
         if runs_as_client && !client.has_credentials() {
             // Whoever has a name without a directory's password gets nothing of what memory holds for that name.
             return Err(BIND_FIRST);
@@ -474,14 +488,6 @@ impl Pipeline {
         self.lineage.directory(grant.directory()?)
     }
 
-    /// The search runs under the client's own name somewhere, so its answer is the client's alone.
-    fn runs_as_client(&self, grant: &Grant<'_>) -> bool {
-        match grant.directory() {
-            Some(directory) => self.stations.get(directory).is_none_or(|station| station.search_as == SearchAs::Client),
-            None => self.stations.iter().any(|station| station.search_as == SearchAs::Client),
-        }
-    }
-
     /// Its directories, by their names in the configuration.
     pub fn directories(&self) -> impl Iterator<Item = (&str, &Arc<dyn Directory>)> {
         self.stations.iter().map(|station| (station.config.name.as_str(), &station.directory))
@@ -490,20 +496,6 @@ impl Pipeline {
     /// Answers and octets that the cache holds, approximately.
     pub fn cache_holds(&self) -> (u64, u64) {
         self.cache.holds()
-    }
-}
-
-impl Client {
-    /// The name under which this client's operations run on the directory of that number, where it has proved one there.
-    fn runs_as(&self, directory: usize) -> Option<RunAs> {
-        let Identity::Bound(principal) = &self.identity else { return None };
-        let credentials = principal.credentials.as_ref().filter(|_| principal.directory == Some(directory))?;
-        Some(RunAs::Client(Arc::clone(credentials)))
-    }
-
-    /// Some directory has accepted a name and a password of this client, and operations may run under them.
-    fn has_credentials(&self) -> bool {
-        matches!(&self.identity, Identity::Bound(principal) if principal.credentials.is_some())
     }
 }
 

@@ -69,7 +69,7 @@ fn directory() -> ScriptedDirectory {
             Scripted::Result(ResultCode::INSUFFICIENT_ACCESS_RIGHTS, "not Bob")
         }
         Asked::Write { .. } | Asked::Extended { .. } | Asked::Compare { .. } => Scripted::Result(ResultCode::SUCCESS, ""),
-        Asked::Search { .. } => Scripted::one("cn=Ada,dc=corp", "17"),
+        Asked::Search { .. } | Asked::Membership { .. } => Scripted::one("cn=Ada,dc=corp", "17"),
     })
 }
 

@@ -126,3 +126,17 @@ async fn every_problem_of_an_ldif_file_is_told_with_its_line() {
     assert_eq!(code, 64);
     assert!(report.contains("broken.ldif, line 2: ") && report.contains("broken.ldif, line 5: "), "{report}");
 }
+
+#[tokio::test]
+async fn a_group_that_the_directory_does_not_have_is_a_problem_of_the_access_that_names_it() {
+    let controller = ScriptedController::plain(|heard| {
+        let is_missing = heard.tag == op::SEARCH_REQUEST && heard.base() == "CN=None,OU=Staff,DC=corp";
+        is_missing.then(|| vec![heard.done(ResultCode::NO_SUCH_OBJECT)])
+    })
+    .await;
+    let clients = "clients = [\"group:CN=All,OU=Staff,DC=corp\", \"group:CN=None,OU=Staff,DC=corp\"]";
+    let (code, report) = check("group", &plain(&[&controller]).replace("clients = \"any\"", clients), true).await;
+    assert_eq!(code, 64, "{report}");
+    assert!(report.contains("access[0].clients: ldap://") && report.contains("CN=None,OU=Staff,DC=corp is not there"), "{report}");
+    assert!(!report.contains("CN=All"), "{report}");
+}

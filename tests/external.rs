@@ -97,7 +97,7 @@ fn house(tls: ListenerTls) -> House {
 fn house_with(tls: ListenerTls, change: impl FnOnce(&mut Config)) -> House {
     House::with_tls("plain_passwords = \"allow\"", "", |config| {
         config.listeners[0].tls = Some(tls);
-        config.accesses[0].clients = Clients::Names(vec!["cn=pbx 1, o=example".to_owned()]);
+        config.accesses[0].clients = Clients::Listed { names: vec!["cn=pbx 1, o=example".to_owned()], groups: Vec::new() };
         change(config);
     })
 }

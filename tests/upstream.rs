@@ -106,7 +106,7 @@ impl Bench {
     }
 
     async fn bind(&self, name: &str) -> Result<Done, DirectoryError> {
-        let request = Asked::Bind { name: name.into(), password: Secret::new(b"secret") };
+        let request = Asked::Bind { name: name.into(), password: Secret::new(b"secret"), groups: Arc::default() };
         self.run(RunAs::Service, request).await.map(|(_, done)| done)
     }
 }

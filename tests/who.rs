@@ -22,6 +22,7 @@ use redial::upstream::Upstream;
 use scripted_controller::{Heard, ScriptedController};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -46,13 +47,21 @@ impl House {
     }
 
     async fn before(domain: Arc<Domain>, toml: &str) -> Self {
+        let account = format!("bind_dn = \"{}\"\npassword = \"service\"\n", domain::SERVICE);
+        Self::with(domain, &format!("{account}{toml}")).await
+    }
+
+    async fn without_account(domain: Arc<Domain>, toml: &str) -> Self {
+        Self::with(domain, &format!("search_as = \"client\"\n{toml}")).await
+    }
+
+    async fn with(domain: Arc<Domain>, toml: &str) -> Self {
         let brain = Arc::clone(&domain);
         let controller = ScriptedController::plain(move |heard| brain.answer(heard)).await;
         let text = format!(
             "[[listener]]\naddress = \"127.0.0.1:3389\"\n[directory.corp]\nbase = \"dc=corp,dc=example\"\nservers = [\"ldap://{}\"]\n\
-             start_tls = false\nbind_dn = \"{}\"\npassword = \"service\"\n{toml}",
+             start_tls = false\n{toml}",
             controller.address,
-            domain::SERVICE,
         );
         let config = load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
         let metrics = Arc::new(Metrics::unrecorded());
@@ -225,4 +234,92 @@ async fn a_bind_whose_owner_cannot_be_looked_up_is_still_a_bind() {
     assert_eq!(phone.principal().who, None);
     assert_eq!(house.bound("alice@corp.example").await.principal().who, None);
     assert_eq!(house.binds(), 1, "and is remembered");
+}
+
+/// For the members of the group "all", for whom searches run under the service account.
+const MEMBERS: &str = "[[access]]\nname = \"members\"\nclients = [\"group:cn=all,dc=corp,dc=example\"]\nbases = [\"dc=corp,dc=example\"]\n\
+                       attributes = [\"*\"]\n[binds]\nttl = \"0s\"\n";
+const YES: ResultCode = ResultCode::SUCCESS;
+const NO: ResultCode = ResultCode::INSUFFICIENT_ACCESS_RIGHTS;
+
+/// Alice is in a circle of groups, one of which is in the group that matters; bob is in another.
+fn nested(kind: Kind) -> Arc<Domain> {
+    let domain = Domain::new(kind);
+    domain.user("alice", 1104, "right");
+    domain.user("bob", 1105, "right");
+    domain.group("berlin", 2001, &["alice", "staff"]);
+    domain.group_by("uniqueMember", "staff", 2002, &["berlin"]);
+    domain.group("all", 2003, &["staff"]);
+    domain.group("others", 2004, &["bob", "all"]);
+    domain
+}
+
+#[tokio::test]
+async fn members_by_way_of_other_groups_are_members_on_every_kind_of_server() {
+    for (kind, alice) in [(SAMBA, YES), (Kind::OpenLdap, YES), (Kind::Silent, NO)] {
+        let house = House::before(nested(kind), MEMBERS).await;
+        for name in NAMES {
+            assert_eq!(house.bound(name).await.search("(cn=*)").await.0, alice, "{kind:?}: {name}");
+        }
+        assert_eq!(house.bound("bob@corp.example").await.search("(cn=*)").await.0, NO, "{kind:?}");
+        house.domain.group("staff", 2002, &[]);
+        assert_eq!(house.bound(NAMES[0]).await.search("(cn=*)").await.0, NO, "{kind:?}: no longer");
+    }
+}
+
+#[tokio::test]
+async fn groups_are_read_under_the_service_account_and_as_the_client_where_there_is_none() {
+    for kind in [SAMBA, Kind::OpenLdap] {
+        let house = House::before(nested(kind), MEMBERS).await;
+        house.bound(NAMES[0]).await;
+        let service =
+            house.controller.heard_with(op::BIND_REQUEST).iter().find(|heard| heard.bind().0 == domain::SERVICE).unwrap().connection;
+        let group = |heard: &&Heard| !heard.base().is_empty() && !heard.base().starts_with("<SID=");
+        let readers =
+            || house.controller.heard_with(op::SEARCH_REQUEST).iter().filter(group).map(|heard| heard.connection).collect::<Vec<_>>();
+        assert!(!readers().is_empty() && readers().iter().all(|reader| *reader == service), "{kind:?}");
+    }
+    for kind in [SAMBA, Kind::OpenLdap] {
+        let alone = House::without_account(nested(kind), MEMBERS).await;
+        let alice = alone.bound(NAMES[0]).await;
+        assert!(alice.principal().is_in(&redial::ldap::dn::Dn::parse("cn=all,dc=corp,dc=example").unwrap()), "{kind:?}");
+        assert_eq!(alone.controller.connections().1, 1, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_groups_are_too_old_asks_the_directory_again() {
+    for kind in [SAMBA, Kind::OpenLdap] {
+        let house = House::before(nested(kind), MEMBERS).await;
+        let mut alice = house.bound(NAMES[1]).await;
+        assert_eq!(alice.search("(cn=*)").await.0, YES, "{kind:?}");
+        house.domain.group("staff", 2002, &[]);
+        // Groups are believed for a second where binds are not remembered at all.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(alice.search("(cn=*)").await.0, NO, "{kind:?}");
+        assert_eq!(house.binds(), 1, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_is_not_there_has_no_members() {
+    for kind in [SAMBA, Kind::OpenLdap] {
+        let house = House::before(nested(kind), &MEMBERS.replace("cn=all", "cn=none")).await;
+        assert_eq!(house.bound(NAMES[0]).await.search("(cn=*)").await.0, NO, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn groups_in_groups_are_followed_so_far_and_not_for_ever() {
+    let domain = Domain::new(Kind::OpenLdap);
+    domain.user("alice", 1104, "right");
+    let names: Vec<String> = (0..40).map(|level| format!("level {level}")).collect();
+    domain.group(&names[0], 3000, &["alice"]);
+    for pair in names.windows(2) {
+        domain.group(&pair[1], 3000, &[&pair[0]]);
+    }
+    let house = House::before(domain, &MEMBERS.replace("cn=all", "cn=level 30")).await;
+    assert_eq!(house.bound(NAMES[0]).await.search("(cn=*)").await.0, NO);
+    let searches = house.controller.heard_with(op::SEARCH_REQUEST).iter().filter(|heard| !heard.is_root_dse()).count();
+    assert_eq!(searches, 16);
 }

@@ -85,6 +85,8 @@ struct Base {
     directory: usize,
     /// It is the whole naming context: nothing of the directory lies outside.
     is_whole: bool,
+    /// The directory is searched under the client's own name.
+    as_client: bool,
 }
 
 impl Accesses {
@@ -206,6 +208,14 @@ impl Grant<'_> {
         self.inside.map(|base| base.directory)
     }
 
+    /// Some answer comes from a directory that is searched under the client's own name, so the whole is that client's alone.
+    pub fn runs_as_client(&self) -> bool {
+        match self.inside {
+            Some(base) => base.as_client,
+            None => self.access.bases.iter().any(|base| base.as_client),
+        }
+    }
+
     /// The most entries wanted: the client's limit and the access's taken together; `None`: all there are.
     pub fn entries_wanted(&self, size_limit: u32) -> Option<u32> {
         let client = (size_limit != 0).then_some(size_limit);
@@ -226,10 +236,13 @@ impl Access {
         let mut bases: Vec<Base> = Vec::new();
         for (text, dn) in &config.bases {
             for (directory, context) in directories.iter().enumerate() {
+                let as_client = context.is_searched_as_client();
                 if dn.is_under(&context.base_dn) {
-                    bases.push(Base { text: text.clone(), dn: dn.clone(), directory, is_whole: *dn == context.base_dn });
+                    let is_whole = *dn == context.base_dn;
+                    bases.push(Base { text: text.clone(), dn: dn.clone(), directory, is_whole, as_client });
                 } else if context.base_dn.is_under(dn) {
-                    bases.push(Base { text: context.base.clone(), dn: context.base_dn.clone(), directory, is_whole: true });
+                    let (text, dn) = (context.base.clone(), context.base_dn.clone());
+                    bases.push(Base { text, dn, directory, is_whole: true, as_client });
                 }
             }
         }
@@ -250,7 +263,10 @@ impl Access {
             Clients::Any => true,
             Clients::Anonymous => identity.is_anonymous(),
             Clients::Bound => !identity.is_anonymous(),
-            Clients::Names(names) => !identity.is_anonymous() && names.iter().any(|name| is_same_name(name, identity.name())),
+            Clients::Listed { names, groups } => {
+                let Identity::Bound(principal) = identity else { return false };
+                names.iter().any(|name| is_same_name(name, &principal.name)) || groups.iter().any(|group| principal.is_in(&group.dn))
+            }
         }
     }
 
@@ -428,7 +444,7 @@ mod tests {
             let accesses = accesses([config::Access { clients, ..access(&[STAFF]) }]);
             decided(&accesses.decide(&asker("10.0.0.1", identity), STAFF, Scope::WholeSubtree)).is_ok()
         };
-        let names = |name: &str| Clients::Names(vec![name.to_owned()]);
+        let names = |name: &str| Clients::Listed { names: vec![name.to_owned()], groups: Vec::new() };
         assert!(fits(Clients::Any, &Identity::Anonymous) && fits(Clients::Any, &BOUND));
         assert!(fits(Clients::Anonymous, &Identity::Anonymous) && !fits(Clients::Anonymous, &BOUND));
         assert!(!fits(Clients::Bound, &Identity::Anonymous) && fits(Clients::Bound, &BOUND));

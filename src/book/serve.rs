@@ -39,7 +39,9 @@ impl Book {
                 let result = refusal.unwrap_or_else(|| self.compare(&entry, &attribute, &value));
                 Ok(single(&result, op::COMPARE_RESPONSE))
             }
-            Asked::Bind { .. } | Asked::Write { .. } | Asked::Extended { .. } => Err(DirectoryError::NotSupported),
+            Asked::Bind { .. } | Asked::Membership { .. } | Asked::Write { .. } | Asked::Extended { .. } => {
+                Err(DirectoryError::NotSupported)
+            }
         }
     }
 
@@ -257,7 +259,7 @@ mod tests {
         let compare = Asked::Compare { op: Bytes::new(), entry: "dc=a".to_owned(), attribute: "dc".to_owned(), value: b"A".to_vec() };
         assert_eq!(collect(book.run(operation(compare)).await.unwrap()).await.1, Ok(ResultCode::COMPARE_TRUE));
         for asked in [
-            Asked::Bind { name: "dc=a".to_owned(), password: Secret::new(b"x") },
+            Asked::Bind { name: "dc=a".to_owned(), password: Secret::new(b"x"), groups: Arc::default() },
             Asked::Write { op: Bytes::new(), kind: WriteKind::Delete },
             Asked::Extended { op: Bytes::new() },
         ] {

@@ -6,7 +6,7 @@ use super::{Failure, print};
 use crate::book::Book;
 use crate::config::load::{Loaded, Rejected, load};
 use crate::config::problem::Problem;
-use crate::config::{Config, DirectoryConfig, DirectoryKind, Upstream};
+use crate::config::{Access, Config, DirectoryConfig, DirectoryKind, Upstream};
 use crate::upstream::examine::{Found, examine};
 use clap::Args;
 use std::fmt::Write;
@@ -80,7 +80,7 @@ impl Report {
 
     async fn look_at_controllers(&mut self, directory: &DirectoryConfig, upstream: &Upstream, config: &Config) {
         let key = format!("directory.{}.servers", directory.name);
-        let examined = match examine(upstream, &config.limits).await {
+        let examined = match examine(upstream, &config.groups_of(directory), &config.limits).await {
             Ok(examined) => examined,
             Err(error) => return self.problem(format!("directory.{}.ca", directory.name), error.to_string()),
         };
@@ -91,6 +91,12 @@ impl Report {
                         let contexts = found.naming_contexts.join("; ");
                         let why = format!("{}: does not hold {}: its naming contexts are {contexts}", server.server, directory.base);
                         self.problem(key.clone(), why);
+                    }
+                    for group in &found.missing_groups {
+                        let names = |access: &&Access| access.groups().iter().any(|named| named.name == *group);
+                        let access = config.accesses.iter().position(|access| names(&access)).unwrap_or_default();
+                        let why = format!("{}: {group} is not there, or the service account cannot read it", server.server);
+                        self.problem(format!("access[{access}].clients"), why);
                     }
                     described(&found)
                 }

@@ -5,12 +5,12 @@
 
 use super::{Failure, print};
 use crate::access::narrow::Part;
-use crate::access::{Accesses, Asker, Grant, Refusal, Verdict};
+use crate::access::{Accesses, Asker, Refusal, Verdict};
 use crate::cache::key::{Keyed, Owner, write_key};
 use crate::cache::rules::Rules;
 use crate::config::load::load;
 use crate::config::{Access, Clients, Config, DirectoryConfig, DirectoryKind, Lifetimes, SearchAs};
-use crate::identity::{Identity, Principal};
+use crate::identity::{Identity, Membership, Principal};
 use crate::ldap::dn::Dn;
 use crate::ldap::envelope::write_envelope;
 use crate::ldap::filter::Filter;
@@ -21,6 +21,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What `redial explain` takes.
 #[derive(Debug, Args)]
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// The name that the phone binds with, or "anonymous"
     #[arg(long = "as", value_name = "NAME", default_value = ANONYMOUS)]
     pub name: String,
+    /// A group that the phone's user is in, by its DN; may be given more than once
+    #[arg(long = "in", value_name = "GROUP")]
+    pub groups: Vec<String>,
     /// Where the search begins
     #[arg(long)]
     pub base: String,
@@ -78,13 +82,15 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
         filter,
         attributes: arguments.attributes.clone(),
     };
-    print(&explain(&config, arguments.from, &arguments.name, &request)?)
+    let groups = arguments.groups.iter().map(|group| Dn::parse(group)).collect::<Result<Vec<_>, _>>();
+    let groups = groups.map_err(|error| Failure::configuration(format_args!("--in: {error}")))?;
+    let identity = identity(&arguments.name, groups);
+    print(&explain(&config, arguments.from, &identity, &request)?)
 }
 
 /// The whole explanation.
-fn explain(config: &Config, from: IpAddr, name: &str, request: &SearchRequest) -> Result<String, Failure> {
-    let identity = identity(name);
-    let asker = Asker { peer: from, identity: &identity };
+fn explain(config: &Config, from: IpAddr, identity: &Identity, request: &SearchRequest) -> Result<String, Failure> {
+    let asker = Asker { peer: from, identity };
     let mut text = String::new();
     listeners(&mut text, config, from);
     if request.base_object.is_empty() && request.scope == Scope::BaseObject {
@@ -123,18 +129,20 @@ fn explain(config: &Config, from: IpAddr, name: &str, request: &SearchRequest) -
     }
 
     let mut key = Vec::new();
-    let principal = runs_as_client(config, &grant).then(|| identity.owner());
+    let principal = grant.runs_as_client().then(|| identity.owner());
     let owner = Owner { access: grant.index(), principal };
     let keyed = write_key(&mut key, owner, grant.directory(), &search, None);
     cache(&mut text, config, &request.filter, (keyed == Keyed::Cacheable).then_some(&key));
     Ok(text)
 }
 
-fn identity(name: &str) -> Identity {
+fn identity(name: &str, groups: Vec<Dn>) -> Identity {
     if name == ANONYMOUS || name.is_empty() {
         return Identity::Anonymous;
     }
-    Identity::Bound(Arc::new(Principal::of_redial(name.to_owned())))
+    let principal = Principal::of_redial(name.to_owned());
+    principal.renew(Membership { groups: groups.into(), as_of: Instant::now() });
+    Identity::Bound(Arc::new(principal))
 }
 
 /// Where the phone could connect.
@@ -183,7 +191,10 @@ fn whom(clients: &Clients) -> String {
         Clients::Any => "everybody".to_owned(),
         Clients::Anonymous => "anonymous clients".to_owned(),
         Clients::Bound => "clients that have bound".to_owned(),
-        Clients::Names(names) => names.join(", "),
+        Clients::Listed { names, groups } => {
+            let members = groups.iter().map(|group| format!("the members of {}", group.name));
+            names.iter().cloned().chain(members).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -214,15 +225,6 @@ fn answerers(text: &mut String, directory: &DirectoryConfig, asker: &Asker<'_>) 
             };
             line(text, "under", &under);
         }
-    }
-}
-
-/// Some answer of this grant comes from a directory that searches under the client's name, and so belongs to that client.
-fn runs_as_client(config: &Config, grant: &Grant<'_>) -> bool {
-    let searches_as_client = |directory: &DirectoryConfig| matches!(&directory.kind, DirectoryKind::Upstream(upstream) if upstream.search_as == SearchAs::Client);
-    match grant.directory() {
-        Some(directory) => config.directories.get(directory).is_none_or(searches_as_client),
-        None => config.directories.iter().any(searches_as_client),
     }
 }
 
@@ -332,17 +334,21 @@ mod tests {
 
     fn explained(from: &str, name: &str, base: &str, scope: Scope, filter: &str) -> String {
         let config = load_text(CONFIG, Path::new(""), false).map_err(|rejected| rejected.to_string()).unwrap().config;
-        let request = SearchRequest {
+        let request = SearchRequest { scope, filter: Filter::parse(filter).unwrap(), ..request(base) };
+        explain(&config, from.parse().unwrap(), &identity(name, Vec::new()), &request).unwrap()
+    }
+
+    fn request(base: &str) -> SearchRequest {
+        SearchRequest {
             base_object: base.to_owned(),
-            scope,
+            scope: Scope::WholeSubtree,
             deref_aliases: 0,
             size_limit: 0,
             time_limit: 0,
             types_only: false,
-            filter: Filter::parse(filter).unwrap(),
+            filter: Filter::And(Vec::new()),
             attributes: vec!["cn".to_owned(), "title".to_owned()],
-        };
-        explain(&config, from.parse().unwrap(), name, &request).unwrap()
+        }
     }
 
     fn sub(base: &str) -> String {
@@ -404,6 +410,19 @@ mod tests {
         says(&text, &["1. \"elsewhere\" does not match: the address is in none of its networks\n", "the client, alice"]);
         let text = explained("192.0.2.1", ANONYMOUS, "dc=own", Scope::WholeSubtree, "(cn=x)");
         says(&text, &["does not match: it is for clients that have bound\n", "must bind first", "hangs up"]);
+    }
+
+    #[test]
+    fn an_access_for_a_group_is_met_by_who_is_in_it() {
+        let config = CONFIG.replace(r#"clients = "any""#, r#"clients = ["pbx", "group:CN=Phones,DC=corp"]"#);
+        let config = load_text(&config, Path::new(""), false).map_err(|rejected| rejected.to_string()).unwrap().config;
+        let request = SearchRequest { filter: Filter::parse("(cn=a)").unwrap(), ..request("DC=corp") };
+        let explained = |groups: &[&str]| {
+            let groups = groups.iter().map(|group| Dn::parse(group).unwrap()).collect();
+            explain(&config, "10.1.2.3".parse().unwrap(), &identity("alice", groups), &request).unwrap()
+        };
+        says(&explained(&["cn=phones, dc=CORP"]), &["2. \"phones\"    decides"]);
+        says(&explained(&["cn=others,dc=corp"]), &["does not match: it is for pbx, the members of CN=Phones,DC=corp\n", "refused"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::file::{Placed, Written, WrittenAccess};
 use super::problem::{Notes, Place};
-use super::{Clients, DirectoryConfig, DirectoryKind, Listener, SearchAs, TlsMode};
+use super::{Clients, DirectoryConfig, DirectoryKind, Listener, TlsMode};
 use std::net::SocketAddr;
 
 /// Looks at everything, and notes what does not fit.
@@ -74,8 +74,16 @@ fn access(WrittenAccess { access, place, bases }: &WrittenAccess, written: &Writ
             notes.problem(place, format!("no directory answers there; the bases are {}", known_bases(&written.directories)));
         }
     }
+    for group in access.groups().iter().filter(|_| !written.lacks_directories) {
+        let controllers = |directory: &&Placed<DirectoryConfig>| matches!(directory.value.kind, DirectoryKind::Upstream(_));
+        if !written.directories.iter().filter(controllers).any(|directory| group.dn.is_under(&directory.value.base_dn)) {
+            let why = "lies below no directory with controllers, which could say who is in it";
+            notes.problem(place, format!("group:{} {why}; the bases are {}", group.name, known_bases(&written.directories)));
+        }
+    }
     if matches!(access.clients, Clients::Any | Clients::Anonymous) {
-        for directory in written.directories.iter().map(|directory| &directory.value).filter(|directory| runs_as_client(directory)) {
+        for directory in written.directories.iter().map(|directory| &directory.value).filter(|directory| directory.is_searched_as_client())
+        {
             if access.bases.iter().any(|(_, base)| base.is_under(&directory.base_dn) || directory.base_dn.is_under(base)) {
                 let name = &directory.name;
                 notes.warn(
@@ -94,10 +102,6 @@ fn accounts(written: &Written, notes: &Notes) {
             notes.problem(place, "another account has this name");
         }
     }
-}
-
-fn runs_as_client(directory: &DirectoryConfig) -> bool {
-    matches!(&directory.kind, DirectoryKind::Upstream(upstream) if upstream.search_as == SearchAs::Client)
 }
 
 /// Both cannot be listened on. A wildcard takes the port on every address of its family; port 0 is any free one.

@@ -116,6 +116,13 @@ pub struct DirectoryConfig {
     pub kind: DirectoryKind,
 }
 
+impl DirectoryConfig {
+    /// Searches run under the client's own name.
+    pub const fn is_searched_as_client(&self) -> bool {
+        matches!(&self.kind, DirectoryKind::Upstream(Upstream { search_as: SearchAs::Client, .. }))
+    }
+}
+
 /// Who answers a naming context.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DirectoryKind {
@@ -235,8 +242,45 @@ pub enum Clients {
     Anonymous,
     /// Those who did.
     Bound,
-    /// These names (compared as DNs where they are DNs, else without case).
-    Names(Vec<String>),
+    /// Those with one of these names (compared as DNs where they are DNs, else without case), and the members of these groups.
+    Listed {
+        /// The names that they bind with.
+        names: Vec<String>,
+        /// Their groups, direct or by way of others.
+        groups: Vec<Group>,
+    },
+}
+
+/// A group of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its DN as written.
+    pub name: String,
+    /// The same, normalised.
+    pub dn: Dn,
+}
+
+impl Access {
+    /// The groups that it is for.
+    pub fn groups(&self) -> &[Group] {
+        match &self.clients {
+            Clients::Listed { groups, .. } => groups,
+            Clients::Any | Clients::Anonymous | Clients::Bound => &[],
+        }
+    }
+}
+
+impl Config {
+    /// The groups that accesses name, of one directory, each once.
+    pub fn groups_of(&self, directory: &DirectoryConfig) -> Vec<Group> {
+        let mut found: Vec<Group> = Vec::new();
+        for group in self.accesses.iter().flat_map(Access::groups).filter(|group| group.dn.is_under(&directory.base_dn)) {
+            if !found.iter().any(|known| known.dn == group.dn) {
+                found.push(group.clone());
+            }
+        }
+        found
+    }
 }
 
 /// The search cache.
@@ -389,7 +433,7 @@ pub enum AuditFile {
 /// A phone account that no directory knows.
 #[derive(Clone)]
 pub struct Account {
-    /// The name in the Bind, compared as [`Clients::Names`].
+    /// The name in the Bind, compared as in [`Clients::Listed`].
     pub name: String,
     /// An Argon2id hash in PHC format, made by `redial hash-password`.
     pub password_hash: String,

@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn whose_name_it_is_is_remembered_with_the_password() {
         let house = House::new();
-        let who = Arc::new(Who { canonical: "S-1-5-21-1104".to_owned() });
+        let who = Arc::new(Who { canonical: "S-1-5-21-1104".to_owned(), membership: None });
         let presented = house.present(0, "alice", "right");
         house.cache.accept(&presented, house.generation("alice", "right"), house.now, Proved { who: Some(Arc::clone(&who)) });
         let Recalled::Accepted(principal) = house.recall("alice", "right") else { panic!("it was accepted") };

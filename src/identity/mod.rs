@@ -16,7 +16,10 @@ pub mod register;
 pub mod roster;
 
 pub use credentials::{Credentials, Rebind};
-use std::sync::Arc;
+
+use crate::ldap::dn::Dn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
 
 /// Who a client is.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +37,17 @@ pub struct Who {
     /// One text for all spellings of one principal's name, and never for two principals of one directory: a SID, or an authorization identity
     /// (RFC 4513 section 5.2.1.8).
     pub canonical: String,
+    /// The groups that it was in, where they were asked for and the directory has answered.
+    pub membership: Option<Membership>,
+}
+
+/// What was asked of a principal's groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// Of the groups that were asked about, those that it was in, directly or by way of others.
+    pub groups: Arc<[Dn]>,
+    /// When that was so.
+    pub as_of: Instant,
 }
 
 /// Somebody who proved who they are.
@@ -49,13 +63,24 @@ pub struct Principal {
     /// Whose name that is, where the directory has said so.
     pub who: Option<Arc<Who>>,
     owner: Box<str>,
+    membership: Mutex<Option<Membership>>,
+    /// Held by whoever asks anew.
+    pub renewing: tokio::sync::Mutex<()>,
 }
 
 impl Principal {
     /// Somebody whom no directory knows by a password: a local account, or the name in a certificate. Nothing runs under that name.
     pub fn of_redial(name: String) -> Self {
         let owner = format!("local {name}").into();
-        Self { name, credentials: None, directory: None, who: None, owner }
+        Self {
+            name,
+            credentials: None,
+            directory: None,
+            who: None,
+            owner,
+            membership: Mutex::default(),
+            renewing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Somebody whose name and password the directory with this number has accepted.
@@ -64,7 +89,28 @@ impl Principal {
             Some(who) => format!("{directory} is {}", who.canonical),
             None => format!("{directory} as {name}"),
         };
-        Self { name, credentials, directory: Some(directory), who, owner: owner.into() }
+        let membership = Mutex::new(who.as_ref().and_then(|who| who.membership.clone()));
+        let renewing = tokio::sync::Mutex::default();
+        Self { name, credentials, directory: Some(directory), who, owner: owner.into(), membership, renewing }
+    }
+
+    /// It was in that group when it was last asked for. Unknown is no.
+    pub fn is_in(&self, group: &Dn) -> bool {
+        self.membership().as_ref().is_some_and(|known| known.groups.contains(group))
+    }
+
+    /// When its groups were last asked for, where the directory has answered.
+    pub fn groups_as_of(&self) -> Option<Instant> {
+        self.membership().as_ref().map(|known| known.as_of)
+    }
+
+    /// From now on it is in these groups and no others.
+    pub fn renew(&self, membership: Membership) {
+        *self.membership() = Some(membership);
+    }
+
+    fn membership(&self) -> MutexGuard<'_, Option<Membership>> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,7 +151,7 @@ mod tests {
     use super::*;
 
     fn owner(directory: usize, name: &str, canonical: Option<&str>) -> String {
-        let who = canonical.map(|canonical| Arc::new(Who { canonical: canonical.to_owned() }));
+        let who = canonical.map(|canonical| Arc::new(Who { canonical: canonical.to_owned(), membership: None }));
         Identity::Bound(Arc::new(Principal::proved(name.to_owned(), directory, who, None))).owner().to_owned()
     }
 

@@ -142,6 +142,7 @@ impl BindWork {
             number: station.number,
             name: self.name.clone(),
             password: self.password.clone(),
+            groups: Arc::clone(&station.groups),
             peer: self.peer.ip(),
             deadline: asked.received_at + station.patience,
         }

@@ -13,7 +13,7 @@
 //! joins a flight that left before the principal was forgotten.
 
 use crate::config;
-use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
+use crate::directory::{Asked, Directory, DirectoryError, Done, Groups, Operation, Reply, RunAs};
 use crate::identity::binds::{Generation, Proved, Recalled};
 use crate::identity::judgement::Judgement;
 use crate::identity::lockout::Ended;
@@ -67,6 +67,8 @@ pub(super) struct Question {
     pub(super) number: usize,
     pub(super) name: String,
     pub(super) password: Secret,
+    /// Whoever that is, are they in these?
+    pub(super) groups: Arc<Groups>,
     pub(super) peer: IpAddr,
     pub(super) deadline: Instant,
 }
@@ -190,7 +192,7 @@ impl Shared {
         };
         let operation = Operation {
             run_as: RunAs::Service,
-            request: Asked::Bind { name: question.name.clone(), password: question.password.clone() },
+            request: Asked::Bind { name: question.name.clone(), password: question.password.clone(), groups: Arc::clone(&question.groups) },
             controls: None,
             deadline: question.deadline,
         };
@@ -233,7 +235,7 @@ impl Drop for Place {
 }
 
 /// The response to a bind, and whose name that was where the directory says.
-async fn last_word(directory: &dyn Directory, operation: Operation) -> Result<(Done, Option<Arc<Who>>), DirectoryError> {
+pub(super) async fn last_word(directory: &dyn Directory, operation: Operation) -> Result<(Done, Option<Arc<Who>>), DirectoryError> {
     let deadline = operation.deadline;
     let answered = async {
         let mut replies = directory.run(operation).await?;

@@ -45,8 +45,12 @@ impl Standings {
 }
 
 impl Pipeline {
-    /// The client's standing; good as long as its identity is, and in this pipeline only ([`Pipeline::gave`]).
+    /// The client's standing; good as long as its identity is, and in this pipeline only ([`Pipeline::gave`]). Who may leave a group, and so an
+    /// access, has none.
     pub fn standing(&self, client: &Client) -> Option<Standing> {
+        if self.groups_matter(&client.identity) {
+            return None;
+        }
         let asker = Asker { peer: client.peer.ip(), identity: &client.identity };
         let mut description = Vec::with_capacity(64);
         description.extend(self.accesses.fitting(&asker).map(u8::from));

@@ -2,8 +2,8 @@
 
 use super::last_word;
 use crate::config::lineage::Lineage;
-use crate::config::{Config, DirectoryConfig, DirectoryKind, SearchAs};
-use crate::directory::{Directory, DirectoryError, Done, Operation};
+use crate::config::{Config, DirectoryConfig, DirectoryKind, Group, SearchAs};
+use crate::directory::{Directory, DirectoryError, Done, Groups, Operation};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +17,18 @@ pub(super) struct Station {
     pub(super) search_as: SearchAs,
     pub(super) forwards_writes: bool,
     pub(super) patience: Duration,
+    /// Those of its groups that accesses name.
+    pub(super) groups: Arc<Groups>,
 }
 
 impl Station {
-    pub(super) fn new(number: usize, config: &DirectoryConfig, directory: Arc<dyn Directory>) -> Self {
+    pub(super) fn new(number: usize, config: &DirectoryConfig, groups: Vec<Group>, directory: Arc<dyn Directory>) -> Self {
         let (search_as, forwards_writes, patience) = match &config.kind {
             DirectoryKind::Upstream(upstream) => (upstream.search_as, upstream.forward_writes, upstream.operation_timeout),
             DirectoryKind::Embedded { .. } => (SearchAs::Service, false, EMBEDDED_PATIENCE),
         };
-        Self { number, directory, config: config.clone(), search_as, forwards_writes, patience }
+        let groups = Arc::new(Groups { base: config.base.clone(), groups });
+        Self { number, directory, config: config.clone(), search_as, forwards_writes, patience, groups }
     }
 
     /// Who has proved a password before one of them is who would prove it before the other.
@@ -47,8 +50,11 @@ impl Station {
 
 /// All of a configuration, in its order.
 pub(super) fn stations(config: &Config, lineage: &Lineage, directories: Vec<Arc<dyn Directory>>) -> Vec<Station> {
-    let numbered = config.directories.iter().zip(directories).enumerate();
-    numbered.filter_map(|(place, (config, directory))| Some(Station::new(lineage.directory(place)?, config, directory))).collect()
+    let places = config.directories.iter().zip(directories).enumerate();
+    let station = |(place, (directory, answers)): (usize, (&DirectoryConfig, Arc<dyn Directory>))| {
+        Some(Station::new(lineage.directory(place)?, directory, config.groups_of(directory), answers))
+    };
+    places.filter_map(station).collect()
 }
 
 /// A phonebook in memory answers in microseconds; this bounds a bug.

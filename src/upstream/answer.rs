@@ -335,7 +335,7 @@ fn request(operation: &Operation, capabilities: Capabilities, page: Option<(&Col
         Asked::Compare { op, .. } | Asked::Write { op, .. } | Asked::Extended { op } => {
             return Ok(Outgoing { op: Payload::Open(op.clone()), controls: operation.controls.clone() });
         }
-        Asked::Bind { .. } => return Err(DirectoryError::NotSupported),
+        Asked::Bind { .. } | Asked::Membership { .. } => return Err(DirectoryError::NotSupported),
     };
     let size_limit = if page.is_some() { 0 } else { entries_wanted.unwrap_or(0) };
     let op = with_size_limit(op, size_limit).map_err(|_| DirectoryError::NotSupported)?;

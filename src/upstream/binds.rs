@@ -8,10 +8,10 @@ use super::attempt::is_overloaded;
 use super::connect::{Connector, bind};
 use super::connection::{Connection, Settings};
 use super::health::Failure;
-use super::pool::{Waiting, root_dse};
+use super::pool::Waiting;
 use super::standing::Standing;
-use super::who::who;
-use crate::directory::{DirectoryError, Done};
+use super::who::People;
+use crate::directory::{DirectoryError, Done, Groups};
 use crate::identity::Who;
 use crate::ldap::ResultCode;
 use crate::ldap::ber::{self, Reader};
@@ -29,6 +29,7 @@ use tracing::debug;
 pub(crate) struct Binds {
     connector: Arc<Connector>,
     standing: Arc<Standing>,
+    people: Arc<People>,
     settings: Settings,
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
@@ -55,16 +56,16 @@ pub(crate) enum BindError {
 
 impl Binds {
     /// Connects when somebody needs it.
-    pub(crate) fn new(connector: Arc<Connector>, standing: Arc<Standing>, settings: Settings) -> Self {
+    pub(crate) fn new(connector: Arc<Connector>, standing: Arc<Standing>, people: Arc<People>, settings: Settings) -> Self {
         let places = Semaphore::new(CONNECTIONS);
-        Self { connector, standing, settings, idle: Mutex::default(), places, waiting: AtomicUsize::new(0) }
+        Self { connector, standing, people, settings, idle: Mutex::default(), places, waiting: AtomicUsize::new(0) }
     }
 
     /// One bind. Dropping the future ends its connection.
     ///
     /// # Errors
     /// As [`BindError`] says. A refusal is a response, not an error.
-    pub(crate) async fn check(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Bound, BindError> {
+    pub(crate) async fn check(&self, name: &str, password: &Secret, groups: &Groups, deadline: Instant) -> Result<Bound, BindError> {
         let _place = {
             let _waiting = Waiting::begin(&self.waiting).map_err(BindError::NotSent)?;
             let place = timeout_at(deadline, self.places.acquire()).await;
@@ -74,6 +75,7 @@ impl Binds {
             Some(connection) => connection,
             None => self.connect(deadline).await.map_err(BindError::NotSent)?,
         };
+        let asked_at = Instant::now();
         let mut sent = self.standing.sent();
         match bind(&connection, name, password, deadline).await {
             Ok(done) => {
@@ -85,7 +87,7 @@ impl Binds {
                 }
                 let done = without_sasl_credentials(done).map_err(BindError::Sent)?;
                 let who = match done.code {
-                    ResultCode::SUCCESS => self.who(connection, deadline).await,
+                    ResultCode::SUCCESS => self.who(connection, groups, asked_at, deadline).await,
                     _ => {
                         self.keep(connection);
                         None
@@ -102,17 +104,10 @@ impl Binds {
     }
 
     /// Who has just bound there. A bind that was accepted is one whatever comes of this; a connection without an answer is not used again.
-    async fn who(&self, connection: Connection, deadline: Instant) -> Option<Who> {
+    async fn who(&self, connection: Connection, groups: &Groups, asked_at: Instant, deadline: Instant) -> Option<Who> {
         let now = Instant::now();
         let patience = (deadline.saturating_duration_since(now) / 2).min(WHO);
-        let asked = async {
-            let can = match self.standing.announced() {
-                Some(can) => can,
-                None => root_dse(&connection, now + patience).await?,
-            };
-            who(&connection, can, now + patience).await
-        };
-        match asked.await {
+        match self.people.bound(&connection, groups, asked_at, now + patience).await {
             Ok(who) => {
                 self.keep(connection);
                 who

@@ -4,17 +4,15 @@
 //! check.
 
 use super::connect::{ConnectError, Connector};
-use super::connection::{Connection, Outgoing, Settings};
-use super::outbox::Payload;
+use super::connection::{Connection, Settings};
+use super::search::{base_search, entries, present};
 use super::trust::{self, TrustError};
 use crate::config;
-use crate::directory::{DirectoryError, Reply};
+use crate::directory::DirectoryError;
 use crate::ldap::ResultCode;
 use crate::ldap::ber::BerError;
 use crate::ldap::dn::Dn;
 use crate::ldap::entry::Entry;
-use crate::ldap::filter::Filter;
-use crate::ldap::message::{Scope, SearchRequest};
 use crate::ldap::oid;
 use crate::lifecycle::lifecycle;
 use std::sync::Arc;
@@ -43,6 +41,8 @@ pub struct Found {
     pub paging: bool,
     /// Its naming contexts, as written.
     pub naming_contexts: Vec<String>,
+    /// Of the groups that accesses name, those that the service account does not find.
+    pub missing_groups: Vec<String>,
 }
 
 impl Found {
@@ -73,7 +73,7 @@ impl Found {
 ///
 /// # Errors
 /// When the CAs cannot be read.
-pub async fn examine(config: &config::Upstream, limits: &config::Limits) -> Result<Vec<Examined>, TrustError> {
+pub async fn examine(config: &config::Upstream, groups: &[config::Group], limits: &config::Limits) -> Result<Vec<Examined>, TrustError> {
     let tls = trust::client_config(config.ca.as_deref())?;
     let settings = Settings {
         frame_limit: limits.upstream_message,
@@ -108,7 +108,13 @@ pub async fn examine(config: &config::Upstream, limits: &config::Limits) -> Resu
                 let found = Found { bound: bind_as.is_some(), took: begun.elapsed(), ..Found::default() };
                 let deadline = Instant::now() + config.operation_timeout;
                 let read = root_dse(&connection, found, deadline).await;
-                read.map_err(|error| format!("{}: the rootDSE cannot be read: {error}", server.url))
+                match read.map_err(|error| format!("{}: the rootDSE cannot be read: {error}", server.url)) {
+                    Ok(found) if found.bound => {
+                        let looked_up = look_up(groups, &connection, found, deadline).await;
+                        looked_up.map_err(|error| format!("{}: the groups cannot be read: {error}", server.url))
+                    }
+                    read => read,
+                }
             }
         };
         examined.push(Examined { server: server.url.clone(), found });
@@ -116,25 +122,20 @@ pub async fn examine(config: &config::Upstream, limits: &config::Limits) -> Resu
     Ok(examined)
 }
 
-async fn root_dse(connection: &Connection, mut found: Found, deadline: Instant) -> Result<Found, DirectoryError> {
-    let request = SearchRequest {
-        base_object: String::new(),
-        scope: Scope::BaseObject,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::Present("objectClass".to_owned()),
-        attributes: ["namingContexts", "supportedCapabilities", "supportedControl"].map(str::to_owned).to_vec(),
-    };
-    let request = Outgoing { op: Payload::Open(request.encode().into()), controls: None };
-    let mut in_flight = connection.begin(request, deadline).await?;
-    while let Some(reply) = in_flight.next().await {
-        match reply? {
-            Reply::Entry(entry) => found.read(&entry).map_err(|_| DirectoryError::Misbehaved("a malformed rootDSE"))?,
-            Reply::Intermediate(_) | Reply::Who(_) | Reply::Again => {}
-            Reply::Done(_) => break,
+async fn look_up(groups: &[config::Group], connection: &Connection, mut found: Found, deadline: Instant) -> Result<Found, DirectoryError> {
+    for group in groups {
+        let request = base_search(&group.name, present("objectClass"), &["1.1"]);
+        if entries(connection, &request, deadline).await?.is_empty() {
+            found.missing_groups.push(group.name.clone());
         }
+    }
+    Ok(found)
+}
+
+async fn root_dse(connection: &Connection, mut found: Found, deadline: Instant) -> Result<Found, DirectoryError> {
+    let request = base_search("", present("objectClass"), &["namingContexts", "supportedCapabilities", "supportedControl"]);
+    for entry in entries(connection, &request, deadline).await? {
+        found.read(&entry).map_err(|_| DirectoryError::Misbehaved("a malformed rootDSE"))?;
     }
     Ok(found)
 }

@@ -2,8 +2,8 @@
 //!
 //! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
 //! [`server`], [`balance`], [`writes`] and [`pin`] (which controller), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is
-//! it up), [`pool`], [`clients`] and [`binds`] (which connection), [`who`] (whose name has bound), [`connect`] (how it is made), [`connection`] and
-//! [`driver`] (many operations on one stream), [`message_ids`].
+//! it up), [`pool`], [`clients`] and [`binds`] (which connection), [`who`] and [`groups`] (whose name has bound), [`connect`] (how it is made),
+//! [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
 //!
 //! What holds always: a reply reaches the operation that asked and no other; an identity never runs another's operation; a bind or write
 //! is sent at most once; nothing is sent in clear where TLS is configured; a controller's octets are checked before they are believed.
@@ -21,12 +21,14 @@ mod connection;
 mod dial;
 mod driver;
 pub mod examine;
+mod groups;
 mod health;
 mod message_ids;
 mod outbox;
 mod pin;
 mod pool;
 mod replies;
+mod search;
 mod server;
 mod sid;
 mod silence;
@@ -48,11 +50,13 @@ use self::silence::Silence;
 use self::standing::Standing;
 pub use self::trust::TrustError;
 pub(crate) use self::trust::client_config;
+use self::who::People;
 use self::writes::Writes;
 use crate::config;
-use crate::directory::{Asked, Directory, DirectoryError, Operation, Replies, Reply};
+use crate::directory::{Asked, Directory, DirectoryError, Done, Groups, Operation, Replies, Reply};
 use crate::ldap::ResultCode;
 use crate::ldap::envelope::op;
+use crate::ldap::response::write_result_op;
 use crate::lifecycle::{EndOnDrop, Lifecycle};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
@@ -129,11 +133,12 @@ impl Upstream {
                 metrics: Some(Arc::clone(&metrics)),
             });
             let limit = usize::from(config.connections).max(1);
-            let pool = Pool::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings, limit);
+            let pool = Arc::new(Pool::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings, limit));
+            let people = Arc::new(People::new(Arc::clone(&standing), Arc::clone(&pool), config.service.is_some()));
             let bind_settings = Settings { idle: config.idle.min(BIND_IDLE), ..settings };
-            let binds = Binds::new(Arc::clone(&connector), Arc::clone(&standing), bind_settings);
-            let silence = Silence::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings);
-            Arc::new(Server { standing, connector, pool: Arc::new(pool), binds, silence: Arc::new(silence) })
+            let binds = Binds::new(Arc::clone(&connector), Arc::clone(&standing), Arc::clone(&people), bind_settings);
+            let silence = Arc::new(Silence::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings));
+            Arc::new(Server { standing, connector, pool, binds, people, silence })
         };
         let servers = Servers(config.servers.iter().enumerate().map(server).collect());
         let clients = Arc::new(Clients::new(settings));
@@ -173,12 +178,13 @@ impl Upstream {
 impl Directory for Upstream {
     fn run(&self, operation: Operation) -> BoxFuture<'_, Result<Replies, DirectoryError>> {
         Box::pin(async move {
-            if let Asked::Bind { name, password } = &operation.request {
-                let Bound { done, who } = self.inner.bind(name, password, operation.deadline).await?;
-                let replies: Vec<Reply> = who.map(Reply::Who).into_iter().chain([Reply::Done(done)]).collect();
-                return Ok(Replies::Ready(replies.into_iter()));
-            }
-            Answer::begin(Arc::clone(&self.inner), operation).await.map(Answer::into_replies)
+            let Bound { done, who } = match &operation.request {
+                Asked::Bind { name, password, groups } => self.inner.bind(name, password, groups, operation.deadline).await?,
+                Asked::Membership { of, groups } => self.inner.membership(of, groups, operation.deadline).await?,
+                _ => return Answer::begin(Arc::clone(&self.inner), operation).await.map(Answer::into_replies),
+            };
+            let replies: Vec<Reply> = who.map(Reply::Who).into_iter().chain([Reply::Done(done)]).collect();
+            Ok(Replies::Ready(replies.into_iter()))
         })
     }
 
@@ -194,11 +200,11 @@ impl Directory for Upstream {
 impl Inner {
     /// One bind for one client's bind. Another server is asked only while nothing has left. After a write it goes where that went: it may
     /// have changed the password.
-    async fn bind(&self, name: &str, password: &Secret, deadline: Instant) -> Result<Bound, DirectoryError> {
+    async fn bind(&self, name: &str, password: &Secret, groups: &Groups, deadline: Instant) -> Result<Bound, DirectoryError> {
         let mut tried = Vec::new();
         let mut last_error = DirectoryError::Unavailable;
         while let Some(server) = self.servers.choose_proven(self.writes.reads_from(), &tried) {
-            match server.binds.check(name, password, deadline).await {
+            match server.binds.check(name, password, groups, deadline).await {
                 Ok(bound) if bound.done.code == ResultCode::REFERRAL => {
                     return Ok(Bound { done: unwilling(op::BIND_REQUEST, REFERRED), who: None });
                 }
@@ -211,6 +217,26 @@ impl Inner {
                 Err(BindError::Sent(error)) => return Err(error),
                 Err(BindError::NotSent(error @ (DirectoryError::TimedOut | DirectoryError::Busy))) => return Err(error),
                 Err(BindError::NotSent(error)) => last_error = error,
+            }
+            tried.push(server.standing.server());
+        }
+        Err(last_error)
+    }
+
+    /// In which groups somebody is; another server is asked where one does not answer.
+    async fn membership(&self, of: &str, groups: &Groups, deadline: Instant) -> Result<Bound, DirectoryError> {
+        let mut tried = Vec::new();
+        let mut last_error = DirectoryError::Unavailable;
+        while let Some(server) = self.servers.choose(self.writes.reads_from(), &tried) {
+            match server.people.again(of, groups, deadline).await {
+                Ok(who) => {
+                    let code = if who.is_some() { ResultCode::SUCCESS } else { ResultCode::NO_SUCH_OBJECT };
+                    let mut done = Vec::new();
+                    write_result_op(&mut done, op::SEARCH_RESULT_DONE, code, "", "");
+                    return Ok(Bound { done: Done { code, op: done.into(), controls: None }, who });
+                }
+                Err(error) if error.is_retryable() => last_error = error,
+                Err(error) => return Err(error),
             }
             tried.push(server.standing.server());
         }

@@ -6,6 +6,7 @@ use super::connect::Connector;
 use super::pool::{Pool, root_dse};
 use super::silence::Silence;
 use super::standing::Standing;
+use super::who::People;
 use crate::lifecycle::Lifecycle;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep_until};
@@ -21,6 +22,8 @@ pub(crate) struct Server {
     pub(crate) pool: Arc<Pool>,
     /// Its connections for binds.
     pub(crate) binds: Binds,
+    /// Who its users are.
+    pub(crate) people: Arc<People>,
     /// Looks whether it is still there.
     pub(crate) silence: Arc<Silence>,
 }

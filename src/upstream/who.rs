@@ -1,47 +1,140 @@
-//! Whose name is that? Asked on a connection that a client's password has just bound, so the answer is the server's own.
+//! Whose name is that, and in which groups? Asked on a connection that a client's password has just bound, so the answer is the server's own.
 //!
-//! A user of Active Directory binds as a DN, a UPN or `DOMAIN\user`; the SID is the same for all of them, and stays when the user is renamed.
+//! A user of Active Directory binds as a DN, a UPN or `DOMAIN\\user`; the SID is the same for all of them, and stays when the user is renamed.
 //! Other servers are asked "Who am I?" (RFC 4532). A server that can say neither leaves its clients' names as they were sent.
 
-use super::capabilities::Capabilities;
 use super::connection::{Connection, Outgoing};
+use super::groups::{GroupSids, groups_above, groups_of_token};
 use super::outbox::Payload;
+use super::pool::{Pool, root_dse};
+use super::search::{NO_END, OBJECT_SID, attribute_values, base_search, equality, present};
 use super::sid::Sid;
-use crate::directory::{DirectoryError, Reply};
-use crate::identity::Who;
+use super::standing::Standing;
+use crate::directory::{DirectoryError, Groups, Reply};
+use crate::identity::{Membership, Who};
 use crate::ldap::ber::{self, Reader};
-use crate::ldap::entry::Entry;
 use crate::ldap::envelope::op;
-use crate::ldap::filter::{Assertion, Filter};
-use crate::ldap::message::{Scope, SearchRequest};
 use crate::ldap::{ResultCode, oid};
-use bytes::Bytes;
+use std::sync::Arc;
 use tokio::time::Instant;
+use tracing::debug;
 
-/// Who is bound on `connection`; `None` where the server does not say.
-///
-/// # Errors
-/// When it gives no answer.
-pub(crate) async fn who(connection: &Connection, can: Capabilities, deadline: Instant) -> Result<Option<Who>, DirectoryError> {
-    let canonical = if can.active_directory {
-        user(connection, deadline).await?.map(|user| user.to_string())
-    } else if can.who_am_i {
-        authorization_id(connection, deadline).await?
-    } else {
-        None
-    };
-    Ok(canonical.map(|canonical| Who { canonical }))
+/// Looks principals up at one server.
+#[derive(Debug)]
+pub(crate) struct People {
+    standing: Arc<Standing>,
+    pool: Arc<Pool>,
+    /// There is a service account, so that groups are read under its name.
+    has_account: bool,
+    sids: GroupSids,
 }
 
-/// The user's SID. The rootDSE's tokenGroups begins with it. That is taken only with the directory's word that it is a user's: a group's would
-/// make all of its members one.
-async fn user(connection: &Connection, deadline: Instant) -> Result<Option<Sid>, DirectoryError> {
-    let token = values(connection, base_search("", present("objectClass"), TOKEN_GROUPS), TOKEN_GROUPS, deadline).await?;
-    let Some(user) = token.first().and_then(|sid| Sid::parse(sid)) else { return Ok(None) };
-    let is_user = Filter::Equality(Assertion { attribute: "objectClass".to_owned(), value: b"user".to_vec() });
-    let itself = values(connection, base_search(&format!("<SID={user}>"), is_user, OBJECT_SID), OBJECT_SID, deadline).await?;
+/// One look-up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// Where groups are read.
+    pub(crate) reader: &'a Connection,
+    /// What is known of their SIDs.
+    pub(crate) sids: &'a GroupSids,
+    /// Those that matter.
+    pub(crate) groups: &'a Groups,
+    /// No answer is wanted after this.
+    pub(crate) deadline: Instant,
+}
+
+impl People {
+    /// Nothing is known yet.
+    pub(crate) fn new(standing: Arc<Standing>, pool: Arc<Pool>, has_account: bool) -> Self {
+        Self { standing, pool, has_account, sids: GroupSids::default() }
+    }
+
+    /// Who has bound on `connection` at `as_of`, and in which of the groups they are; `None` where the server does not say. Groups are read
+    /// under the service account, or on this connection where there is none.
+    ///
+    /// # Errors
+    /// When it gives no answer. Groups that cannot be had are no error: they are unknown then.
+    pub(crate) async fn bound(
+        &self,
+        connection: &Connection,
+        groups: &Groups,
+        as_of: Instant,
+        deadline: Instant,
+    ) -> Result<Option<Who>, DirectoryError> {
+        let can = match self.standing.announced() {
+            Some(can) => can,
+            None => root_dse(connection, deadline).await?,
+        };
+        let (canonical, token) = if can.active_directory {
+            let Some((user, token)) = token(connection, deadline).await? else { return Ok(None) };
+            (user.to_string(), Some(token))
+        } else if can.who_am_i {
+            let Some(id) = authorization_id(connection, deadline).await? else { return Ok(None) };
+            (id, None)
+        } else {
+            return Ok(None);
+        };
+        let found = async {
+            let lease = if self.has_account && !groups.groups.is_empty() { Some(self.pool.lease(false, deadline).await?) } else { None };
+            let reader = lease.as_ref().map_or(connection, |lease| &lease.connection);
+            let source = Source { reader, sids: &self.sids, groups, deadline };
+            match token {
+                Some(token) => groups_of_token(&source, &token).await,
+                None => groups_above(&source, &canonical).await,
+            }
+        };
+        let membership = match found.await {
+            Ok(groups) => Some(Membership { groups: groups.into(), as_of }),
+            Err(error) => {
+                debug!(%error, "the groups of somebody who has bound are unknown");
+                None
+            }
+        };
+        Ok(Some(Who { canonical, membership }))
+    }
+
+    /// In which of the groups is whom the server calls that, now? Asked under the service account; `None` where there is nobody.
+    ///
+    /// # Errors
+    /// When there is no answer, or no service account.
+    pub(crate) async fn again(&self, canonical: &str, groups: &Groups, deadline: Instant) -> Result<Option<Who>, DirectoryError> {
+        if !self.has_account {
+            return Err(DirectoryError::NotSupported);
+        }
+        let as_of = Instant::now();
+        let lease = self.pool.lease(false, deadline).await?;
+        let source = Source { reader: &lease.connection, sids: &self.sids, groups, deadline };
+        let groups = if self.standing.capabilities().active_directory {
+            let Some(token) = token_of(&source, canonical).await? else { return Ok(None) };
+            groups_of_token(&source, &token).await?
+        } else {
+            groups_above(&source, canonical).await?
+        };
+        Ok(Some(Who { canonical: canonical.to_owned(), membership: Some(Membership { groups: groups.into(), as_of }) }))
+    }
+}
+
+/// The user's SID and those of its groups. The rootDSE's tokenGroups begins with the user's. That is taken only with the directory's word that it
+/// is a user's: a group's would make all of its members one.
+async fn token(connection: &Connection, deadline: Instant) -> Result<Option<(Sid, Vec<Sid>)>, DirectoryError> {
+    let root = base_search("", present("objectClass"), &[TOKEN_GROUPS]);
+    let found = attribute_values(connection, root, TOKEN_GROUPS, deadline).await?;
+    let mut sids = found.iter().filter_map(|value| Sid::parse(value));
+    let Some(user) = sids.next() else { return Ok(None) };
+    let itself = base_search(&format!("<SID={user}>"), equality("objectClass", b"user"), &[OBJECT_SID]);
+    let itself = attribute_values(connection, itself, OBJECT_SID, deadline).await?;
     let is_proved = itself.iter().any(|sid| **sid == *user.octets());
-    Ok(is_proved.then_some(user))
+    Ok(is_proved.then(|| (user, sids.collect())))
+}
+
+/// The SIDs of the groups that a user is in now, read of its entry, which must have the SID that it is known by.
+async fn token_of(source: &Source<'_>, canonical: &str) -> Result<Option<Vec<Sid>>, DirectoryError> {
+    let search = |attribute| base_search(&format!("<SID={canonical}>"), equality("objectClass", b"user"), &[attribute]);
+    let own = attribute_values(source.reader, search(OBJECT_SID), OBJECT_SID, source.deadline).await?;
+    if !own.iter().filter_map(|sid| Sid::parse(sid)).any(|sid| sid.to_string() == canonical) {
+        return Ok(None);
+    }
+    let groups = attribute_values(source.reader, search(TOKEN_GROUPS), TOKEN_GROUPS, source.deadline).await?;
+    Ok(Some(groups.iter().filter_map(|sid| Sid::parse(sid)).collect()))
 }
 
 /// The server's name for whoever is bound (RFC 4513 section 5.2.1.8); `None` for nobody.
@@ -65,46 +158,6 @@ fn is_somebody(authorization_id: &str) -> bool {
     !matches!(authorization_id, "" | "dn:" | "u:")
 }
 
-/// The values of one attribute in all that a search finds.
-async fn values(connection: &Connection, request: SearchRequest, attribute: &str, deadline: Instant) -> Result<Vec<Bytes>, DirectoryError> {
-    let mut in_flight = connection.begin(Outgoing { op: Payload::Open(request.encode().into()), controls: None }, deadline).await?;
-    let mut found = Vec::new();
-    while let Some(reply) = in_flight.next().await {
-        match reply? {
-            Reply::Entry(entry) => {
-                let parsed = Entry::parse(&entry).and_then(|parsed| {
-                    parsed.each_value(|name, value| {
-                        if name.eq_ignore_ascii_case(attribute.as_bytes()) {
-                            found.push(entry.slice_ref(value));
-                        }
-                    })
-                });
-                parsed.map_err(|_| DirectoryError::Misbehaved("a malformed entry"))?;
-            }
-            Reply::Done(_) => return Ok(found),
-            Reply::Intermediate(_) | Reply::Who(_) | Reply::Again => {}
-        }
-    }
-    Err(NO_END)
-}
-
-fn base_search(base: &str, filter: Filter, attribute: &str) -> SearchRequest {
-    SearchRequest {
-        base_object: base.to_owned(),
-        scope: Scope::BaseObject,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter,
-        attributes: vec![attribute.to_owned()],
-    }
-}
-
-fn present(attribute: &str) -> Filter {
-    Filter::Present(attribute.to_owned())
-}
-
 /// The responseValue of an ExtendedResponse (RFC 4511 section 4.12).
 fn response_value(response: &[u8]) -> Option<&[u8]> {
     let mut fields = Reader::new(Reader::new(response).element().ok()?.content);
@@ -112,12 +165,10 @@ fn response_value(response: &[u8]) -> Option<&[u8]> {
 }
 
 const TOKEN_GROUPS: &str = "tokenGroups";
-const OBJECT_SID: &str = "objectSid";
 /// `requestName [0] LDAPOID`.
 const REQUEST_NAME: u8 = 0x80;
 /// `responseValue [11] OCTET STRING`.
 const RESPONSE_VALUE: u8 = 0x8b;
-const NO_END: DirectoryError = DirectoryError::Misbehaved("a result without an end");
 
 #[cfg(test)]
 mod tests {

@@ -98,8 +98,9 @@ fn describe(operation: &Operation) -> (String, u8) {
         RunAs::Client(credentials) => credentials.name.as_str(),
     };
     match &operation.request {
-        Asked::Bind { name, password } => (format!("bind {name} {}", String::from_utf8_lossy(password.expose())), op::BIND_RESPONSE),
+        Asked::Bind { name, password, .. } => (format!("bind {name} {}", String::from_utf8_lossy(password.expose())), op::BIND_RESPONSE),
         Asked::Search { request, .. } => (format!("search {} {} as {run_as}", request.base_object, request.filter), op::SEARCH_RESULT_DONE),
+        Asked::Membership { of, .. } => (format!("membership {of}"), op::SEARCH_RESULT_DONE),
         Asked::Compare { entry, attribute, .. } => (format!("compare {entry} {attribute} as {run_as}"), op::COMPARE_RESPONSE),
         Asked::Write { kind, .. } => {
             let (name, tag) = match kind {

@@ -3,7 +3,9 @@
 
 use futures_util::future::BoxFuture;
 use redial::directory::{Asked, Directory, DirectoryError, Done, Operation, Replies, Reply};
+use redial::identity::{Membership, Who};
 use redial::ldap::ResultCode;
+use redial::ldap::dn::Dn;
 use redial::ldap::envelope::op;
 use redial::ldap::response::{write_entry_op, write_result_op};
 use std::sync::Mutex;
@@ -18,6 +20,8 @@ pub(crate) enum Scripted {
     Answer(Vec<(&'static str, &'static str)>, ResultCode),
     /// A result with a diagnostic.
     Result(ResultCode, &'static str),
+    /// That, and before it whose name it is: the canonical one, and the groups where they are known.
+    Is(&'static str, Option<Vec<&'static str>>, Box<Self>),
     /// No answer.
     Fails(DirectoryError),
     /// That, but only after a while.
@@ -90,15 +94,25 @@ impl Directory for ScriptedDirectory {
         let request = operation.request.clone();
         self.asked.lock().unwrap().push(operation);
         Box::pin(async move {
+            let mut before = Vec::new();
             loop {
                 match next {
                     Scripted::After(wait, then) => {
                         tokio::time::sleep(wait).await;
                         next = *then;
                     }
+                    Scripted::Is(canonical, groups, then) => {
+                        let groups = groups.map(|groups| groups.into_iter().map(|group| Dn::parse(group).unwrap()).collect());
+                        let membership = groups.map(|groups| Membership { groups, as_of: tokio::time::Instant::now() });
+                        before.push(Reply::Who(Who { canonical: canonical.to_owned(), membership }));
+                        next = *then;
+                    }
                     Scripted::Silence => std::future::pending::<()>().await,
                     Scripted::Fails(error) => return Err(error),
-                    Scripted::Result(code, diagnostic) => return Ok(replies(vec![done(&request, code, diagnostic)])),
+                    Scripted::Result(code, diagnostic) => {
+                        before.push(done(&request, code, diagnostic));
+                        return Ok(replies(before));
+                    }
                     Scripted::Answer(entries, code) => {
                         let entries = entries.iter().map(|(name, number)| entry(name, number));
                         return Ok(replies(entries.chain([done(&request, code, "")]).collect()));
@@ -131,7 +145,7 @@ fn entry(name: &str, number: &str) -> Reply {
 fn done(request: &Asked, code: ResultCode, diagnostic: &str) -> Reply {
     let tag = match request {
         Asked::Bind { .. } => op::BIND_RESPONSE,
-        Asked::Search { .. } => op::SEARCH_RESULT_DONE,
+        Asked::Search { .. } | Asked::Membership { .. } => op::SEARCH_RESULT_DONE,
         Asked::Compare { .. } => op::COMPARE_RESPONSE,
         Asked::Write { .. } => op::MODIFY_RESPONSE,
         Asked::Extended { .. } => op::EXTENDED_RESPONSE,

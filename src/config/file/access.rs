@@ -2,7 +2,7 @@
 
 use super::{Context, WrittenAccess, name, networks};
 use crate::config::table::{Table, Value};
-use crate::config::{Access, Clients};
+use crate::config::{Access, Clients, Group};
 use crate::ldap::dn::Dn;
 use crate::ldap::filter::Filter;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ pub(super) fn read(mut table: Table<'_>, context: Context<'_>) -> Option<Written
     let place = table.place.clone();
     let name = name(&mut table);
     let networks = networks(&mut table, "networks");
-    let clients = table.required("clients", "\"any\", \"anonymous\", \"bound\", or a list of names").and_then(|value| clients(&value));
+    let clients =
+        table.required("clients", "\"any\", \"anonymous\", \"bound\", or a list of names and groups").and_then(|value| clients(&value));
     let bases = table.required("bases", "the names below which may be searched").map(|value| bases(&value)).unwrap_or_default();
     let attributes =
         table.required("attributes", "the attributes that may be seen, or [\"*\"] for all").and_then(|value| attributes(&value, context));
@@ -43,33 +44,54 @@ fn clients(value: &Value<'_>) -> Option<Clients> {
             "anonymous" => Some(Clients::Anonymous),
             "bound" => Some(Clients::Bound),
             _ => {
-                value.problem("must be \"any\", \"anonymous\", \"bound\", or a list of names");
+                value.problem("must be \"any\", \"anonymous\", \"bound\", or a list of names and groups");
                 None
             }
         };
     }
     if !value.is_list() {
-        value.problem("must be \"any\", \"anonymous\", \"bound\", or a list of names");
+        value.problem("must be \"any\", \"anonymous\", \"bound\", or a list of names and groups");
         return None;
     }
-    let names = value.texts()?;
-    if names.is_empty() {
+    let texts = value.texts()?;
+    if texts.is_empty() {
         value.problem("must not be empty; write \"any\", \"anonymous\" or \"bound\" where no names are meant");
         return None;
     }
-    let is_name = |(name, place): (&str, _)| {
-        let why = match name {
-            "" => "must be a name; anonymous clients are meant by clients = \"anonymous\"",
-            "any" | "anonymous" | "bound" => "is a word of its own, not a name: write it without the brackets",
-            _ if name.to_ascii_lowercase().starts_with("group:") => {
-                "not supported yet: groups come with the next release; list names, or write \"bound\""
+    let (mut names, mut groups, mut is_sound) = (Vec::new(), Vec::new(), true);
+    for (text, place) in texts {
+        match listed(text) {
+            Ok(Listed::Name) => names.push(text.to_owned()),
+            Ok(Listed::Group(group)) => groups.push(group),
+            Err(why) => {
+                value.problem_at(&place, why);
+                is_sound = false;
             }
-            _ => return Some(name.to_owned()),
+        }
+    }
+    is_sound.then_some(Clients::Listed { names, groups })
+}
+
+enum Listed {
+    Name,
+    Group(Group),
+}
+
+/// One of a list of clients.
+fn listed(text: &str) -> Result<Listed, String> {
+    let group = text.get(..GROUP.len()).filter(|start| start.eq_ignore_ascii_case(GROUP)).and_then(|_| text.get(GROUP.len()..));
+    let Some(name) = group.map(str::trim) else {
+        return match text {
+            "" => Err("must be a name; anonymous clients are meant by clients = \"anonymous\"".to_owned()),
+            "any" | "anonymous" | "bound" => Err("is a word of its own, not a name: write it without the brackets".to_owned()),
+            _ => Ok(Listed::Name),
         };
-        value.problem_at(&place, why);
-        None
     };
-    names.into_iter().map(is_name).collect::<Option<Vec<_>>>().map(Clients::Names)
+    match Dn::parse(name) {
+        Ok(dn) if !dn.is_root() => Ok(Listed::Group(Group { name: name.to_owned(), dn })),
+        Ok(_) => Err("must name a group by its DN, such as \"group:CN=UC-Users,OU=Groups,DC=corp,DC=example\"".to_owned()),
+        Err(error) => Err(format!("must name a group by its DN, such as \"group:CN=UC-Users,OU=Groups,DC=corp,DC=example\": {error}")),
+    }
 }
 
 fn bases(value: &Value<'_>) -> Vec<((String, Dn), crate::config::problem::Place)> {
@@ -135,3 +157,6 @@ fn filter(value: &Value<'_>) -> Option<Filter> {
         }
     }
 }
+
+/// What a group's DN is written after.
+const GROUP: &str = "group:";
