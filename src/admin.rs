@@ -36,6 +36,9 @@ pub struct Admin {
     state: Arc<State>,
 }
 
+/// Directories by their names.
+pub type Named = Vec<(String, Arc<dyn Directory>)>;
+
 /// What the pages are made from.
 pub struct Sources {
     /// For `/metrics`.
@@ -45,7 +48,7 @@ pub struct Sources {
     /// Answers that are kept, for `/readyz`.
     pub keeps: Box<dyn Fn() -> u64 + Send + Sync>,
     /// By their names in the configuration in force, for `/readyz`.
-    pub directories: Box<dyn Fn() -> Vec<(String, Arc<dyn Directory>)> + Send + Sync>,
+    pub directories: Box<dyn Fn() -> Named + Send + Sync>,
     /// For `/readyz` as well.
     pub ending: Arc<Ending>,
 }

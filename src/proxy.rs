@@ -10,7 +10,7 @@ mod expiry;
 mod reload;
 mod residents;
 
-use crate::admin::{Admin, Sources};
+use crate::admin::{Admin, Named, Sources};
 use crate::audit::Audit;
 use crate::config::{AuditFile, Config};
 use crate::directory::Directory;
@@ -245,7 +245,7 @@ fn kept_answers(pipeline: Arc<Current>) -> Box<dyn Fn() -> u64 + Send + Sync> {
 }
 
 /// By name, those of the pipeline in force.
-fn named_directories(pipeline: Arc<Current>) -> Box<dyn Fn() -> Vec<(String, Arc<dyn Directory>)> + Send + Sync> {
+fn named_directories(pipeline: Arc<Current>) -> Box<dyn Fn() -> Named + Send + Sync> {
     Box::new(move || pipeline.load().directories().map(|(name, directory)| (name.to_owned(), Arc::clone(directory))).collect())
 }
 

@@ -344,7 +344,7 @@ mod tests {
 
         #[test]
         fn any_octets_are_decoded_without_a_panic(octets: Vec<u8>, version in 0..3_usize) {
-            let octets = [&[&b""[..], SIGNATURE, LINE_BEGIN][version], octets.as_slice()].concat();
+            let octets = [[&b""[..], SIGNATURE, LINE_BEGIN][version], octets.as_slice()].concat();
             if let Ok(Decoded::Whole(length, _)) = decode(&octets) {
                 prop_assert!(length <= octets.len() && length <= LONGEST);
                 prop_assert_eq!(decode(&octets[..length]), decode(&octets));
