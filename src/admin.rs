@@ -1,4 +1,5 @@
-//! The admin address: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever starts, stops and balances Redial.
+//! The admin address: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever starts, stops and balances Redial, and an administrator's
+//! own requests ([`api`]).
 //!
 //! It speaks HTTP/1.1 and never on a phone's network: there is no TLS and no password. It goes on answering while the proxy
 //! drains, and ends when its task is dropped. Bounded: `MAX_CONNECTIONS` at once, `HEADER_TIMEOUT` for a request,
@@ -8,9 +9,12 @@
 //! directory is available and nothing is kept that could be answered from memory, and from SIGTERM on. Directories that are away leave it ready as
 //! long as the cache answers for them; the body names them.
 
+mod api;
+
 use crate::directory::Directory;
 use crate::lifecycle::Ending;
 use crate::metrics::Metrics;
+use crate::pipeline::Current;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -51,6 +55,8 @@ pub struct Sources {
     pub directories: Box<dyn Fn() -> Named + Send + Sync>,
     /// For `/readyz` as well.
     pub ending: Arc<Ending>,
+    /// For what an administrator looks at and drops.
+    pub pipeline: Arc<Current>,
 }
 
 #[derive(Debug)]
@@ -117,11 +123,19 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, state: Arc<State>
 
 impl State {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Some(answer) = api::answer(request, &self.sources.pipeline.load()) {
+            return answer;
+        }
         let page = match request.uri().path() {
             "/metrics" => Self::metrics_page,
             "/healthz" => Self::health_page,
             "/readyz" => Self::readiness_page,
-            _ => return text(StatusCode::NOT_FOUND, "not found; there are /metrics, /healthz and /readyz\n"),
+            _ => {
+                return text(
+                    StatusCode::NOT_FOUND,
+                    "not found; there are /metrics, /healthz, /readyz, /sessions, /principals and /cache\n",
+                );
+            }
         };
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -169,6 +183,12 @@ impl std::fmt::Debug for Sources {
     }
 }
 
+fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = text(status, format!("{body}\n"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
@@ -192,10 +212,15 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
     use crate::directory::{DirectoryError, Operation, Replies};
+    use crate::identity::roster::{Caller, Revocation};
     use crate::lifecycle::lifecycle;
+    use crate::secret::Secret;
     use futures_util::future::BoxFuture;
+    use serde_json::json;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::task::Waker;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
 
     #[derive(Debug, Default)]
     struct Switched(AtomicBool);
@@ -216,6 +241,7 @@ mod tests {
         corp: Arc<Switched>,
         contacts: Arc<Switched>,
         kept: Arc<AtomicU64>,
+        pipeline: Arc<Current>,
     }
 
     async fn started() -> Fixture {
@@ -226,23 +252,82 @@ mod tests {
         let metrics = Arc::new(Metrics::unrecorded());
         let measure = Box::new(|metrics: &Metrics| metrics.cache_holds(7, 700));
         let directories = Box::new(move || directories.clone());
+        let pipeline = Current::for_tests();
         let kept = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&kept);
         let keeps = Box::new(move || counted.load(Ordering::Relaxed));
-        let sources = Sources { metrics, measure, keeps, directories, ending: Arc::clone(&ending) };
+        let sources = Sources { metrics, measure, keeps, directories, ending: Arc::clone(&ending), pipeline: Arc::clone(&pipeline) };
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), sources).await.unwrap();
         let address = admin.local_addr().unwrap();
         tokio::spawn(admin.run());
-        Fixture { address, ending, corp, contacts, kept }
+        Fixture { address, ending, corp, contacts, kept, pipeline }
     }
 
     impl Fixture {
         async fn ask(&self, method: &str, path: &str) -> (u16, String) {
+            self.ask_as("x", method, path).await
+        }
+
+        /// As somebody on this machine does: the status and the body.
+        async fn administer(&self, method: &str, path: &str) -> (u16, serde_json::Value) {
+            let (status, answer) = self.ask_as("127.0.0.1:9390", method, path).await;
+            assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+            (status, serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap())
+        }
+
+        async fn ask_as(&self, host: &str, method: &str, path: &str) -> (u16, String) {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
-            stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+            stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.unwrap();
             (answer[9..12].parse().unwrap(), answer)
+        }
+    }
+
+    #[tokio::test]
+    async fn an_administrator_sees_who_is_bound_and_drops_them() {
+        let fixture = started().await;
+        let pipeline = fixture.pipeline.load();
+        let bound = |name: &str| {
+            let presented = pipeline.register().present(0, name, &Secret::new(b"secret"));
+            let caller = Caller { name: name.into(), peer: "10.20.0.1:50000".parse().unwrap(), listener: 0 };
+            let member = pipeline.register().enter(&presented, caller);
+            member.confirm(Waker::noop(), Instant::now());
+            member
+        };
+        let (ada, bert) = (bound("CN=Ada L,DC=corp"), bound("CORP\\bert"));
+        let (status, all) = fixture.administer("GET", "/sessions").await;
+        assert_eq!((status, all["sessions"].as_array().unwrap().len(), &all["there_are_more"]), (200, 2, &json!(false)));
+        let (_, one) = fixture.administer("GET", "/sessions?principal=cn%3Dada+l%2cdc%3dcorp").await;
+        assert_eq!(one["sessions"][0]["principal"], "CN=Ada L,DC=corp");
+        assert_eq!(one["sessions"][0]["peer"], "10.20.0.1:50000");
+        assert!(!one.to_string().contains("secret"));
+
+        assert_eq!(fixture.administer("DELETE", "/principals?name=CN%3DAda%20L%2CDC%3Dcorp").await, (200, json!({ "sessions_ended": 1 })));
+        assert_eq!((ada.revoked(), bert.revoked()), (Some(Revocation::Dropped), None));
+        // Whoever misspells the parameter does not drop everybody.
+        assert_eq!(fixture.administer("DELETE", "/principals?nam=x").await.0, 400);
+        assert_eq!(bert.revoked(), None);
+        assert_eq!(fixture.administer("DELETE", "/principals").await, (200, json!({ "sessions_ended": 1 })));
+        assert_eq!(bert.revoked(), Some(Revocation::Dropped));
+    }
+
+    #[tokio::test]
+    async fn an_administrator_drops_what_the_cache_holds() {
+        let fixture = started().await;
+        assert_eq!(fixture.administer("GET", "/cache").await, (200, json!({ "entries": 0, "bytes": 0 })));
+        assert_eq!(fixture.administer("DELETE", "/cache").await, (200, json!({ "dropped": "all" })));
+        assert_eq!(fixture.administer("DELETE", "/cache?directory=corp").await, (200, json!({ "dropped": "corp" })));
+        assert_eq!(fixture.administer("DELETE", "/cache?directory=nowhere").await.0, 404);
+        assert_eq!(fixture.administer("DELETE", "/sessions").await.0, 405);
+    }
+
+    #[tokio::test]
+    async fn a_web_page_administers_nothing() {
+        let fixture = started().await;
+        for (method, path) in [("GET", "/sessions"), ("DELETE", "/principals"), ("DELETE", "/cache")] {
+            assert_eq!(fixture.ask_as("rebound.example:9390", method, path).await.0, 403, "{path}");
+            assert_eq!(fixture.ask_as("127.0.0.1\r\nOrigin: http://127.0.0.1", method, path).await.0, 403, "{path}");
         }
     }
 

@@ -139,6 +139,7 @@ impl Proxy {
             keeps: kept_answers(Arc::clone(&pipeline)),
             directories: named_directories(Arc::clone(&pipeline)),
             ending: Arc::clone(&ending),
+            pipeline: Arc::clone(&pipeline),
         };
 
         let mut doors = Doors::new(sockets);

@@ -97,6 +97,11 @@ impl SearchCache {
         self.store.write_begins(directory)
     }
 
+    /// Nothing that was learned of that directory before is served again, nor what is being asked now.
+    pub fn forget(&self, directory: usize) {
+        self.store.invalidate_directory(directory);
+    }
+
     /// A read of that directory has ended that did not come through here, and its answer has been given to nobody yet.
     pub fn read_ended(&self, directory: usize) {
         self.store.read_ended(Some(directory));

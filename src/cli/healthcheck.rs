@@ -58,6 +58,7 @@ mod tests {
     use crate::admin::{Admin, Sources};
     use crate::lifecycle::lifecycle;
     use crate::metrics::Metrics;
+    use crate::pipeline::Current;
     use std::sync::Arc;
     use tokio::net::TcpListener;
 
@@ -66,7 +67,14 @@ mod tests {
         let ending = Arc::new(lifecycle().0);
         ending.begin();
         let metrics = Arc::new(Metrics::unrecorded());
-        let sources = Sources { metrics, measure: Box::new(|_| ()), keeps: Box::new(|| 0), directories: Box::new(Vec::new), ending };
+        let sources = Sources {
+            metrics,
+            measure: Box::new(|_| ()),
+            keeps: Box::new(|| 0),
+            directories: Box::new(Vec::new),
+            ending,
+            pipeline: Current::for_tests(),
+        };
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), sources).await.unwrap();
         let address = admin.local_addr().unwrap();
         tokio::spawn(admin.run());

@@ -8,7 +8,7 @@ use super::binds::{BindCache, Generation, Proved, Recalled};
 use super::judgement::Judgement;
 use super::lockout::{Admission, Attempt, Closed, Ended, LockoutGuard};
 use super::principals::{Presented, Principals};
-use super::roster::{Caller, Member, Revocation, Roster};
+use super::roster::{Bound, Caller, Member, Revocation, Roster};
 use super::{Principal, Who};
 use crate::config;
 use crate::secret::Secret;
@@ -199,6 +199,11 @@ impl Register {
                 self.roster.retire(session_ttl, now);
             }
         }
+    }
+
+    /// The sessions that are bound now, `most` of them at most; those of one principal where it is named.
+    pub fn bound(&self, name: Option<&str>, most: usize) -> Vec<Bound> {
+        self.roster.bound(name.map(|name| self.principals.principal(name)).as_ref(), most)
     }
 
     /// Principals that have no attempt left.

@@ -27,3 +27,17 @@ impl Current {
         self.0.store(pipeline);
     }
 }
+
+#[cfg(test)]
+impl Current {
+    /// One that answers to the configuration of a site, with a phonebook in memory behind it.
+    pub(crate) fn for_tests() -> Arc<Self> {
+        let text = "[[listener]]\naddress = \"127.0.0.1:3389\"\n[directory.corp]\nbase = \"dc=corp\"\nservers = [\"ldaps://dc1.corp.example\"]\n\
+                    search_as = \"client\"\n[[access]]\nname = \"all\"\nclients = \"any\"\nbases = [\"dc=corp\"]\nattributes = [\"*\"]\n";
+        let config = crate::config::load::load_text(text, std::path::Path::new("."), true).unwrap().config;
+        let book =
+            crate::book::Book::from_ldif(b"dn: dc=corp\nobjectClass: domain\ndc: corp\n".to_vec(), &config.directories[0].base_dn).unwrap();
+        let metrics = Arc::new(crate::metrics::Metrics::unrecorded());
+        Arc::new(Self::new(Arc::new(Pipeline::new(&config, vec![Arc::new(book)], metrics))))
+    }
+}
