@@ -191,14 +191,21 @@ impl LdapClient {
 
     /// Changes one attribute.
     pub(crate) fn modify(&mut self, dn: &str, change: Change, attribute: &str, values: &[&str]) -> Outcome {
+        self.modify_all(dn, &[(change, attribute, values)])
+    }
+
+    /// Makes several changes at once.
+    pub(crate) fn modify_all(&mut self, dn: &str, changes: &[(Change, &str, &[&str])]) -> Outcome {
         let mut modify = Vec::new();
         ber::write_constructed(&mut modify, op::MODIFY_REQUEST, |out| {
             ber::write_element(out, tag::OCTET_STRING, dn.as_bytes());
             ber::write_constructed(out, tag::SEQUENCE, |out| {
-                ber::write_constructed(out, tag::SEQUENCE, |out| {
-                    ber::write_integer(out, tag::ENUMERATED, change as u32);
-                    write_attribute(out, attribute, values);
-                });
+                for (change, attribute, values) in changes {
+                    ber::write_constructed(out, tag::SEQUENCE, |out| {
+                        ber::write_integer(out, tag::ENUMERATED, *change as u32);
+                        write_attribute(out, attribute, values);
+                    });
+                }
             });
         });
         self.ask(&modify, op::MODIFY_RESPONSE)

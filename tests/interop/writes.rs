@@ -76,6 +76,38 @@ fn a_password_changed_through_redial_is_the_one_that_counts_from_then_on() {
 }
 
 #[test]
+fn active_directorys_way_to_set_a_password_works_through_redial() {
+    let servers = written();
+    let samba = &servers[0];
+    let redial = Setup::before(samba).with_writes().start();
+    let bob = "CN=Bob Test,OU=Berlin,OU=Staff,DC=corp,DC=example";
+    let bind = |password| redial.connect().bind(bob, password).code;
+    let (own, reset) = ("Owners.Passw0rd", "Resetters.Passw0rd");
+
+    // The owner deletes the old one, which they must know, and adds the new one.
+    let mut client = LdapClient::ldaps(redial.ldaps, &bed::ca()).expect("LDAPS").bound(bob, PASSWORD);
+    let mut change = |old, new| {
+        let changes: [(Change, &str, &[&str]); 2] =
+            [(Change::Delete, "unicodePwd", &[&unicode(old)]), (Change::Add, "unicodePwd", &[&unicode(new)])];
+        client.modify_all(bob, &changes).code
+    };
+    assert_ne!(change("Not.The.0ld.one", own), ResultCode::SUCCESS);
+    assert_eq!(bind(PASSWORD), ResultCode::SUCCESS, "nothing has changed");
+    ok(samba, change(PASSWORD, own));
+    assert_eq!(bind(own), ResultCode::SUCCESS, "the new one at once");
+    assert_eq!(bind(PASSWORD), ResultCode::INVALID_CREDENTIALS, "the old one no more");
+
+    // An administrator replaces it.
+    let mut administrator = LdapClient::ldaps(redial.ldaps, &bed::ca()).expect("LDAPS").bound(samba.administrator(), ADMIN_PASSWORD);
+    ok(samba, administrator.modify(bob, Change::Replace, "unicodePwd", &[&unicode(reset)]).code);
+    assert_eq!(bind(reset), ResultCode::SUCCESS, "the new one at once");
+    assert_eq!(bind(own), ResultCode::INVALID_CREDENTIALS, "the old one no more");
+    ok(samba, administrator.modify(bob, Change::Replace, "unicodePwd", &[&unicode(PASSWORD)]).code);
+    assert_eq!(bind(PASSWORD), ResultCode::SUCCESS, "the first one again, at once");
+    assert!(!redial.log().contains("Passw0rd"), "a password in the log");
+}
+
+#[test]
 fn writes_are_refused_where_the_configuration_does_not_forward_them() {
     for server in [bed::samba(), bed::slapd()] {
         let redial = Setup::before(server).start();
@@ -91,6 +123,11 @@ fn written() -> MutexGuard<'static, [Server; 2]> {
     let servers = || [Server::start(Kind::Samba, "written-dc", "127.0.66.2"), Server::start(Kind::Slapd, "written-ol", "127.0.66.15")];
     // A test that failed has said so; the others still tell something.
     WRITTEN.get_or_init(|| Mutex::new(servers())).lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A value of `unicodePwd` (MS-ADTS section 3.1.1.3.1.5): in quotes, in UTF-16.
+fn unicode(password: &str) -> String {
+    format!("\"{password}\"").encode_utf16().flat_map(u16::to_le_bytes).map(char::from).collect()
 }
 
 fn ok(server: &Server, code: ResultCode) {
