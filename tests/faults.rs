@@ -55,7 +55,7 @@ const FAULTS: &[Fault] = &[
     Fault { name: "black hole", how: How::Goes(Wrong::BlackHole) },
     Fault { name: "TLS stall", how: How::Goes(Wrong::TlsStall) },
     Fault { name: "expired certificate", how: How::Goes(Wrong::Expired) },
-    Fault { name: "wrong-name certificate", how: How::Goes(Wrong::WrongName) },
+    Fault { name: "wrong-name certificate", how: How::Goes(Wrong::Misnamed) },
     Fault { name: "reset in mid-result", how: How::Goes(Wrong::Reset) },
     Fault { name: "stall in mid-result", how: How::Goes(Wrong::Stall) },
     Fault { name: "notice of disconnection", how: How::Goes(Wrong::Notice) },
@@ -86,7 +86,7 @@ struct Begun {
 impl Fault {
     /// TLS costs the test time, so it is there where it is what fails.
     fn needs_tls(&self) -> bool {
-        matches!(self.how, How::Goes(Wrong::TlsStall | Wrong::Expired | Wrong::WrongName))
+        matches!(self.how, How::Goes(Wrong::TlsStall | Wrong::Expired | Wrong::Misnamed))
     }
 
     /// At the controllers of these names.

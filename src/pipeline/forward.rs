@@ -22,7 +22,7 @@ pub(super) struct ForwardWork {
     directory: usize,
     operation: Operation,
     /// For a compare: a search that must find the entry first, where the access hides some.
-    guard: Option<Operation>,
+    guard: Option<Box<Operation>>,
     /// It changes something, so an outcome may be unknown and the cache must forget.
     change: Option<Change>,
 }
@@ -61,11 +61,9 @@ impl Pipeline {
             SearchAs::Client => client.runs_as(station.number).ok_or(super::BIND_FIRST)?,
         };
         let deadline = asked.received_at + station.patience;
-        let guard = grant.compare_guard(compare.entry).map(|part| Operation {
-            run_as: run_as.clone(),
-            request: Asked::Search { op: part.op, request: part.request, entries_wanted: Some(1) },
-            controls: None,
-            deadline,
+        let guard = grant.compare_guard(compare.entry).map(|part| {
+            let request = Asked::Search { op: part.op, request: part.request, entries_wanted: Some(1) };
+            Box::new(Operation { run_as: run_as.clone(), request, controls: None, deadline })
         });
         let request = Asked::Compare {
             op: Bytes::copy_from_slice(compare.op),
@@ -112,7 +110,7 @@ impl Pipeline {
         let number = client.identity.directory().ok_or(Refusal::BIND_FIRST)?;
         let directory = self.lineage.place_of(number).ok_or(Refusal::BIND_FIRST)?;
         let request = Asked::Extended { op: Bytes::copy_from_slice(extended.op) };
-        let change = client.changes(extended.whose_password().unwrap_or(client.identity.name()), true);
+        let change = client.changes(extended.whose_password().unwrap_or_else(|| client.identity.name()), true);
         self.begin_change(client, asked, directory, request, controls, change)
     }
 
@@ -141,7 +139,7 @@ impl Pipeline {
         let ForwardWork { directory, operation, guard, change } = work;
         let Some(station) = self.stations.get(directory) else { return delivery.failed(&DirectoryError::Unavailable).await };
         if let Some(guard) = guard {
-            let mut found = Fill::new(vec![(std::sync::Arc::clone(&station.directory), guard)], Some(1));
+            let mut found = Fill::new(vec![(std::sync::Arc::clone(&station.directory), *guard)], Some(1));
             match found.next().await {
                 Ok(Reply::Entry(_)) => {}
                 Ok(_) => return delivery.refuse(Refusal::NOTHING_VISIBLE.into()).await,

@@ -35,7 +35,7 @@ pub(crate) enum Wrong {
     /// It was started anew with a certificate whose time is over.
     Expired,
     /// It was started anew with a certificate for another name.
-    WrongName,
+    Misnamed,
     /// It breaks off in the middle of an answer.
     Reset,
     /// It stops in the middle of an answer, and for good.
@@ -172,7 +172,7 @@ impl Controller {
             (false, _) => Box::new(stream),
             (true, Wrong::TlsStall) => return hang(stream).await,
             (true, Wrong::Expired) => Box::new(TlsAcceptor::from(Arc::clone(&PAPERS.expired)).accept(stream).await?),
-            (true, Wrong::WrongName) => Box::new(TlsAcceptor::from(Arc::clone(&PAPERS.wrong_name)).accept(stream).await?),
+            (true, Wrong::Misnamed) => Box::new(TlsAcceptor::from(Arc::clone(&PAPERS.wrong_name)).accept(stream).await?),
             (true, _) => Box::new(TlsAcceptor::from(Arc::clone(&PAPERS.good)).accept(stream).await?),
         };
         let mut inbox = BytesMut::new();
@@ -185,7 +185,7 @@ impl Controller {
                     return stream.shutdown().await;
                 }
                 // The service was started anew.
-                Wrong::Refused | Wrong::TlsStall | Wrong::Expired | Wrong::WrongName if now != begun_with => return Ok(()),
+                Wrong::Refused | Wrong::TlsStall | Wrong::Expired | Wrong::Misnamed if now != begun_with => return Ok(()),
                 _ => {}
             }
             while let Some(length) = frame_length(&inbox, 1 << 20).unwrap().filter(|length| *length <= inbox.len()) {
