@@ -177,28 +177,9 @@ impl Program {
         ]
     }
 
-    /// The texts in its memory that begin with `mark`, in either encoding; `None` where memory may not be read.
+    /// See [`in_memory`].
     fn remembers(&self, mark: &str) -> Option<BTreeSet<String>> {
-        let memory = File::open(format!("/proc/{}/mem", self.process.id())).ok()?;
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.process.id())).ok()?;
-        let wide: Vec<u8> = mark.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let mut found = BTreeSet::new();
-        for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|permissions| permissions.starts_with("rw"))) {
-            let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
-            let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
-            let mut region = vec![0; usize::try_from(to - from).unwrap()];
-            // A region may go while it is read; one that stays is read whole.
-            let Ok(()) = memory.read_exact_at(&mut region, from) else { continue };
-            for (needle, step) in [(mark.as_bytes(), 1), (&*wide, 2)] {
-                for at in memmem::find_iter(&region, needle) {
-                    let text: Vec<u8> = region[at..].iter().step_by(step).copied().take(40).collect();
-                    let before = String::from_utf8_lossy(&region[at.saturating_sub(24)..at]).into_owned();
-                    let kind = line.rsplit(' ').next().unwrap();
-                    found.insert(format!("{kind} {from:x}+{at:x}: {before:?} {:?}", String::from_utf8_lossy(&text)));
-                }
-            }
-        }
-        Some(found)
+        in_memory(self.process.id(), mark)
     }
 }
 
@@ -208,6 +189,30 @@ impl Drop for Program {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The texts in a process's memory that begin with `mark`, in either encoding; `None` where memory may not be read.
+fn in_memory(process: u32, mark: &str) -> Option<BTreeSet<String>> {
+    let memory = File::open(format!("/proc/{process}/mem")).ok()?;
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
+    let wide: Vec<u8> = mark.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut found = BTreeSet::new();
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|permissions| permissions.starts_with("rw"))) {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        let mut region = vec![0; usize::try_from(to - from).unwrap()];
+        // A region may go while it is read; one that stays is read whole.
+        let Ok(()) = memory.read_exact_at(&mut region, from) else { continue };
+        for (needle, step) in [(mark.as_bytes(), 1), (&*wide, 2)] {
+            for at in memmem::find_iter(&region, needle) {
+                let text: Vec<u8> = region[at..].iter().step_by(step).copied().take(40).collect();
+                let before = String::from_utf8_lossy(&region[at.saturating_sub(24)..at]).into_owned();
+                let kind = line.rsplit(' ').next().unwrap();
+                found.insert(format!("{kind} {from:x}+{at:x}: {before:?} {:?}", String::from_utf8_lossy(&text)));
+            }
+        }
+    }
+    Some(found)
 }
 
 fn free_addresses<const N: usize>() -> [SocketAddr; N] {
@@ -291,6 +296,23 @@ fn show_broken_passwords(program: &Program) {
     let mut said = Vec::new();
     stream.read_to_end(&mut said).unwrap();
     assert!(!said.is_empty(), "a notice");
+}
+
+#[test]
+fn what_is_in_a_process_is_found_in_either_encoding() {
+    let mut cat = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let held = format!("Findable!plain {}", unicode("Findable!wide"));
+    cat.stdin.as_mut().unwrap().write_all(held.as_bytes()).unwrap();
+    // What it has written it has in its buffer.
+    cat.stdout.as_mut().unwrap().read_exact(&mut vec![0; held.len()]).unwrap();
+    let found = ["Findable!plain", "Findable!wide", "Findable!not"].map(|mark| in_memory(cat.id(), mark).map(|found| !found.is_empty()));
+    drop(cat.stdin.take());
+    cat.wait().unwrap();
+    if found == [None; 3] {
+        println!("The memory was not looked at: that needs CAP_SYS_PTRACE here.");
+    } else {
+        assert_eq!(found, [Some(true), Some(true), Some(false)]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
