@@ -4,6 +4,7 @@
 use crate::bed::{self, Kind, PASSWORD, Server};
 use crate::corpus::phone_searches;
 use crate::redial::Setup;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use redial::ldap::message::{Scope, SearchRequest};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -47,6 +48,53 @@ fn ldapsearch_gets_the_same() {
                 assert_eq!(entries(&found), entries(&expected), "{what}");
             }
         }
+    }
+}
+
+#[test]
+fn ldapsearch_with_a_certificate_needs_no_password() {
+    let server = bed::slapd();
+    let files = bed::state().join(format!("pbx-{}", std::process::id()));
+    fs::create_dir_all(&files).expect("a directory for its files");
+    let [ca, certificate, key] = ["ca.pem", "certificate.pem", "key.pem"].map(|name| files.join(name));
+    make_certificate([&ca, &certificate, &key]);
+    let access = "[[access]]\nname = \"pbx\"\nclients = [\"CN=pbx,O=Example\"]\nbases = [\"DC=corp,DC=example\"]\nattributes = [\"cn\"]\n";
+    let tls = format!(", client_ca = {ca:?}, client_name = \"subject\"");
+    let redial = Setup { tls, ..Setup::before(server).with(access) }.start();
+    let run = |program: &str, more: &[&str], shown: bool| {
+        let mut command = Command::new(program);
+        command.args(["-Q", "-Y", "EXTERNAL", "-H", &format!("ldaps://{}", redial.ldaps)]).args(more);
+        command.env("LDAPTLS_CACERT", bed::ca()).env("LDAPTLS_REQCERT", "demand");
+        if shown {
+            command.env("LDAPTLS_CERT", &certificate).env("LDAPTLS_KEY", &key);
+        }
+        command.output().expect(program)
+    };
+    let search = ["-LLL", "-b", bed::BASE, "(cn=Alice Test)", "cn", "sn"];
+
+    let said = run("ldapwhoami", &[], true);
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "dn:CN=pbx,O=Example", "{}", String::from_utf8_lossy(&said.stderr));
+    let found = entries(&run("ldapsearch", &search, true));
+    assert_eq!(found.len(), 1);
+    assert!(found.iter().all(|entry| entry.contains("cn:") && !entry.contains("sn:")), "what the access shows: {found:?}");
+    let refused = run("ldapsearch", &search, false);
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{}", String::from_utf8_lossy(&refused.stdout));
+    fs::remove_dir_all(&files).expect("its own files");
+}
+
+/// A certificate for a PBX, its key, and the CA that has signed it.
+fn make_certificate([ca_file, certificate_file, key_file]: [&Path; 3]) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "Example");
+    params.distinguished_name.push(DnType::CommonName, "pbx");
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, &ca).expect("a certificate");
+    for (file, pem) in [(ca_file, ca.pem()), (certificate_file, certificate.pem()), (key_file, key.serialize_pem())] {
+        fs::write(file, pem).expect("a file");
     }
 }
 

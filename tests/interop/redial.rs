@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) service: Option<&'static str>,
     /// Writes are forwarded.
     pub(crate) writes: bool,
+    /// More of the LDAPS listener's `tls`.
+    pub(crate) tls: String,
     /// More keys of the directory's table.
     pub(crate) directory: &'static str,
     /// The `[[access]]` tables, and whatever else follows.
@@ -68,6 +70,7 @@ impl Setup {
             servers: vec![format!("ldaps://{address}")],
             service: Some(bed::SERVICE),
             writes: false,
+            tls: String::new(),
             directory: "",
             rest: OPEN.to_owned(),
         }
@@ -110,9 +113,10 @@ impl Setup {
         let mut toml = format!(
             "[[listener]]\naddress = \"{plain}\"\nplain_passwords = \"allow\"\n\n\
              [[listener]]\naddress = \"{start_tls}\"\ntls = {{ {tls}, start_tls = \"required\" }}\n\n\
-             [[listener]]\naddress = \"{ldaps}\"\ntls = {{ {tls} }}\n\n\
+             [[listener]]\naddress = \"{ldaps}\"\ntls = {{ {tls}{} }}\n\n\
              [admin]\naddress = \"{admin}\"\n\n\
              [directory.corp]\nbase = \"{}\"\nservers = {:?}\nca = {:?}\n",
+            self.tls,
             bed::BASE,
             self.servers,
             bed::ca(),
