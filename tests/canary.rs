@@ -4,14 +4,7 @@
 //! nowhere in the process's memory; the last is looked at as root can, since the program lets nobody else. Names and passwords that the
 //! program must hold show that what is there is found.
 #![cfg(target_os = "linux")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says what it could not look at"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;

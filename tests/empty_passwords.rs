@@ -1,5 +1,5 @@
 //! A name without a password proves nothing (RFC 4513 section 5.1.2): in no encoding, in no mode, whatever a directory would say to it.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/certificates.rs"]
 mod certificates;

@@ -1,5 +1,5 @@
 //! The program between its supervisor, its phones and its controllers: what each of them is told, and that nothing is lost at the end.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;

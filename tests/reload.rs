@@ -1,5 +1,5 @@
 //! Another configuration while phones are served: nobody fails, nobody sees what is not theirs, and a bad file changes nothing.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;

@@ -149,12 +149,15 @@ fn password(who: usize) -> String {
     format!("right {who}")
 }
 
+/// By person and request.
+type Known = HashMap<(usize, Vec<u8>), Arc<Found>>;
+
 /// The server, and what it says to each person who asks it directly.
 struct Site {
     server: Server,
     direct: Vec<Mutex<LdapClient>>,
-    /// By person and request, while nobody writes.
-    known: Mutex<HashMap<(usize, Vec<u8>), Arc<Found>>>,
+    /// While nobody writes.
+    known: Mutex<Known>,
     /// Each secret is written once.
     version: AtomicU32,
 }
