@@ -47,6 +47,7 @@ pub mod pipeline;
 
 pub mod audit;
 pub mod book;
+pub mod pressure;
 pub mod upstream;
 
 pub mod rootdse;
@@ -67,3 +68,4 @@ pub mod metrics;
 pub mod outcome;
 pub mod secret;
 pub mod telemetry;
+pub mod turns;

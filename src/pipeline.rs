@@ -20,6 +20,7 @@ mod client;
 pub mod controls;
 mod current;
 mod delivery;
+mod errand;
 mod forward;
 mod membership;
 mod paging;
@@ -51,11 +52,14 @@ use crate::ldap::ResultCode;
 use crate::ldap::message::{Scope, Search};
 use crate::metrics::Metrics;
 use crate::outcome::{OperationKind, Outcome, Served, Subject};
+use crate::pressure::Pressure;
 use crate::rootdse::RootDse;
 use crate::session::{Accepted, AcceptedRequest, ClientMessageId};
+use crate::turns::{Turn, Turns};
 use bytes::Bytes;
 use controls::Refused;
 use delivery::Delivery;
+use errand::Errand;
 use membership::{Held, Resumed, groups_ttl};
 use paging::{PageWanted, Pages};
 use proofs::Proofs;
@@ -79,6 +83,8 @@ pub struct Pipeline {
     accounts: Accounts,
     proofs: Proofs,
     pages: Arc<Pages>,
+    turns: Arc<Turns>,
+    pressure: Arc<Pressure>,
     standings: Standings,
     /// For so long a principal's groups are believed.
     groups_ttl: Duration,
@@ -165,13 +171,6 @@ struct SearchWork {
     give_up_at: Option<Instant>,
 }
 
-/// The searches to run for one that a client asked.
-#[derive(Debug, Clone)]
-struct Errand {
-    searches: Vec<(Arc<dyn Directory>, Operation)>,
-    entries_wanted: Option<u32>,
-}
-
 impl Pipeline {
     /// Joins the rooms. `directories` stand in the order of the configuration.
     pub fn new(config: &Config, directories: Vec<Arc<dyn Directory>>, metrics: Arc<Metrics>) -> Self {
@@ -185,6 +184,8 @@ impl Pipeline {
             accounts: Accounts::new(&config.accounts),
             proofs: Proofs::new(Arc::new(Register::new(&config.binds)), Arc::clone(&metrics)),
             pages: Arc::new(Pages::new(config.cache.capacity)),
+            turns: Arc::new(Turns::new(config.limits.client_operations)),
+            pressure: Arc::default(),
             standings: Standings::new(),
             groups_ttl: groups_ttl(config.binds.ttl),
             audit: Arc::new(Audit::off(Arc::clone(&metrics))),
@@ -206,6 +207,8 @@ impl Pipeline {
             accounts: Accounts::new(&config.accounts),
             proofs: self.proofs.succeeding(&config.binds, proves_alike),
             pages: Arc::clone(&self.pages),
+            turns: Arc::new(Turns::new(config.limits.client_operations)),
+            pressure: Arc::clone(&self.pressure),
             standings: Standings::new(),
             groups_ttl: groups_ttl(config.binds.ttl),
             audit: Arc::clone(&self.audit),
@@ -370,7 +373,7 @@ impl Pipeline {
             key: key.map(Box::from),
             directory: self.number(grant),
             lifetimes,
-            errand: Errand { searches, entries_wanted },
+            errand: Errand::new(searches, entries_wanted, &self.turns, client.whose()),
             stale: None,
             page: None,
             give_up_at,
@@ -502,16 +505,19 @@ impl Pipeline {
         directory.is_none() || !numbers.is_empty()
     }
 
+    /// How much memory is left, as far as somebody [watches](Pressure::watch) it.
+    pub const fn pressure(&self) -> &Arc<Pressure> {
+        &self.pressure
+    }
+
+    /// Little memory is left: part of what is kept goes.
+    pub fn relieve(&self) {
+        self.cache.relieve();
+    }
+
     /// Answers and octets that the cache holds, approximately.
     pub fn cache_holds(&self) -> (u64, u64) {
         self.cache.holds()
-    }
-}
-
-impl Errand {
-    /// Sends the searches on their way.
-    fn set_out(self) -> Fill {
-        Fill::new(self.searches, self.entries_wanted)
     }
 }
 

@@ -5,6 +5,7 @@
 //! the top down: listeners and phones first, the connections to controllers after the last operation. In between, `reload` puts another
 //! configuration in force.
 
+mod descriptors;
 mod doors;
 mod expiry;
 mod reload;
@@ -19,6 +20,7 @@ use crate::identity::register::Register;
 use crate::lifecycle::{Ending, lifecycle};
 use crate::metrics::Metrics;
 use crate::pipeline::{Current, Pipeline};
+use crate::pressure;
 use doors::{Doors, Opening};
 use futures_util::future::join_all;
 use residents::Residents;
@@ -124,7 +126,8 @@ impl Proxy {
         Self::begin(config, Vec::new(), directories).await
     }
 
-    async fn begin(config: Config, sockets: Vec<TcpListener>, directories: Vec<Arc<dyn Directory>>) -> Result<Self, StartError> {
+    async fn begin(mut config: Config, sockets: Vec<TcpListener>, directories: Vec<Arc<dyn Directory>>) -> Result<Self, StartError> {
+        descriptors::fit(&mut config);
         let metrics = Arc::new(Metrics::new(&config));
         metrics.configured();
         let residents = Residents::start(&config, directories, &metrics).await?;
@@ -156,6 +159,11 @@ impl Proxy {
         tasks.spawn(named("the watch over bound sessions".to_owned(), async move { register.watch().await }));
         expiry::note(&config, &metrics);
         tasks.spawn(named("the watch over certificates".to_owned(), expiry::watch(Arc::clone(&metrics))));
+        if let Some(most) = config.limits.memory.or_else(pressure::available) {
+            let (pressure, relieved) = (Arc::clone(pipeline.load().pressure()), Arc::clone(&pipeline));
+            let watch = pressure.watch(most, Arc::clone(&metrics), move || relieved.load().relieve());
+            tasks.spawn(named("the watch over the memory".to_owned(), watch));
+        }
         if let Some(admin) = admin {
             tasks.spawn(named("the admin address".to_owned(), admin.run()));
         }

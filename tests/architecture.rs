@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["certificate", "secret", "lifecycle", "telemetry"],
     &["ldap"],
-    &["config", "identity", "outcome"],
+    &["config", "identity", "outcome", "turns"],
     &["access", "cache", "directory", "metrics", "session"],
-    &["audit", "book", "upstream"],
+    &["audit", "book", "pressure", "upstream"],
     &["rootdse"],
     &["pipeline"],
     &["admin", "downstream"],

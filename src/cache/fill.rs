@@ -8,6 +8,7 @@ use crate::directory::{Directory, DirectoryError, Done, Operation, Replies, Repl
 use crate::ldap::envelope::op;
 use crate::ldap::message::ResultCode;
 use crate::ldap::response::write_result_op;
+use crate::turns::Turn;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +21,8 @@ pub struct Fill {
     is_joined: bool,
     entries_wanted: Option<u32>,
     entries: u32,
+    /// Without one it does not have to wait.
+    turn: Option<Turn>,
     /// Who is told of the end, and of which directory's.
     watched_by: Option<(Arc<Store>, Option<usize>)>,
     is_behind: bool,
@@ -45,9 +48,15 @@ impl Fill {
             running: None,
             entries_wanted,
             entries: 0,
+            turn: None,
             watched_by: None,
             is_behind: false,
         }
+    }
+
+    /// The same fill, which begins when its client's turn has come, and keeps it to its end.
+    pub fn in_turn(self, turn: Turn) -> Self {
+        Self { turn: Some(turn), ..self }
     }
 
     /// The same fill, which tells `store` of its end before it tells anybody else.
@@ -91,7 +100,12 @@ impl Fill {
         loop {
             let Some(running) = &mut self.running else {
                 match self.waiting.next() {
-                    Some((directory, operation)) => self.running = Some(Running::start(directory, operation, self.entries).await?),
+                    Some((directory, operation)) => {
+                        if let Some(turn) = &mut self.turn {
+                            turn.come(operation.deadline).await.map_err(|_| DirectoryError::Busy)?;
+                        }
+                        self.running = Some(Running::start(directory, operation, self.entries).await?);
+                    }
                     None => return Ok(Reply::Done(own_end(ResultCode::SUCCESS))),
                 }
                 continue;
@@ -237,6 +251,19 @@ mod tests {
         let (entries, end) = outcome(directory.fill(1, None)).await;
         assert_eq!((entries, end), (names(&["a"]), Err(DirectoryError::Misbehaved("the answer has no end"))));
         assert_eq!(outcome(directory.fill(1, None)).await.1, Err(DirectoryError::Busy));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fill_waits_for_its_clients_turn_and_keeps_it() {
+        let turns = Arc::new(crate::turns::Turns::new(1));
+        let ask = || turns.ask(crate::turns::Whose::principal("cn=pbx"));
+        let directory = Scripted::new([vec![Entry("a"), End(ResultCode::SUCCESS)], vec![End(ResultCode::SUCCESS)]]);
+        let mut first = directory.fill(1, None).in_turn(ask());
+        assert!(matches!(first.next().await, Ok(Reply::Entry(_))));
+        assert_eq!(outcome(directory.fill(1, None).in_turn(ask())).await.1, Err(DirectoryError::Busy));
+        assert_eq!(directory.asked(), 1, "it was not asked");
+        drop(first);
+        assert_eq!(outcome(directory.fill(1, None).in_turn(ask())).await.1, Ok(ResultCode::SUCCESS));
     }
 
     #[tokio::test(start_paused = true)]

@@ -73,6 +73,11 @@ impl SearchCache {
         self.store.look_up(key, spelling, now)
     }
 
+    /// Gives memory back: what is past its time, or else half of what is kept.
+    pub fn relieve(&self) {
+        self.store.relieve(Instant::now());
+    }
+
     /// How long an answer to `filter` is good for.
     pub fn lifetimes(&self, filter: &Filter) -> Lifetimes {
         self.rules.lifetimes(filter)

@@ -15,6 +15,7 @@ use super::repeats::{Repeats, Spelling};
 use crate::config::Lifetimes;
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, Options, OptionsBuilder, Weighter};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -207,12 +208,29 @@ impl Store {
         let due = self.sweeps.next.load(Ordering::Relaxed);
         let next = now_after.saturating_add(self.sweeps.every);
         if now_after >= due && self.sweeps.next.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.kept.retain(|_, kept| {
-                let stays = kept.deadlines.judge(now) != Freshness::Expired && kept.generation.is_of(&kept.history);
-                kept.gone.store(!stays, Ordering::Release);
-                stays
-            });
+            self.keep_those(|kept| kept.deadlines.judge(now) != Freshness::Expired && kept.generation.is_of(&kept.history));
         }
+    }
+
+    /// Gives memory back: what is past its time, or, where there is nothing of that kind, every second answer.
+    pub fn relieve(&self, now: Instant) {
+        let is_good = |kept: &Kept| {
+            matches!(kept.deadlines.judge(now), Freshness::Fresh | Freshness::RefreshDue) && kept.generation.is_of(&kept.history)
+        };
+        let held = self.kept.len();
+        self.keep_those(is_good);
+        if self.kept.len() == held {
+            let is_second = Cell::new(false);
+            self.keep_those(|_| is_second.replace(!is_second.get()));
+        }
+    }
+
+    fn keep_those(&self, stays: impl Fn(&Kept) -> bool) {
+        self.kept.retain(|_, kept| {
+            let stays = stays(kept);
+            kept.gone.store(!stays, Ordering::Release);
+            stays
+        });
     }
 
     /// Nothing that was asked of that directory before now is served again.

@@ -377,6 +377,14 @@ pub struct Limits {
     pub queued: usize,
     /// Connections of one listener.
     pub connections: usize,
+    /// Of these, the most from one address.
+    pub connections_per_address: usize,
+    /// Newcomers a second from one address, in the long run.
+    pub connects_per_address: u32,
+    /// Operations of one client (a principal, or an address of those who did not bind) that directories carry out at once.
+    pub client_operations: usize,
+    /// Octets of memory that the process may take; `None`: what the machine, or its control group, has.
+    pub memory: Option<u64>,
     /// TLS handshakes computed at once; see `downstream::handshake`.
     pub handshakes: usize,
     /// For the TLS handshake.
@@ -400,6 +408,10 @@ impl Default for Limits {
             pending: 64,
             queued: 256 << 10,
             connections: 10_000,
+            connections_per_address: 5_000,
+            connects_per_address: 500,
+            client_operations: 256,
+            memory: None,
             handshakes: 512,
             handshake_timeout: Duration::from_secs(10),
             first_message: Duration::from_secs(30),

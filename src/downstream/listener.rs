@@ -3,6 +3,7 @@
 //! A permit is taken before accept(2), so a full listener leaves newcomers in the kernel's queue. Nothing that one peer does, and no error of
 //! accept, ends the loop: only the program's end does.
 
+use super::addresses::Addresses;
 use super::introduced::{IntroductionError, introduction};
 use super::service::Service;
 use super::tls::{RenewedTls, Tls, TlsError};
@@ -10,6 +11,7 @@ use crate::config::{self, Limits};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, Rejected};
 use crate::pipeline::Current;
+use crate::pressure::Level;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use ipnet::IpNet;
@@ -21,9 +23,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::yield_now;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 /// A bound socket that waits to be run.
@@ -96,7 +98,13 @@ impl Listener {
     pub fn open(self, pipeline: Arc<Current>, metrics: Arc<Metrics>) -> Arc<Door> {
         let Self { index, configured, limits, tls, socket } = self;
         let service = Service::new(index, &configured, &limits, tls, Arc::clone(&pipeline), Arc::clone(&metrics));
-        let room = Room { permits: Arc::new(Semaphore::new(limits.connections)), size: AtomicUsize::new(limits.connections) };
+        let room = Arc::new(Room {
+            index,
+            metrics: Arc::clone(&metrics),
+            permits: Arc::new(Semaphore::new(limits.connections)),
+            size: AtomicUsize::new(limits.connections),
+            addresses: Addresses::new(&limits),
+        });
         let config::Listener { networks, proxies, .. } = configured;
         let rules = ArcSwap::from_pointee(HouseRules { networks, proxies, service: Arc::new(service) });
         let address = socket.local_addr().unwrap_or(configured.address);
@@ -111,7 +119,7 @@ pub struct Door {
     address: SocketAddr,
     socket: TcpListener,
     rules: ArcSwap<HouseRules>,
-    room: Room,
+    room: Arc<Room>,
     pipeline: Arc<Current>,
     metrics: Arc<Metrics>,
 }
@@ -128,15 +136,18 @@ struct HouseRules {
 #[derive(Debug)]
 pub struct PreparedDoor {
     rules: HouseRules,
-    connections: usize,
+    limits: Limits,
     renewed: Option<(Arc<Tls>, RenewedTls)>,
 }
 
-/// How many connections fit.
+/// How many connections fit, and how many of them from one address. Connections hold it, and not the door: that one can be gone.
 #[derive(Debug)]
 struct Room {
+    index: usize,
+    metrics: Arc<Metrics>,
     permits: Arc<Semaphore>,
     size: AtomicUsize,
+    addresses: Addresses,
 }
 
 impl Door {
@@ -163,17 +174,18 @@ impl Door {
         };
         let service = Service::new(self.index, configured, limits, tls, Arc::clone(&self.pipeline), Arc::clone(&self.metrics));
         let config::Listener { networks, proxies, .. } = configured.clone();
-        Ok(PreparedDoor { rules: HouseRules { networks, proxies, service: Arc::new(service) }, connections: limits.connections, renewed })
+        Ok(PreparedDoor { rules: HouseRules { networks, proxies, service: Arc::new(service) }, limits: limits.clone(), renewed })
     }
 
     /// From now on newcomers meet this. Connections that stand keep their limits; a StartTLS or handshake meets the new certificate.
     pub fn change(&self, prepared: PreparedDoor) {
-        let PreparedDoor { rules, connections, renewed } = prepared;
+        let PreparedDoor { rules, limits, renewed } = prepared;
         if let Some((tls, renewed)) = renewed {
             tls.replace(renewed);
         }
         self.rules.store(Arc::new(rules));
-        self.room.resize(connections);
+        self.room.resize(limits.connections);
+        self.room.addresses.change(&limits);
     }
 
     /// Never ends.
@@ -187,7 +199,7 @@ impl Door {
                 at_once = 0;
             }
             at_once += 1;
-            let permit = self.permit().await;
+            self.room.wait_for_a_place().await;
             let (stream, peer) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -199,17 +211,17 @@ impl Door {
             backoff = BackOff::default();
             let rules = self.rules.load();
             let is_proxy = is_among(&rules.proxies, peer.ip());
-            if !is_proxy && !self.is_welcome(&rules, peer) {
+            let mut open = Open::new(Arc::clone(&self.room));
+            if !is_proxy && !self.admits(&rules, peer, &mut open) {
                 continue;
             }
             debug!(%peer, is_proxy, "connected");
             // Answers are written whole, so waiting for more to send is only delay. It fails on a connection that is gone, which the
             // first read tells.
             let _ = stream.set_nodelay(true);
-            let open = Open::new(permit, Arc::clone(&self.metrics), self.index);
             if is_proxy {
                 let (door, rules) = (Arc::clone(self), Arc::clone(&rules));
-                tokio::spawn(door.serve_introduced(rules, stream, peer, lifecycle.clone()).map(|()| drop(open)));
+                tokio::spawn(door.serve_introduced(rules, stream, peer, lifecycle.clone(), open));
             } else {
                 tokio::spawn(Arc::clone(&rules.service).serve(stream, peer, lifecycle.clone()).map(|()| drop(open)));
             }
@@ -217,7 +229,14 @@ impl Door {
     }
 
     /// Serves whom a trusted proxy introduces, if they may come in.
-    async fn serve_introduced(self: Arc<Self>, rules: Arc<HouseRules>, mut stream: TcpStream, proxy: SocketAddr, mut lifecycle: Lifecycle) {
+    async fn serve_introduced(
+        self: Arc<Self>,
+        rules: Arc<HouseRules>,
+        mut stream: TcpStream,
+        proxy: SocketAddr,
+        mut lifecycle: Lifecycle,
+        mut open: Open,
+    ) {
         let patience = rules.service.limits.first_message.min(rules.service.limits.handshake_timeout);
         let introduced = tokio::select! {
             introduced = introduction(&mut stream, proxy, patience) => introduced,
@@ -235,37 +254,44 @@ impl Door {
                 return self.metrics.connection_rejected(self.index, Rejected::ProxyHeader);
             }
         };
-        if !self.is_welcome(&rules, client) {
+        if !self.admits(&rules, client, &mut open) {
             return;
         }
         debug!(peer = %client, %proxy, "introduced");
         let service = Arc::clone(&rules.service);
         drop((self, rules));
         service.serve(stream, client, lifecycle).await;
+        drop(open);
     }
 
-    /// May that client come in?
-    fn is_welcome(&self, rules: &HouseRules, client: SocketAddr) -> bool {
+    /// May that client come in? If so, the open connection counts as one of its address.
+    fn admits(&self, rules: &HouseRules, client: SocketAddr, open: &mut Open) -> bool {
         let is_welcome = rules.networks.is_empty() || is_among(&rules.networks, client.ip());
-        if !is_welcome {
-            debug!(peer = %client, "not from an allowed network");
-            self.metrics.connection_rejected(self.index, Rejected::Network);
+        let admitted = match self.pipeline.load().pressure().level() {
+            _ if !is_welcome => Err(Rejected::Network),
+            Level::Critical => Err(Rejected::Memory),
+            Level::Calm | Level::Tight => open.enter(client.ip()),
+        };
+        if let Err(why) = admitted {
+            debug!(peer = %client, ?why, "not served");
+            self.metrics.connection_rejected(self.index, why);
         }
-        is_welcome
-    }
-
-    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.room.permits).try_acquire_owned() {
-            return Some(permit);
-        }
-        warn!(listener = self.index, "as many connections as limits.connections allows: newcomers wait");
-        self.metrics.connection_rejected(self.index, Rejected::Full);
-        // It is never closed.
-        Arc::clone(&self.room.permits).acquire_owned().await.ok()
+        admitted.is_ok()
     }
 }
 
 impl Room {
+    /// Waits while it is full. The task that accepts is the only one that takes places, so one that is free then stays free for it.
+    async fn wait_for_a_place(&self) {
+        if self.permits.available_permits() > 0 {
+            return;
+        }
+        warn!(listener = self.index, "as many connections as limits.connections allows: newcomers wait");
+        self.metrics.connection_rejected(self.index, Rejected::Full);
+        // It is never closed, and the permit goes back at once.
+        let _ = self.permits.acquire().await;
+    }
+
     /// From now on that many fit. Where more are there already, as many must leave before a newcomer comes in.
     fn resize(&self, size: usize) {
         let before = self.size.swap(size, Ordering::Relaxed);
@@ -284,23 +310,35 @@ impl Room {
     }
 }
 
-/// A connection that is open: counted, and holding its permit.
+/// A connection that is open: it is counted, and has a place, until it is dropped.
 struct Open {
-    metrics: Arc<Metrics>,
-    index: usize,
-    _permit: Option<OwnedSemaphorePermit>,
+    room: Arc<Room>,
+    /// Whose, once it is known and admitted.
+    address: Option<IpAddr>,
 }
 
 impl Open {
-    fn new(permit: Option<OwnedSemaphorePermit>, metrics: Arc<Metrics>, index: usize) -> Self {
-        metrics.connection_opened(index);
-        Self { metrics, index, _permit: permit }
+    fn new(room: Arc<Room>) -> Self {
+        room.permits.forget_permits(1);
+        room.metrics.connection_opened(room.index);
+        Self { room, address: None }
+    }
+
+    fn enter(&mut self, address: IpAddr) -> Result<(), Rejected> {
+        self.room.addresses.enter(address, Instant::now())?;
+        self.address = Some(address);
+        Ok(())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.metrics.connection_closed(self.index);
+        let Room { index, metrics, permits, addresses, .. } = &*self.room;
+        metrics.connection_closed(*index);
+        if let Some(address) = self.address {
+            addresses.leave(address);
+        }
+        permits.add_permits(1);
     }
 }
 
@@ -379,19 +417,20 @@ mod tests {
         let no_more_files = io::Error::from_raw_os_error(24);
         let mut rests = Vec::new();
         for _ in 0..9 {
-            let before = tokio::time::Instant::now();
+            let before = Instant::now();
             backoff.after(&no_more_files, 0).await;
             rests.push(before.elapsed().as_millis());
         }
         assert_eq!(rests, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
-        let before = tokio::time::Instant::now();
+        let before = Instant::now();
         backoff.after(&io::ErrorKind::ConnectionAborted.into(), 0).await;
         assert_eq!(before.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test]
     async fn a_room_that_shrinks_lets_nobody_in_before_enough_have_left() {
-        let room = Room { permits: Arc::new(Semaphore::new(3)), size: AtomicUsize::new(3) };
+        let (metrics, addresses) = (Arc::new(Metrics::unrecorded()), Addresses::new(&Limits::default()));
+        let room = Room { index: 0, metrics, permits: Arc::new(Semaphore::new(3)), size: AtomicUsize::new(3), addresses };
         let mut guests: Vec<_> = (0..3).map(|_| Arc::clone(&room.permits).try_acquire_owned().unwrap()).collect();
         room.resize(1);
         yield_now().await;

@@ -3,6 +3,7 @@
 //! [`Listener`] accepts and gives each connection a task of its own; [`Service`] is what all connections of a listener share, and serves
 //! one over any stream, so that tests need no socket. Read next: `connection.rs`.
 
+mod addresses;
 mod client_certificate;
 mod client_hello;
 mod connection;

@@ -49,6 +49,9 @@ pub(super) struct ListenerHandles {
     pub(super) rejected_network: Counter,
     pub(super) rejected_proxy_header: Counter,
     pub(super) rejected_full: Counter,
+    pub(super) rejected_address: Counter,
+    pub(super) rejected_rate: Counter,
+    pub(super) rejected_memory: Counter,
     pub(super) accept_errors: Counter,
 }
 
@@ -140,6 +143,9 @@ impl ListenerHandles {
             rejected_network: counter(recorder, names::REJECTED, &[listener, ("reason", "network")]),
             rejected_proxy_header: counter(recorder, names::REJECTED, &[listener, ("reason", "proxy_header")]),
             rejected_full: counter(recorder, names::REJECTED, &[listener, ("reason", "full")]),
+            rejected_address: counter(recorder, names::REJECTED, &[listener, ("reason", "address")]),
+            rejected_rate: counter(recorder, names::REJECTED, &[listener, ("reason", "rate")]),
+            rejected_memory: counter(recorder, names::REJECTED, &[listener, ("reason", "memory")]),
             accept_errors: counter(recorder, names::ACCEPT_ERRORS, &[listener]),
         }
     }

@@ -23,7 +23,7 @@ pub use certificates::CertificateOf;
 use certificates::Certificates;
 use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ReloadHandles, ServerHandles, counter, gauge};
 use histogram::Histogram;
-use metrics::{Counter, Recorder};
+use metrics::{Counter, Gauge, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -50,6 +50,12 @@ pub enum Rejected {
     ProxyHeader,
     /// The listener is full: it waits until another ends.
     Full,
+    /// Its address has as many connections as it may.
+    Address,
+    /// Its address connects too often.
+    Rate,
+    /// There is hardly any memory left.
+    Memory,
     /// accept(2) failed.
     AcceptError,
 }
@@ -91,6 +97,7 @@ pub struct Metrics {
     /// By the numbers that [`Metrics::directory_opened`] gives.
     directories: ArcSwap<Vec<Arc<DirectoryHandles>>>,
     audit_dropped: Counter,
+    memory_pressure: Gauge,
     reloads: ReloadHandles,
     certificates: Certificates,
     panics: Counter,
@@ -129,6 +136,7 @@ impl Metrics {
                 directories.into_iter().map(|(name, servers)| Arc::new(DirectoryHandles::new(&recorder, name, servers, &[]))).collect(),
             ),
             audit_dropped: counter(&recorder, names::AUDIT_DROPPED, &[]),
+            memory_pressure: gauge(&recorder, names::MEMORY_PRESSURE, &[]),
             reloads: ReloadHandles::new(&recorder),
             certificates: Certificates::default(),
             panics: counter(&recorder, names::PANICS, &[]),
@@ -201,6 +209,9 @@ impl Metrics {
                 Rejected::Network => handles.rejected_network.increment(1),
                 Rejected::ProxyHeader => handles.rejected_proxy_header.increment(1),
                 Rejected::Full => handles.rejected_full.increment(1),
+                Rejected::Address => handles.rejected_address.increment(1),
+                Rejected::Rate => handles.rejected_rate.increment(1),
+                Rejected::Memory => handles.rejected_memory.increment(1),
                 Rejected::AcceptError => handles.accept_errors.increment(1),
             }
         }
@@ -287,6 +298,11 @@ impl Metrics {
         if let Some(handles) = self.directories.load().get(directory) {
             handles.retries.increment(1);
         }
+    }
+
+    /// The level of [`crate::pressure`], from 0 to 2.
+    pub fn memory_pressure(&self, level: u8) {
+        self.memory_pressure.set(f64::from(level));
     }
 
     /// So many lines of the audit log were dropped.

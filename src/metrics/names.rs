@@ -62,7 +62,7 @@ pub(super) const HANDSHAKES: Metric =
     metric("redial_downstream_tls_handshakes_total", "TLS handshakes with clients, by listener and result.");
 pub(super) const REJECTED: Metric = metric(
     "redial_downstream_rejected_total",
-    "Client connections closed unserved (reason network, proxy_header) or made to wait for another to end (full), by listener.",
+    "Client connections closed unserved (reason network, proxy_header, address, rate or memory) or made to wait (full), by listener.",
 );
 pub(super) const ACCEPT_ERRORS: Metric =
     metric("redial_downstream_accept_errors_total", "Failures to accept a connection, such as a lack of file descriptors, by listener.");
@@ -95,6 +95,11 @@ pub(super) const RELOAD_TIME: Metric =
 pub(super) const CERTIFICATE_NOT_AFTER: Metric = metric(
     "redial_certificate_not_after_timestamp_seconds",
     "When a certificate expires, in seconds since 1970 (UTC): of a listener, of CAs (the first in the file), of a controller as shown last.",
+);
+
+pub(super) const MEMORY_PRESSURE: Metric = metric(
+    "redial_memory_pressure",
+    "0: enough memory. 1: little is left, and answers are not kept. 2: hardly any, and new connections are closed.",
 );
 
 pub(super) const PANICS: Metric = metric("redial_panics_total", "Tasks that a bug of Redial's ended. Please report them.");
@@ -139,6 +144,7 @@ pub(super) const GAUGES: &[Metric] = &[
     UPSTREAM_IN_FLIGHT,
     RELOAD_SUCCESSFUL,
     RELOAD_TIME,
+    MEMORY_PRESSURE,
     BUILD_INFO,
     START_TIME,
     RESIDENT_MEMORY,

@@ -4,6 +4,7 @@ use crate::cache::Standing;
 use crate::directory::RunAs;
 use crate::identity::Identity;
 use crate::session::Security;
+use crate::turns::Whose;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,6 +24,14 @@ pub struct Client {
 }
 
 impl Client {
+    /// Whose turns its operations take.
+    pub(super) fn whose(&self) -> Whose {
+        match &self.identity {
+            Identity::Bound(principal) => Whose::principal(&principal.name),
+            Identity::Anonymous => Whose::address(self.peer.ip()),
+        }
+    }
+
     /// The name under which this client's operations run on the directory of that number, where it has proved one there.
     pub(super) fn runs_as(&self, directory: usize) -> Option<RunAs> {
         let Identity::Bound(principal) = &self.identity else { return None };

@@ -5,7 +5,7 @@
 
 use super::controls::{self, Refused};
 use super::delivery::Delivery;
-use super::{AskedAt, Begun, Client, Pipeline, Running, Work};
+use super::{AskedAt, Begun, Client, Pipeline, Running, Turn, Work};
 use crate::access::{Asker, Refusal, Verdict};
 use crate::cache::Fill;
 use crate::config::SearchAs;
@@ -25,6 +25,7 @@ pub(super) struct ForwardWork {
     guard: Option<Box<Operation>>,
     /// It changes something, so an outcome may be unknown and the cache must forget.
     change: Option<Change>,
+    turn: Turn,
 }
 
 /// What is written, as far as memory must know.
@@ -72,7 +73,7 @@ impl Pipeline {
             value: compare.value.to_vec(),
         };
         let operation = Operation { run_as, request, controls: controls.map(Bytes::from), deadline };
-        Ok(begun(asked, ForwardWork { directory, operation, guard, change: None }))
+        Ok(begun(asked, ForwardWork { directory, operation, guard, change: None, turn: self.turns.ask(client.whose()) }))
     }
 
     /// An Add, Delete, Modify or ModifyDN, as the client.
@@ -131,13 +132,16 @@ impl Pipeline {
         let run_as = client.runs_as(station.number).ok_or(Refusal::BIND_FIRST)?;
         let deadline = asked.received_at + station.patience;
         let operation = Operation { run_as, request, controls: controls.map(Bytes::from), deadline };
-        Ok(begun(asked, ForwardWork { directory, operation, guard: None, change: Some(change) }))
+        Ok(begun(asked, ForwardWork { directory, operation, guard: None, change: Some(change), turn: self.turns.ask(client.whose()) }))
     }
 
     /// Passes it on and brings back what came of it.
     pub(super) async fn finish_forward(&self, work: ForwardWork, delivery: Delivery) -> Outcome {
-        let ForwardWork { directory, operation, guard, change } = work;
+        let ForwardWork { directory, operation, guard, change, mut turn } = work;
         let Some(station) = self.stations.get(directory) else { return delivery.failed(&DirectoryError::Unavailable).await };
+        if turn.come(operation.deadline).await.is_err() {
+            return delivery.failed(&DirectoryError::Busy).await;
+        }
         if let Some(guard) = guard {
             let mut found = Fill::new(vec![(std::sync::Arc::clone(&station.directory), *guard)], Some(1));
             match found.next().await {

@@ -3,6 +3,7 @@
 //! Everything that can fail comes first: files are read, sockets bound, directories started. Then all of it is put in force at once, and what
 //! is under way ends as it began. Where anything is wrong, nothing has changed.
 
+use super::descriptors;
 use super::doors::Opening;
 use super::{Proxy, StartError, expiry, open_audit};
 use crate::config::Config;
@@ -16,6 +17,7 @@ impl Proxy {
     /// # Errors
     /// As [`StartError`] says; then the configuration in force stays so.
     pub async fn reload(&mut self, mut config: Config) -> Result<(), StartError> {
+        descriptors::fit(&mut config);
         if config.admin != self.config.admin {
             warn!("[admin] cannot change while Redial runs: the old one stays until it is restarted");
             config.admin = self.config.admin;

@@ -1,0 +1,133 @@
+//! How much of the memory is left, and what is given up when it gets little: first what is kept, then who comes next.
+//!
+//! Phones that are connected go on being answered. The memory that counts is what the process has (its resident set), held against
+//! `limits.memory`, or what the control group or the machine has.
+
+use crate::metrics::Metrics;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+/// How much is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Enough.
+    Calm,
+    /// Little: nothing more is kept, and what is kept goes.
+    Tight,
+    /// Hardly any: nobody more is served.
+    Critical,
+}
+
+/// The level, as whoever asks sees it.
+#[derive(Debug, Default)]
+pub struct Pressure(AtomicU8);
+
+impl Pressure {
+    /// The level now.
+    pub fn level(&self) -> Level {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Level::Calm,
+            1 => Level::Tight,
+            _ => Level::Critical,
+        }
+    }
+
+    /// Looks at the memory every second, for ever. `most` is what the process may have, in octets; `relieve` is called each time that little is left.
+    pub async fn watch(self: Arc<Self>, most: u64, metrics: Arc<Metrics>, relieve: impl Fn() + Send) {
+        loop {
+            if let Some(taken) = resident() {
+                self.changed(taken, most, &metrics);
+                if self.level() > Level::Calm {
+                    relieve();
+                }
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    fn changed(&self, taken: u64, most: u64, metrics: &Metrics) {
+        let (before, level) = (self.level(), judge(taken, most, self.level()));
+        if level == before {
+            return;
+        }
+        self.0.store(level as u8, Ordering::Relaxed);
+        metrics.memory_pressure(level as u8);
+        let (taken, most) = (taken >> 20, most >> 20);
+        match level {
+            Level::Calm => info!(taken, most, "enough memory again (MiB)"),
+            Level::Tight => {
+                warn!(taken, most, "little memory is left (MiB): answers are not kept for now; see limits.memory and cache.capacity")
+            }
+            Level::Critical => warn!(taken, most, "hardly any memory is left (MiB): new connections are closed; see limits.memory"),
+        }
+    }
+}
+
+/// The level for so much taken of so much. It falls a little later than it rises, so that it does not flap.
+fn judge(taken: u64, most: u64, before: Level) -> Level {
+    let twentieths = |count: u64| most / 20 * count;
+    match before {
+        _ if taken >= twentieths(19) => Level::Critical,
+        Level::Critical if taken >= twentieths(18) + twentieths(1) / 2 => Level::Critical,
+        _ if taken >= twentieths(18) => Level::Tight,
+        Level::Tight | Level::Critical if taken >= twentieths(17) => Level::Tight,
+        _ => Level::Calm,
+    }
+}
+
+/// What there is for this process, in octets: what its control group may have, or what the machine has. `None` where nobody tells.
+pub fn available() -> Option<u64> {
+    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kibibytes(&text, "MemTotal:"));
+    group.into_iter().chain(machine).min()
+}
+
+fn resident() -> Option<u64> {
+    kibibytes(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
+fn kibibytes(text: &str, label: &str) -> Option<u64> {
+    let number = text.lines().find_map(|line| line.strip_prefix(label))?.split_whitespace().next()?;
+    number.parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
+}
+
+/// A second is little time for memory to run out, and reading it costs microseconds.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_rises_by_what_is_taken_and_falls_a_little_later() {
+        use Level::{Calm, Critical, Tight};
+        let steps = [(800, Calm), (899, Calm), (900, Tight), (949, Tight), (950, Critical), (930, Critical), (924, Tight), (860, Tight)];
+        let mut level = Calm;
+        for (taken, expected) in steps.into_iter().chain([(849, Calm), (990, Critical), (100, Calm)]) {
+            level = judge(taken, 1000, level);
+            assert_eq!(level, expected, "{taken}");
+        }
+    }
+
+    #[test]
+    fn what_there_is_and_what_is_taken_are_known() {
+        assert!(available().unwrap() > resident().unwrap());
+        assert_eq!(kibibytes("Name:\tredial\nVmRSS:\t    5120 kB\n", "VmRSS:"), Some(5120 << 10));
+        assert_eq!(kibibytes("VmRSS: x kB\n", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn each_change_is_shown_and_everybody_sees_it() {
+        let (pressure, metrics) = (Pressure::default(), Metrics::unrecorded());
+        pressure.changed(95, 100, &metrics);
+        assert_eq!(pressure.level(), Level::Critical);
+        assert!(metrics.render().contains("\nredial_memory_pressure 2\n"));
+        pressure.changed(10, 100, &metrics);
+        assert_eq!(pressure.level(), Level::Calm);
+        assert!(metrics.render().contains("\nredial_memory_pressure 0\n"));
+    }
+}

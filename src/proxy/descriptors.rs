@@ -1,0 +1,76 @@
+//! How many files the process may have open, and how many of them phones may take, so that there is always one left for the controllers, the
+//! admin address and the log.
+
+use crate::config::{Config, DirectoryConfig, DirectoryKind, SearchAs};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
+
+/// Raises the process's limit as far as the configuration needs it and the system lets it be; where that is not enough, the listeners take
+/// fewer connections.
+pub(super) fn fit(config: &mut Config) {
+    let (connections, listeners, others) = (config.limits.connections, config.listeners.len(), of_others(config));
+    let files = raise(connections.saturating_mul(listeners).saturating_add(others) as u64);
+    let possible = share(connections, listeners, others, files);
+    if possible < connections {
+        warn!(
+            wanted = connections,
+            possible, files, "fewer connections than limits.connections: the limit of open files is too low (LimitNOFILE, ulimit -n)"
+        );
+        config.limits.connections = possible;
+    }
+}
+
+/// Descriptors that are not phones': for controllers, the admin address, and the program itself.
+fn of_others(config: &Config) -> usize {
+    let directory = |directory: &DirectoryConfig| match &directory.kind {
+        DirectoryKind::Upstream(upstream) => {
+            let clients = upstream.search_as == SearchAs::Client || upstream.forward_writes;
+            upstream.servers.len() * OF_A_SERVER + if clients { OF_CLIENTS } else { 0 }
+        }
+        DirectoryKind::Embedded { .. } => 0,
+    };
+    OWN + config.directories.iter().map(directory).sum::<usize>()
+}
+
+fn share(connections: usize, listeners: usize, others: usize, files: usize) -> usize {
+    let free = files.saturating_sub(others);
+    connections.min(free / listeners.max(1)).max(1)
+}
+
+/// Raises the limit towards `wanted`; what it is then.
+fn raise(wanted: u64) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let (Some(soft), hard) = (limit.current, limit.maximum) else { return usize::MAX };
+    let possible = hard.map_or(wanted, |hard| wanted.min(hard));
+    let raised = possible > soft && setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum: hard }).is_ok();
+    usize::try_from(if raised { possible } else { soft }).unwrap_or(usize::MAX)
+}
+
+/// The admin address's connections, listening sockets, logs, and what the runtime has.
+const OWN: usize = 100;
+/// Connections for searches and for binds.
+const OF_A_SERVER: usize = 40;
+/// Connections bound as clients.
+const OF_CLIENTS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_share_what_the_others_leave() {
+        assert_eq!(share(10_000, 2, 100, 65_536), 10_000);
+        assert_eq!(share(10_000, 2, 100, 1_024), 462);
+        assert_eq!(share(10_000, 1, 100, 50), 1, "something is better than nothing");
+    }
+
+    #[test]
+    fn the_limit_is_raised_no_further_than_it_may_be() {
+        let before = getrlimit(Resource::Nofile);
+        let files = raise(u64::MAX);
+        let after = getrlimit(Resource::Nofile);
+        assert_eq!(after.maximum, before.maximum);
+        assert!(after.current.is_none_or(|current| current as usize == files));
+        assert!(after.current >= before.current);
+    }
+}
