@@ -35,8 +35,7 @@ impl Current {
         let text = "[[listener]]\naddress = \"127.0.0.1:3389\"\n[directory.corp]\nbase = \"dc=corp\"\nservers = [\"ldaps://dc1.corp.example\"]\n\
                     search_as = \"client\"\n[[access]]\nname = \"all\"\nclients = \"any\"\nbases = [\"dc=corp\"]\nattributes = [\"*\"]\n";
         let config = crate::config::load::load_text(text, std::path::Path::new("."), true).unwrap().config;
-        let book =
-            crate::book::Book::from_ldif(b"dn: dc=corp\nobjectClass: domain\ndc: corp\n".to_vec(), &config.directories[0].base_dn).unwrap();
+        let book = crate::book::Book::from_ldif(b"dn: dc=corp\nobjectClass: domain\ndc: corp\n", &config.directories[0].base_dn).unwrap();
         let metrics = Arc::new(crate::metrics::Metrics::unrecorded());
         Arc::new(Self::new(Arc::new(Pipeline::new(&config, vec![Arc::new(book)], metrics))))
     }
