@@ -1,5 +1,5 @@
 //! What one client, one address, or a crowd of slow phones can take from the others: so much and no more.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "common/directory_by_hand.rs"]
 mod directory_by_hand;
