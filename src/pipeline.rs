@@ -22,7 +22,9 @@ mod current;
 mod delivery;
 mod errand;
 mod forward;
+mod kept;
 mod membership;
+mod outage;
 mod paging;
 mod proofs;
 mod record;
@@ -39,6 +41,7 @@ use crate::access::narrow::Part;
 use crate::access::{Accesses, Asker, Grant, Refusal, Verdict};
 use crate::audit::Audit;
 use crate::cache::answer::AnswerBuilder;
+use crate::cache::keep::Keep;
 use crate::cache::key::{Keyed, Owner, write_key};
 use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache, Spelling};
 use crate::config::lineage::Lineage;
@@ -61,6 +64,7 @@ use controls::Refused;
 use delivery::Delivery;
 use errand::Errand;
 use membership::{Held, Resumed, groups_ttl};
+use outage::{Outages, is_failure};
 use paging::{PageWanted, Pages};
 use proofs::Proofs;
 use record::Recording;
@@ -88,6 +92,8 @@ pub struct Pipeline {
     standings: Standings,
     /// For so long a principal's groups are believed.
     groups_ttl: Duration,
+    keep: Option<Keep>,
+    outages: Arc<Outages>,
     metrics: Arc<Metrics>,
     audit: Arc<Audit>,
 }
@@ -175,6 +181,7 @@ impl Pipeline {
     /// Joins the rooms. `directories` stand in the order of the configuration.
     pub fn new(config: &Config, directories: Vec<Arc<dyn Directory>>, metrics: Arc<Metrics>) -> Self {
         let lineage = Lineage::new(config);
+        let keep = Keep::new(config, &lineage);
         Self {
             accesses: Accesses::new(&config.accesses, &config.directories),
             cache: SearchCache::new(&config.cache, lineage.next()),
@@ -188,6 +195,8 @@ impl Pipeline {
             pressure: Arc::default(),
             standings: Standings::new(),
             groups_ttl: groups_ttl(config.binds.ttl),
+            keep,
+            outages: Arc::default(),
             audit: Arc::new(Audit::off(Arc::clone(&metrics))),
             metrics,
         }
@@ -197,6 +206,7 @@ impl Pipeline {
     /// and accesses that are the same, and what is known of passwords. `lineage` and `directories` are those of `config`.
     pub fn succeeded(&self, config: &Config, lineage: Lineage, directories: Vec<Arc<dyn Directory>>) -> Self {
         let stations = stations(config, &lineage, directories);
+        let keep = Keep::new(config, &lineage);
         let proves_alike = self.stations.len() == stations.len() && self.stations.iter().zip(&stations).all(Station::proves_as);
         Self {
             accesses: Accesses::new(&config.accesses, &config.directories),
@@ -211,6 +221,8 @@ impl Pipeline {
             pressure: Arc::clone(&self.pressure),
             standings: Standings::new(),
             groups_ttl: groups_ttl(config.binds.ttl),
+            keep,
+            outages: Arc::clone(&self.outages),
             audit: Arc::clone(&self.audit),
             metrics: Arc::clone(&self.metrics),
         }
@@ -428,8 +440,14 @@ impl Pipeline {
             Some(patience) => timeout_at(patience, fetched).await.ok(),
             None => Some(fetched.await),
         };
+        if let Some(Fetched::Answer(answer)) = &fetched
+            && !is_failure(answer.code())
+        {
+            self.directory_answered(directory);
+        }
         match (fetched, stale) {
             (Some(Fetched::Answer(answer) | Fetched::Coalesced(answer)), Some(stale)) if is_failure(answer.code()) => {
+                self.stale_stands_in(directory, &answer.code());
                 self.deliver(stale, Served::Stale, page, key, delivery).await
             }
             (Some(Fetched::Answer(answer)), _) => self.deliver(answer, Served::Miss, page, key, delivery).await,
@@ -440,11 +458,14 @@ impl Pipeline {
                 self.deliver_large(AnswerBuilder::default(), fill, page, key, delivery).await
             }
             (Some(Fetched::Failed(error)), Some(stale)) if error.allows_stale() => {
-                tracing::debug!(%error, "served stale");
+                self.stale_stands_in(directory, &error);
                 self.deliver(stale, Served::Stale, page, key, delivery).await
             }
             (Some(Fetched::Failed(error)), _) => delivery.failed(&error).await,
-            (None, Some(stale)) => self.deliver(stale, Served::Stale, page, key, delivery).await,
+            (None, Some(stale)) => {
+                self.stale_stands_in(directory, &"no answer within 1.8 s");
+                self.deliver(stale, Served::Stale, page, key, delivery).await
+            }
             (None, None) => delivery.end(Served::Failed, ResultCode::TIME_LIMIT_EXCEEDED, "the search's own time limit").await,
         }
     }
@@ -561,21 +582,6 @@ fn write_hit(asked: AskedAt, answer: Arc<Answer>, out: &mut Vec<u8>) -> Begun {
 fn refuse(asked: AskedAt, refused: Refused, out: &mut Vec<u8>) -> Begun {
     delivery::write_end(asked, refused.code, refused.reason, out);
     Begun::Answered(asked.outcome(Served::Refused, refused.code, 0))
-}
-
-/// A result that says more of the server than of the question: a stale answer is better.
-const fn is_failure(code: ResultCode) -> bool {
-    matches!(
-        code,
-        ResultCode::OPERATIONS_ERROR
-            | ResultCode::PROTOCOL_ERROR
-            | ResultCode::TIME_LIMIT_EXCEEDED
-            | ResultCode::ADMIN_LIMIT_EXCEEDED
-            | ResultCode::BUSY
-            | ResultCode::UNAVAILABLE
-            | ResultCode::UNWILLING_TO_PERFORM
-            | ResultCode::OTHER
-    )
 }
 
 thread_local! {

@@ -8,6 +8,7 @@
 mod descriptors;
 mod doors;
 mod expiry;
+mod keeper;
 mod reload;
 mod residents;
 
@@ -23,6 +24,7 @@ use crate::pipeline::{Current, Pipeline};
 use crate::pressure;
 use doors::{Doors, Opening};
 use futures_util::future::join_all;
+use keeper::Keeper;
 use residents::Residents;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -41,6 +43,7 @@ pub struct Proxy {
     doors: Doors,
     residents: Residents,
     pipeline: Arc<Current>,
+    keeper: Keeper,
     admin_address: Option<SocketAddr>,
     metrics: Arc<Metrics>,
     audit: Arc<Audit>,
@@ -135,7 +138,9 @@ impl Proxy {
         let audit = Arc::new(open_audit(&config, &metrics)?);
         let pipeline = Pipeline::new(&config, residents.directories(), Arc::clone(&metrics)).with_audit(Arc::clone(&audit));
         let register = Arc::clone(pipeline.register());
-        let pipeline = Arc::new(Current::new(Arc::new(pipeline)));
+        let pipeline = Arc::new(pipeline);
+        keeper::recall(&pipeline).await;
+        let pipeline = Arc::new(Current::new(pipeline));
         let sources = Sources {
             metrics: Arc::clone(&metrics),
             measure: gauges(Arc::clone(&pipeline), Arc::clone(&register)),
@@ -167,7 +172,9 @@ impl Proxy {
         if let Some(admin) = admin {
             tasks.spawn(named("the admin address".to_owned(), admin.run()));
         }
-        Ok(Self { config, doors, residents, pipeline, admin_address, metrics, audit, ending, retired: Vec::new(), tasks })
+        let keeper = Keeper::default();
+        tasks.spawn(named("the cache's keeper".to_owned(), keeper.clone().keep_now_and_then(Arc::clone(&pipeline))));
+        Ok(Self { config, doors, residents, pipeline, keeper, admin_address, metrics, audit, ending, retired: Vec::new(), tasks })
     }
 
     /// Where phones connect, in the configuration's order, with the ports that the system chose.
@@ -217,6 +224,7 @@ impl Proxy {
         }
         // The admin address looks at the directories: it goes first.
         self.tasks.shutdown().await;
+        self.keeper.keep(&self.pipeline).await;
         // Controllers are told by an Unbind; nobody waits long for that.
         let endings: Vec<_> = self.residents.endings().chain(&self.retired).collect();
         endings.iter().for_each(|ending| ending.begin());

@@ -169,7 +169,7 @@ mod tests {
             listeners,
             directories: vec![directory("DC=corp,DC=example", forward_writes), directory("dc=contacts", false)],
             accesses: Vec::new(),
-            cache: Cache { capacity: 0, defaults: lifetimes, rules: Vec::new() },
+            cache: Cache { capacity: 0, defaults: lifetimes, rules: Vec::new(), keep: None },
             binds: Binds::default(),
             limits: Limits::default(),
             accounts: Vec::new(),

@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "cache/freshness",
     "cache/key",
     "cache/rules",
+    "cache/snapshot",
     "certificate",
     "cli/phones/picture",
     "cli/phones/question",

@@ -6,6 +6,8 @@
 mod certificates;
 #[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
+#[path = "common/scripted_directory.rs"]
+mod scripted_directory;
 
 use certificates::Certificate;
 use common::ldap_client::{LdapClient, subtree};
@@ -17,6 +19,7 @@ use redial::proxy::{Proxy, StartError};
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind};
+use scripted_directory::{Scripted, ScriptedDirectory};
 use std::fs::Permissions;
 use std::future::pending;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -153,6 +156,24 @@ async fn an_operation_that_does_not_end_holds_the_stop_up_no_longer_than_the_dra
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(5), "{took:?}");
     drop(waiting);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_at_the_stop_is_served_after_the_next_start() {
+    let controllers = "base = \"dc=x\"\nservers = [\"ldap://127.0.0.1:1\"]\nstart_tls = false\nplain = \"allow\"\n\
+                       bind_dn = \"cn=redial,dc=x\"\npassword = \"secret\"";
+    let embedded = "base = \"dc=x\"\n        ldif = \"phonebook.ldif\"";
+    let toml = toml("127.0.0.1:0", "[cache]\nkeep = \"kept\"").replace(embedded, controllers);
+    let folder = folder("kept");
+    let _ = std::fs::remove_file(folder.join("kept"));
+    let ada = (ResultCode::SUCCESS, vec!["cn=Ada,dc=x".to_owned()]);
+    let directory = Arc::new(ScriptedDirectory::always(Scripted::one("cn=Ada,dc=x", "17")));
+    for _ in 0..2 {
+        let proxy = Proxy::start_with(config(&toml, &folder), vec![Arc::clone(&directory) as _]).await.unwrap();
+        assert_eq!(search(proxy.addresses()[0]).await, ada);
+        proxy.stop().await;
+    }
+    assert_eq!(directory.times_asked(), 1);
 }
 
 /// A `redial serve`; ended when dropped.

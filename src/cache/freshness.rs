@@ -44,6 +44,18 @@ impl Deadlines {
         Some(Self { refresh_at, fresh_until, stale_until: fresh_until + lifetimes.stale.min(LONGEST) })
     }
 
+    /// How long from `now` on the answer is fresh, and how long it may be served at all; `None` when it may not.
+    pub fn remaining(&self, now: Instant) -> Option<(Duration, Duration)> {
+        let left = |until: Instant| until.saturating_duration_since(now);
+        Some((left(self.fresh_until), left(self.stale_until))).filter(|(_, stale)| !stale.is_zero())
+    }
+
+    /// For an answer of which so much remains at `now`. It is not refreshed ahead of time.
+    pub fn restored((fresh_for, stale_for): (Duration, Duration), now: Instant) -> Self {
+        let fresh_until = now + fresh_for.min(LONGEST);
+        Self { refresh_at: fresh_until, fresh_until, stale_until: now + stale_for.min(2 * LONGEST) }
+    }
+
     /// How good the answer is at `now`.
     pub fn judge(&self, now: Instant) -> Freshness {
         if now < self.refresh_at {

@@ -58,6 +58,38 @@ pub fn write_key(out: &mut Vec<u8>, owner: Owner<'_>, directory: Option<usize>, 
     }
 }
 
+/// The same key where accesses and directories have other numbers, as the two say; `None` for one of them that has none, and where the answer is
+/// a principal's own.
+pub fn renumbered(key: &[u8], access: impl Fn(usize) -> Option<usize>, directory: impl Fn(usize) -> Option<usize>) -> Option<Box<[u8]>> {
+    let (owner, rest) = read_number(key)?;
+    let (place, rest) = read_number(rest)?;
+    if rest.first() != Some(&NOBODYS_OWN) {
+        return None;
+    }
+    let place = if place == usize::MAX { place } else { directory(place)? };
+    let mut out = Vec::with_capacity(key.len() + ROOM_FOR_OWNER);
+    let mut writer = Writer { unfolded: 0, out: &mut out, has_options: false };
+    writer.number(access(owner)?);
+    writer.number(place);
+    out.extend_from_slice(rest);
+    Some(out.into())
+}
+
+/// A number as [`Writer::number`] writes it, and what follows.
+fn read_number(octets: &[u8]) -> Option<(usize, &[u8])> {
+    let (mut number, mut shift) = (0, 0);
+    for (index, octet) in octets.iter().enumerate() {
+        let six = usize::from(octet & 0x3f);
+        number |= six.checked_shl(shift).filter(|shifted| shifted >> shift == six)?;
+        match octet & 0xc0 {
+            0xc0 => shift += 6,
+            0x80 => return Some((number, octets.get(index + 1..)?)),
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Writes the parts. What compares without case is written as it came and folded later, many parts at once; so everything else that is written
 /// is no letter, or stands apart as [`Writer::exact`].
 struct Writer<'a> {
@@ -74,9 +106,9 @@ impl Writer<'_> {
         // No directory has this index: it would be the last octet of memory.
         self.number(directory.unwrap_or(usize::MAX));
         match owner.principal {
-            None => self.out.push(0),
+            None => self.out.push(NOBODYS_OWN),
             Some(principal) => {
-                self.out.push(1);
+                self.out.push(A_PRINCIPALS_OWN);
                 self.exact(principal.as_bytes());
             }
         }
@@ -371,6 +403,9 @@ mod choice {
 const OPTION: u8 = b';';
 /// Closes a list; no choice, piece, attribute or control begins with it.
 const END: u8 = 0;
+/// Whose name a search runs under: the service account's, or that of the principal that follows.
+const NOBODYS_OWN: u8 = 0;
+const A_PRINCIPALS_OWN: u8 = 1;
 /// Opens a control.
 const A_CONTROL: u8 = 1;
 /// Opens a selected attribute.

@@ -1,7 +1,8 @@
 //! Answers of searches, kept in memory and shared by everybody who may see them.
 //!
 //! [`key`] says which requests mean the same, [`rules`] how long an answer is good for, [`freshness`] whether it still is, [`answer`] is the
-//! answer as octets, [`store`] keeps it, [`repeats`] knows the octets that it was asked for with, [`fill`] brings a new one from the directories, [`flight`] makes identical fills in flight one.
+//! answer as octets, [`store`] keeps it, [`repeats`] knows the octets that it was asked for with, [`fill`] brings a new one from the directories, [`flight`] makes identical fills in flight one;
+//! [`keep`] and [`snapshot`] carry answers over a restart.
 //! [`SearchCache`] joins them for the pipeline:
 //!
 //! 1. [`SearchCache::look_up_again`] with the octets as they came: what was asked before in the same octets is written at once;
@@ -15,11 +16,13 @@ pub mod fill;
 pub mod flight;
 pub mod freshness;
 mod history;
+pub mod keep;
 pub mod key;
 pub mod repeats;
 pub mod rules;
 #[cfg(test)]
 mod scripted;
+pub mod snapshot;
 pub mod store;
 
 pub use answer::Answer;

@@ -12,6 +12,7 @@ use super::freshness::{Deadlines, Freshness};
 pub use super::history::Generation;
 use super::history::{Histories, History};
 use super::repeats::{Repeats, Spelling};
+use super::snapshot::Record;
 use crate::config::Lifetimes;
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, Options, OptionsBuilder, Weighter};
@@ -231,6 +232,27 @@ impl Store {
             kept.gone.store(!stays, Ordering::Release);
             stays
         });
+    }
+
+    /// What could still be served at `now`, and for how long.
+    pub fn remaining(&self, now: Instant) -> impl Iterator<Item = Record> {
+        self.kept.iter().filter(|(_, kept)| kept.generation.is_of(&kept.history)).filter_map(move |(key, kept)| {
+            let (fresh_for, stale_for) = kept.deadlines.remaining(now)?;
+            let answer = Arc::clone(&kept.answer);
+            Some(Record { key, directory: kept.generation.directory, fresh_for, stale_for, answer })
+        })
+    }
+
+    /// Takes in what [`Store::remaining`] gave, now or before a restart. Says whether it was kept.
+    pub fn restore(&self, record: Record, now: Instant) -> bool {
+        let Record { key, directory, fresh_for, stale_for, answer } = record;
+        if stale_for.is_zero() || answer.weight() > self.keep_limit() {
+            return false;
+        }
+        let deadlines = Deadlines::restored((fresh_for, stale_for), now);
+        let (generation, history) = (self.generation(directory), self.histories.of(directory));
+        self.kept.insert(key, Arc::new(Kept::new(answer, generation, history, deadlines, now)));
+        true
     }
 
     /// Nothing that was asked of that directory before now is served again.

@@ -54,6 +54,11 @@ impl Lineage {
         self.directories.iter().position(|number| *number == directory)
     }
 
+    /// The place of the access with that number.
+    pub fn place_of_access(&self, access: usize) -> Option<usize> {
+        self.accesses.iter().position(|number| *number == access)
+    }
+
     /// Above all numbers that were given.
     pub const fn next(&self) -> usize {
         self.next

@@ -292,6 +292,8 @@ pub struct Cache {
     pub defaults: Lifetimes,
     /// The first match decides.
     pub rules: Vec<CacheRule>,
+    /// The file that keeps answers over a restart.
+    pub keep: Option<PathBuf>,
 }
 
 /// How long an answer is good for.
@@ -309,7 +311,7 @@ pub struct Lifetimes {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { capacity: 256 << 20, defaults: Lifetimes::default(), rules: Vec::new() }
+        Self { capacity: 256 << 20, defaults: Lifetimes::default(), rules: Vec::new(), keep: None }
     }
 }
 

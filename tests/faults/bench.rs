@@ -1,4 +1,13 @@
 //! Redial in front of a [`Site`], and somebody who asks it.
+#![allow(
+    clippy::allow_attributes,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "tests fail by panicking, and each of them uses its part of this"
+)]
 
 use crate::site::{CALLER, PAPERS, Site};
 use redial::config::load::load_text;
@@ -25,7 +34,7 @@ use tokio::time::{Instant, timeout};
 /// See the module.
 pub(crate) struct Bench {
     pub(crate) site: Arc<Site>,
-    pipeline: Arc<Pipeline>,
+    pub(crate) pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     client: RefCell<Client>,
     number: Cell<u32>,
@@ -79,10 +88,22 @@ impl Column {
 impl Bench {
     /// Redial after a quiet minute in front of controllers that are well. It prefers `dc0`, and has every kind of connection to it.
     pub(crate) async fn new(tls: bool) -> Self {
-        let site = Site::new(tls);
+        let bench = Self::before(Site::new(tls), tls, "");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.client.borrow_mut().identity = bench.bind("cn=writer,dc=corp,dc=example").await;
+        for column in [Column::Bind, Column::Write, Column::Fresh, Column::Old] {
+            let met = bench.meets(column).await;
+            assert_eq!(met.code, ResultCode::SUCCESS, "all is well before {column:?}: {met:?}");
+        }
+        tokio::time::sleep(Duration::from_secs(45)).await;
+        bench
+    }
+
+    /// Redial as it starts before these controllers; `cache` is put into its `[cache]`.
+    pub(crate) fn before(site: Arc<Site>, tls: bool, cache: &str) -> Self {
         let scheme = if tls { "ldaps" } else { "ldap" };
         let how = if tls { format!("ca = {:?}", PAPERS.ca) } else { "start_tls = false\nplain = \"allow\"".to_owned() };
-        let text = CONFIGURATION.replace("SCHEME", scheme).replace("HOW", &how);
+        let text = CONFIGURATION.replace("SCHEME", scheme).replace("HOW", &how).replace("CACHE", cache);
         let config = load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}\n{text}")).config;
         let redial::config::DirectoryKind::Upstream(upstream) = &config.directories[0].kind else { panic!("controllers") };
         let metrics = Arc::new(Metrics::new(&config));
@@ -99,15 +120,7 @@ impl Bench {
             identity: Identity::Anonymous,
             standing: None,
         };
-        let bench = Self { site, pipeline, metrics, client: RefCell::new(client), number: Cell::new(0), _ending: ending };
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        bench.client.borrow_mut().identity = bench.bind("cn=writer,dc=corp,dc=example").await;
-        for column in [Column::Bind, Column::Write, Column::Fresh, Column::Old] {
-            let met = bench.meets(column).await;
-            assert_eq!(met.code, ResultCode::SUCCESS, "all is well before {column:?}: {met:?}");
-        }
-        tokio::time::sleep(Duration::from_secs(45)).await;
-        bench
+        Self { site, pipeline, metrics, client: RefCell::new(client), number: Cell::new(0), _ending: ending }
     }
 
     /// Carries out an operation of that kind.
@@ -145,6 +158,13 @@ impl Bench {
         };
         let (code, entries) = ending_of(&octets);
         Met { code, entries, served, reached: self.site.heard()[kind] - heard[kind], took }
+    }
+
+    /// The value of a counter without labels.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let page = self.metrics.render();
+        let value = page.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        value.map_or(0, |value| value.parse().unwrap())
     }
 
     /// The value of a gauge, over all servers.
@@ -264,6 +284,9 @@ name = "everybody"
 clients = "any"
 bases = ["dc=corp,dc=example"]
 attributes = ["*"]
+
+[cache]
+CACHE
 
 [[cache.rule]]
 name = "soon old"

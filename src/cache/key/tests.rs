@@ -286,3 +286,29 @@ proptest! {
         prop_assert_eq!(at(&one) == at(&other), if has_options { list(&one) == list(&other) } else { set(&one) == set(&other) });
     }
 }
+
+#[test]
+fn a_key_goes_over_to_other_numbers_and_back_but_not_a_principals_own() {
+    for (access, directory) in [(0, Some(0)), (63, Some(64)), (4_000, None), (usize::MAX - 1, Some(70_000))] {
+        let own = |principal| keyed(Owner { access, principal }, directory, &request().encode(), None).unwrap();
+        let there = renumbered(&own(None), |_| Some(7), |_| Some(500)).unwrap();
+        assert_eq!(
+            Some(&*there),
+            keyed(Owner { access: 7, principal: None }, directory.map(|_| 500), &request().encode(), None).as_deref()
+        );
+        let back = renumbered(&there, |seven| (seven == 7).then_some(access), |_| directory).unwrap();
+        assert_eq!(*back, *own(None));
+        assert_eq!(renumbered(&own(Some("ada")), Some, Some), None);
+        assert_eq!(renumbered(&there, |_| None, Some), None);
+    }
+}
+
+proptest! {
+    #[test]
+    fn octets_that_are_no_key_are_renumbered_or_refused(octets in prop::collection::vec(any::<u8>(), 0..40)) {
+        // Whatever it says, it does not panic, and what it says is read back alike.
+        if let Some(key) = renumbered(&octets, Some, Some) {
+            prop_assert_eq!(renumbered(&key, Some, Some), Some(key));
+        }
+    }
+}

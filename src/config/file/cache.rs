@@ -1,6 +1,6 @@
 //! `[cache]` and `[[cache.rule]]`.
 
-use super::{Context, name};
+use super::{Context, name, path};
 use crate::config::table::Table;
 use crate::config::{Cache, CacheRule, Lifetimes};
 use crate::ldap::filter::Filter;
@@ -26,9 +26,9 @@ pub(super) fn read(mut table: Table<'_>, context: Context<'_>) -> Cache {
         names.push(rule.name.clone());
         rules.push(rule);
     }
-    table.refuse("keep", "not supported yet: a cache that survives a restart comes with a later release; remove this key");
+    let keep = path(&mut table, "keep", context).map(|keep| keep.value);
     table.finish();
-    Cache { capacity, defaults, rules }
+    Cache { capacity, defaults, rules, keep }
 }
 
 fn rule_of(mut table: Table<'_>, defaults: Lifetimes, context: Context<'_>) -> Option<(CacheRule, crate::config::problem::Place)> {

@@ -1,0 +1,61 @@
+//! When the cache's file is read and written; what it holds is [`crate::cache::keep`]'s. Apart from whoever serves: the disk may be slow.
+
+use crate::pipeline::{Current, Pipeline};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+/// Writes the file, once at a time, so that a slow disk has one to write and what is written last is what stays.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Keeper {
+    turn: Arc<Mutex<()>>,
+}
+
+impl Keeper {
+    /// Writes it now and then, as the configuration in force says. Ends by being dropped.
+    pub(super) async fn keep_now_and_then(self, current: Arc<Current>) {
+        loop {
+            sleep(KEEP_EVERY).await;
+            self.keep(&current).await;
+        }
+    }
+
+    /// Writes it, after one that is being written.
+    pub(super) async fn keep(&self, current: &Current) {
+        let pipeline = Arc::clone(&current.load());
+        if !pipeline.is_kept() {
+            return;
+        }
+        let kept = async {
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            spawn_blocking(move || {
+                pipeline.keep();
+                drop(turn);
+            })
+            .await
+        };
+        match timeout(PATIENCE, kept).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the cache is not kept"),
+            Err(_) => warn!("the cache is not kept: the disk takes nothing"),
+        }
+    }
+}
+
+/// Reads it, before the first phone is served.
+pub(super) async fn recall(pipeline: &Arc<Pipeline>) {
+    if pipeline.is_kept() {
+        let pipeline = Arc::clone(pipeline);
+        if let Err(error) = spawn_blocking(move || pipeline.recall_kept()).await {
+            warn!(%error, "what was kept of the cache is not used");
+        }
+    }
+}
+
+/// What a crash may cost: answers that were learned since.
+const KEEP_EVERY: Duration = Duration::from_secs(300);
+/// Longer than writing takes before it gives itself up.
+const PATIENCE: Duration = Duration::from_secs(15);
