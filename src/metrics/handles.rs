@@ -24,7 +24,7 @@ pub(super) struct CacheHandles {
 
 #[derive(Debug)]
 pub(super) struct BindHandles {
-    /// In the order of the variants of [`BindRecall`].
+    /// In the order of the variants of [`super::BindRecall`].
     pub(super) recalled: [Counter; 3],
     pub(super) guard_refused: Counter,
     pub(super) guarded: Gauge,

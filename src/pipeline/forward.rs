@@ -24,7 +24,7 @@ pub(super) struct ForwardWork {
     /// For a compare: a search that must find the entry first, where the access hides some.
     guard: Option<Box<Operation>>,
     /// It changes something, so an outcome may be unknown and the cache must forget.
-    change: Option<Change>,
+    change: Option<Box<Change>>,
     turn: Turn,
 }
 
@@ -132,7 +132,10 @@ impl Pipeline {
         let run_as = client.runs_as(station.number).ok_or(Refusal::BIND_FIRST)?;
         let deadline = asked.received_at + station.patience;
         let operation = Operation { run_as, request, controls: controls.map(Bytes::from), deadline };
-        Ok(begun(asked, ForwardWork { directory, operation, guard: None, change: Some(change), turn: self.turns.ask(client.whose()) }))
+        Ok(begun(
+            asked,
+            ForwardWork { directory, operation, guard: None, change: Some(Box::new(change)), turn: self.turns.ask(client.whose()) },
+        ))
     }
 
     /// Passes it on and brings back what came of it.
