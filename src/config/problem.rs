@@ -1,7 +1,7 @@
 //! What is wrong with a configuration: where, why, and what to do about it. Never a secret.
 
 use std::cell::RefCell;
-use std::fmt::{Display, Formatter};
+use std::fmt::{Display, Formatter, Write};
 
 /// One thing that is wrong, or questionable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +22,24 @@ impl Problem {
 }
 
 impl Display for Problem {
+    /// One line, whatever was written in the file.
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", Line(&self.key))?;
         }
-        f.write_str(&self.why)
+        write!(f, "{}", Line(&self.why))
+    }
+}
+
+/// A text in which control characters are spelled out.
+struct Line<'a>(&'a str);
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        self.0.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
     }
 }
 
