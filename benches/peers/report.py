@@ -18,11 +18,10 @@ NAMES = {
     "slapd": "slapd itself",
     "samba": "Samba AD itself",
     "pcache": "slapd + pcache",
-    "lloadd": "lloadd",
     "haproxy": "HAProxy",
     "redial": "Redial",
 }
-COLOURS = {"slapd": "#888", "samba": "#b5a", "pcache": "#c80", "lloadd": "#5a5", "haproxy": "#58c", "redial": "#c22"}
+COLOURS = {"slapd": "#888", "samba": "#b5a", "pcache": "#c80", "haproxy": "#58c", "redial": "#c22"}
 
 
 def cpu(used):
