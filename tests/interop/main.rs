@@ -28,6 +28,7 @@ mod limits;
 mod listeners;
 mod operations;
 mod phones;
+mod revocation;
 mod sessions;
 mod who;
 mod writes;

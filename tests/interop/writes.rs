@@ -118,7 +118,7 @@ fn writes_are_refused_where_the_configuration_does_not_forward_them() {
 }
 
 /// Servers that may be written: one test at a time, since all begin and end with the same people.
-fn written() -> MutexGuard<'static, [Server; 2]> {
+pub(crate) fn written() -> MutexGuard<'static, [Server; 2]> {
     static WRITTEN: OnceLock<Mutex<[Server; 2]>> = OnceLock::new();
     let servers = || [Server::start(Kind::Samba, "written-dc", "127.0.66.2"), Server::start(Kind::Slapd, "written-ol", "127.0.66.15")];
     // A test that failed has said so; the others still tell something.
@@ -126,7 +126,7 @@ fn written() -> MutexGuard<'static, [Server; 2]> {
 }
 
 /// A value of `unicodePwd` (MS-ADTS section 3.1.1.3.1.5): in quotes, in UTF-16.
-fn unicode(password: &str) -> String {
+pub(crate) fn unicode(password: &str) -> String {
     format!("\"{password}\"").encode_utf16().flat_map(u16::to_le_bytes).map(char::from).collect()
 }
 
