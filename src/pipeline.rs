@@ -13,7 +13,7 @@
 //!
 //! [`Pipeline::repeat`] knows what was asked before, to the octet. [`Pipeline::begin`] never waits: what memory can answer is written there and then. What needs time becomes a [`Running`] for
 //! [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind` and `proofs`, compares and writes in `forward`, pages in
-//! `paging`; `record` keeps the record.
+//! `paging`; `record` keeps the record, and `upkeep` is for whoever runs the program.
 
 mod bind;
 mod client;
@@ -31,6 +31,7 @@ mod record;
 mod repeat;
 mod standings;
 mod station;
+mod upkeep;
 
 pub use client::Client;
 pub use current::Current;
@@ -231,16 +232,6 @@ impl Pipeline {
     /// The numbers of its directories and accesses.
     pub const fn lineage(&self) -> &Lineage {
         &self.lineage
-    }
-
-    /// With an audit log.
-    pub fn with_audit(self, audit: Arc<Audit>) -> Self {
-        Self { audit, ..self }
-    }
-
-    /// What is remembered of principals. A pipeline that succeeds another has the same one.
-    pub fn register(&self) -> &Arc<Register> {
-        self.proofs.register()
     }
 
     /// Begins an operation. What can be answered from memory is appended to `out` at once, without allocation or waiting.
@@ -510,35 +501,6 @@ impl Pipeline {
     /// The number of the one directory that answers.
     fn number(&self, grant: &Grant<'_>) -> Option<usize> {
         self.lineage.directory(grant.directory()?)
-    }
-
-    /// Its directories, by their names in the configuration.
-    pub fn directories(&self) -> impl Iterator<Item = (&str, &Arc<dyn Directory>)> {
-        self.stations.iter().map(|station| (station.config.name.as_str(), &station.directory))
-    }
-
-    /// Forgets the answers of the directory of that name, or of all; what is being asked at this moment is not kept. `false` where no directory
-    /// has the name.
-    pub fn forget_answers(&self, directory: Option<&str>) -> bool {
-        let meant = self.stations.iter().filter(|station| directory.is_none_or(|name| station.config.name == name));
-        let numbers: Vec<_> = meant.map(|station| station.number).collect();
-        numbers.iter().for_each(|number| self.cache.forget(*number));
-        directory.is_none() || !numbers.is_empty()
-    }
-
-    /// How much memory is left, as far as somebody [watches](Pressure::watch) it.
-    pub const fn pressure(&self) -> &Arc<Pressure> {
-        &self.pressure
-    }
-
-    /// Little memory is left: part of what is kept goes.
-    pub fn relieve(&self) {
-        self.cache.relieve();
-    }
-
-    /// Answers and octets that the cache holds, approximately.
-    pub fn cache_holds(&self) -> (u64, u64) {
-        self.cache.holds()
     }
 }
 
