@@ -3,6 +3,8 @@
 
 #[path = "common/domain.rs"]
 mod domain;
+#[path = "who/fast_bind.rs"]
+mod fast_bind;
 #[path = "common/requests.rs"]
 mod requests;
 #[path = "common/scripted_controller.rs"]
@@ -10,7 +12,7 @@ mod scripted_controller;
 
 use domain::{Domain, Kind, SAMBA, sid_text};
 use redial::config::load::load_text;
-use redial::directory::Directory;
+use redial::directory::{Asked, Directory, Operation, RunAs};
 use redial::identity::{Identity, Principal};
 use redial::ldap::message::{LdapResult, Request};
 use redial::ldap::{Envelope, ResultCode, envelope::op};
@@ -19,7 +21,7 @@ use redial::metrics::Metrics;
 use redial::pipeline::{Begun, Client, Pipeline, Said};
 use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
 use redial::upstream::Upstream;
-use scripted_controller::{Heard, ScriptedController};
+use scripted_controller::{Act, Heard, ScriptedController};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,8 +58,17 @@ impl House {
     }
 
     async fn with(domain: Arc<Domain>, toml: &str) -> Self {
+        Self::scripted(domain, toml, |_| None).await.0
+    }
+
+    /// The same where `over` has the first word.
+    async fn scripted(
+        domain: Arc<Domain>,
+        toml: &str,
+        over: impl Fn(&Heard) -> Option<Vec<Act>> + Send + Sync + 'static,
+    ) -> (Self, Arc<Upstream>) {
         let brain = Arc::clone(&domain);
-        let controller = ScriptedController::plain(move |heard| brain.answer(heard)).await;
+        let controller = ScriptedController::plain(move |heard| over(heard).or_else(|| brain.answer(heard))).await;
         let text = format!(
             "[[listener]]\naddress = \"127.0.0.1:3389\"\n[directory.corp]\nbase = \"dc=corp,dc=example\"\nservers = [\"ldap://{}\"]\n\
              start_tls = false\n{toml}",
@@ -67,10 +78,10 @@ impl House {
         let metrics = Arc::new(Metrics::unrecorded());
         let (ending, running) = lifecycle();
         let redial::config::DirectoryKind::Upstream(upstream) = &config.directories[0].kind else { panic!("controllers") };
-        let upstream = Upstream::new(0, upstream, &config.limits, Arc::clone(&metrics), running).unwrap();
-        let directories: Vec<Arc<dyn Directory>> = vec![Arc::new(upstream)];
+        let upstream = Arc::new(Upstream::new(0, upstream, &config.limits, Arc::clone(&metrics), running).unwrap());
+        let directories: Vec<Arc<dyn Directory>> = vec![Arc::<Upstream>::clone(&upstream)];
         let pipeline = Arc::new(Pipeline::new(&config, directories, metrics));
-        Self { pipeline, domain, controller, _ending: ending }
+        (Self { pipeline, domain, controller, _ending: ending }, upstream)
     }
 
     /// A phone that has just connected.

@@ -1,12 +1,15 @@
 //! Connections to one controller that do nothing but bind: is this the password of that name?
 //!
-//! A client's bind is one bind upstream, on one connection, and never sent again: a second attempt could lock the account. One bind at a
-//! time is under way on a connection (RFC 4511 section 4.2.1). A connection that has bound as somebody is used to ask who that is, and then for
-//! further binds only, so an identity is never left on anything that runs a client's search.
+//! A client's bind is one bind upstream, on one connection, and never sent again: a second attempt could lock the account. Where the server has
+//! fast bind, many are under way at once on one connection ([`super::fast_bind`]). That stays anonymous, so only binds go there whose names the
+//! service account has found somebody for. Any other goes to one of a few connections with one bind at a time under way (RFC 4511 section
+//! 4.2.1). A connection that has bound as somebody is used to ask who that is, and then for further binds only, so an identity is never left on
+//! anything that runs a client's search.
 
 use super::attempt::is_overloaded;
 use super::connect::{Connector, bind};
 use super::connection::{Connection, Settings};
+use super::fast_bind::FastBind;
 use super::health::Failure;
 use super::pool::Waiting;
 use super::standing::Standing;
@@ -20,7 +23,7 @@ use crate::secret::Secret;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
@@ -34,6 +37,8 @@ pub(crate) struct Binds {
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
     waiting: AtomicUsize,
+    fast: Arc<FastBind>,
+    fast_places: Semaphore,
 }
 
 /// The response to a bind.
@@ -57,27 +62,66 @@ pub(crate) enum BindError {
 impl Binds {
     /// Connects when somebody needs it.
     pub(crate) fn new(connector: Arc<Connector>, standing: Arc<Standing>, people: Arc<People>, settings: Settings) -> Self {
-        let places = Semaphore::new(CONNECTIONS);
-        Self { connector, standing, people, settings, idle: Mutex::default(), places, waiting: AtomicUsize::new(0) }
+        let fast = Arc::new(FastBind::new(Arc::clone(&connector), Arc::clone(&standing), settings));
+        Self {
+            connector,
+            standing,
+            people,
+            settings,
+            idle: Mutex::default(),
+            places: Semaphore::new(CONNECTIONS),
+            waiting: AtomicUsize::new(0),
+            fast,
+            fast_places: Semaphore::new(FAST),
+        }
     }
 
-    /// One bind. Dropping the future ends its connection.
+    /// One bind. Dropping the future ends its connection, unless that is shared with others.
     ///
     /// # Errors
     /// As [`BindError`] says. A refusal is a response, not an error.
     pub(crate) async fn check(&self, name: &str, password: &Secret, groups: &Groups, deadline: Instant) -> Result<Bound, BindError> {
-        let _place = {
-            let _waiting = Waiting::begin(&self.waiting).map_err(BindError::NotSent)?;
-            let place = timeout_at(deadline, self.places.acquire()).await;
-            place.map_err(|_| BindError::NotSent(DirectoryError::TimedOut))?.map_err(|_| BindError::NotSent(DirectoryError::Unavailable))?
-        };
+        if self.people.has_account() && self.standing.capabilities().fast_bind {
+            let _place = self.place(&self.fast_places, deadline).await?;
+            if let Some(connection) = self.fast.connection(deadline).await.map_err(BindError::NotSent)?
+                && let Some(canonical) = self.people.called(name, groups, patience(deadline)).await
+            {
+                let done = self.ask(&connection, name, password, deadline).await?;
+                let who = match done.code {
+                    ResultCode::SUCCESS => self.people.bound_as(canonical, groups, patience(deadline)).await,
+                    _ => None,
+                };
+                return Ok(Bound { done, who });
+            }
+        }
+        let _place = self.place(&self.places, deadline).await?;
         let connection = match self.take_idle() {
             Some(connection) => connection,
             None => self.connect(deadline).await.map_err(BindError::NotSent)?,
         };
         let asked_at = Instant::now();
+        let done = self.ask(&connection, name, password, deadline).await?;
+        let who = match done.code {
+            ResultCode::SUCCESS => self.who(connection, groups, asked_at, deadline).await,
+            _ => {
+                self.keep(connection);
+                None
+            }
+        };
+        Ok(Bound { done, who })
+    }
+
+    /// A place among those whose binds are under way.
+    async fn place<'a>(&self, places: &'a Semaphore, deadline: Instant) -> Result<SemaphorePermit<'a>, BindError> {
+        let _waiting = Waiting::begin(&self.waiting).map_err(BindError::NotSent)?;
+        let place = timeout_at(deadline, places.acquire()).await.map_err(|_| BindError::NotSent(DirectoryError::TimedOut))?;
+        place.map_err(|_| BindError::NotSent(DirectoryError::Unavailable))
+    }
+
+    /// Sends the bind, once. A connection that gave no answer takes no further one.
+    async fn ask(&self, connection: &Connection, name: &str, password: &Secret, deadline: Instant) -> Result<Done, BindError> {
         let mut sent = self.standing.sent();
-        match bind(&connection, name, password, deadline).await {
+        match bind(connection, name, password, deadline).await {
             Ok(done) => {
                 sent.answered = true;
                 if is_overloaded(done.code) {
@@ -85,18 +129,11 @@ impl Binds {
                 } else {
                     self.standing.answered();
                 }
-                let done = without_sasl_credentials(done).map_err(BindError::Sent)?;
-                let who = match done.code {
-                    ResultCode::SUCCESS => self.who(connection, groups, asked_at, deadline).await,
-                    _ => {
-                        self.keep(connection);
-                        None
-                    }
-                };
-                Ok(Bound { done, who })
+                without_sasl_credentials(done).map_err(BindError::Sent)
             }
             Err(error @ DirectoryError::ConnectionLost { sent: false }) => Err(BindError::NotSent(error)),
             Err(error) => {
+                connection.retire();
                 self.standing.operation_failed(Failure::NoAnswer, &error);
                 Err(BindError::Sent(error))
             }
@@ -105,9 +142,7 @@ impl Binds {
 
     /// Who has just bound there. A bind that was accepted is one whatever comes of this; a connection without an answer is not used again.
     async fn who(&self, connection: Connection, groups: &Groups, asked_at: Instant, deadline: Instant) -> Option<Who> {
-        let now = Instant::now();
-        let patience = (deadline.saturating_duration_since(now) / 2).min(WHO);
-        match self.people.bound(&connection, groups, asked_at, now + patience).await {
+        match self.people.bound(&connection, groups, asked_at, patience(deadline)).await {
             Ok(who) => {
                 self.keep(connection);
                 who
@@ -142,6 +177,12 @@ impl Binds {
     }
 }
 
+/// Until when a server may say whose name it is.
+fn patience(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + (deadline.saturating_duration_since(now) / 2).min(WHO)
+}
+
 /// A response to a simple bind has no serverSaslCreds (RFC 4511 section 4.2.2). Without them it is the one that came.
 fn without_sasl_credentials(mut done: Done) -> Result<Done, DirectoryError> {
     let malformed = |_| DirectoryError::Misbehaved("a malformed BindResponse");
@@ -169,6 +210,8 @@ fn without_sasl_credentials(mut done: Done) -> Result<Done, DirectoryError> {
 const SERVER_SASL_CREDS: u8 = 0x87;
 /// Binds under way at one server: its part of the few connections that Redial has.
 const CONNECTIONS: usize = 8;
+/// Binds under way at once on one server's fast connection, each with its look-ups: fewer than the searches that may wait there.
+const FAST: usize = 256;
 /// A server that has accepted a bind may take so long to say whose, or half of what the client waits.
 const WHO: Duration = Duration::from_secs(2);
 

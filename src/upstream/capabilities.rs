@@ -15,6 +15,8 @@ pub(crate) struct Capabilities {
     pub(crate) domain_scope: bool,
     /// "Who am I?" (RFC 4532).
     pub(crate) who_am_i: bool,
+    /// Binds that are only checks, many at once on one connection (MS-ADTS 3.1.1.3.4.2.5).
+    pub(crate) fast_bind: bool,
     /// It is Active Directory, or speaks as it does.
     pub(crate) active_directory: bool,
 }
@@ -50,6 +52,7 @@ impl Capabilities {
         self.paging |= is("supportedControl", oid::PAGED_RESULTS);
         self.domain_scope |= is("supportedControl", oid::DOMAIN_SCOPE);
         self.who_am_i |= is("supportedExtension", oid::WHO_AM_I);
+        self.fast_bind |= is("supportedExtension", oid::FAST_BIND);
         self.active_directory |= is("supportedCapabilities", oid::ACTIVE_DIRECTORY);
     }
 }
@@ -65,12 +68,19 @@ mod tests {
         let attributes: [(&str, Vec<&[u8]>); 3] = [
             ("SUPPORTEDCONTROL", vec![b"1.2.840.113556.1.4.319", b"1.2.3"]),
             ("supportedExtension", vec![oid::DOMAIN_SCOPE.as_bytes(), oid::WHO_AM_I.as_bytes()]),
-            ("supportedCapabilities", vec![oid::ACTIVE_DIRECTORY.as_bytes()]),
+            ("supportedCapabilities", vec![oid::ACTIVE_DIRECTORY.as_bytes(), oid::FAST_BIND.as_bytes()]),
         ];
         write_entry_op(&mut entry, "", attributes);
         let found = Capabilities::parse(&entry).unwrap();
-        let expected = Capabilities { paging: true, domain_scope: false, who_am_i: true, active_directory: true };
+        let expected = Capabilities { paging: true, domain_scope: false, who_am_i: true, fast_bind: false, active_directory: true };
         assert_eq!(found, expected, "an OID in the wrong attribute counts for nothing");
+    }
+
+    #[test]
+    fn fast_bind_is_an_extension() {
+        let mut entry = Vec::new();
+        write_entry_op(&mut entry, "", [("supportedExtension", [oid::FAST_BIND.as_bytes()])]);
+        assert_eq!(Capabilities::parse(&entry).unwrap(), Capabilities { fast_bind: true, ..Capabilities::default() });
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Connector {
         let misbehaved = |why| ConnectError::StartTlsMisbehaved { server: self.name(), why };
         let lost = |error: std::io::Error| ConnectError::Tcp { server: self.name(), why: error.to_string() };
         let mut request = Vec::new();
-        write_envelope(&mut request, START_TLS_ID, &start_tls_op(), None);
+        write_envelope(&mut request, START_TLS_ID, &extended_op(oid::START_TLS), None);
         stream.write_all(&request).await.map_err(lost)?;
         let mut response = Vec::with_capacity(START_TLS_RESPONSE_AT_MOST);
         let length = loop {
@@ -222,9 +222,10 @@ fn bind_op(name: &str, password: &Secret) -> Zeroizing<Vec<u8>> {
     request
 }
 
-fn start_tls_op() -> Vec<u8> {
+/// An ExtendedRequest without a value (RFC 4511 section 4.12).
+pub(crate) fn extended_op(name: &str) -> Vec<u8> {
     let mut request = Vec::new();
-    ber::write_constructed(&mut request, op::EXTENDED_REQUEST, |out| ber::write_element(out, REQUEST_NAME, oid::START_TLS.as_bytes()));
+    ber::write_constructed(&mut request, op::EXTENDED_REQUEST, |out| ber::write_element(out, REQUEST_NAME, name.as_bytes()));
     request
 }
 

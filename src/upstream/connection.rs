@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) backlog: usize,
     /// So long in all may one reader keep the others waiting, and so long may the controller not take our octets.
     pub(crate) stall: Duration,
+    /// Binds leave the connection's identity as it is (fast bind), so one that is given up does not end it.
+    pub(crate) fast_bind: bool,
 }
 
 /// A request on its way out.

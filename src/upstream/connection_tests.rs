@@ -16,8 +16,14 @@ use tokio::time::{advance, timeout};
 #[path = "connection_tests/flow.rs"]
 mod flow;
 
-const SETTINGS: Settings =
-    Settings { frame_limit: 1 << 20, idle: Duration::from_secs(300), max_age: None, backlog: 16 << 20, stall: Duration::from_secs(10) };
+const SETTINGS: Settings = Settings {
+    frame_limit: 1 << 20,
+    idle: Duration::from_secs(300),
+    max_age: None,
+    backlog: 16 << 20,
+    stall: Duration::from_secs(10),
+    fast_bind: false,
+};
 
 /// The controller's end of a connection.
 struct Controller {
@@ -335,6 +341,24 @@ async fn a_bind_that_is_let_go_ends_the_connection() {
     assert_eq!(controller.hear().await.unwrap().tag, op::UNBIND_REQUEST);
     assert_eq!(controller.hear().await, None);
     assert!(!connection.is_open());
+}
+
+#[tokio::test]
+async fn a_fast_bind_that_is_let_go_leaves_the_others_their_answers() {
+    let (connection, mut controller) = connected_with(Settings { fast_bind: true, ..SETTINGS });
+    let (gone, mut stays) = (begin(&connection, bind()).await, begin(&connection, bind()).await);
+    let (first, second) = (controller.hear().await.unwrap(), controller.hear().await.unwrap());
+    drop(gone);
+    // Late, and nobody's: the next that is begun must not get it either.
+    let mut next = begin(&connection, bind()).await;
+    let third = controller.hear().await.unwrap();
+    assert_eq!(third.tag, op::BIND_REQUEST, "a bind is not abandoned (RFC 4511 section 4.11)");
+    for id in [first.id, third.id, second.id] {
+        controller.done(id, op::BIND_RESPONSE).await;
+    }
+    done(&mut stays).await;
+    done(&mut next).await;
+    assert!(connection.is_open());
 }
 
 #[tokio::test(start_paused = true)]

@@ -343,7 +343,7 @@ impl Driver {
         let Some(pending) = self.ids.abandon(id) else { return Ok(()) };
         match pending.request_tag {
             // A bind cannot be abandoned, and nobody may use a connection whose identity is open.
-            op::BIND_REQUEST => return Err(End::Finished),
+            op::BIND_REQUEST if !self.settings.fast_bind => return Err(End::Finished),
             op::SEARCH_REQUEST | op::COMPARE_REQUEST => {
                 let mut request = Vec::with_capacity(8);
                 ber::write_integer(&mut request, op::ABANDON_REQUEST, id.wire().number());

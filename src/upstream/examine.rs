@@ -81,6 +81,7 @@ pub async fn examine(config: &config::Upstream, groups: &[config::Group], limits
         max_age: None,
         backlog: limits.upstream_message,
         stall: limits.write_stall,
+        fast_bind: false,
     };
     // Ends the connections when the examination is over.
     let (_ending, running) = lifecycle();

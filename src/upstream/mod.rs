@@ -2,7 +2,7 @@
 //!
 //! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
 //! [`server`], [`balance`], [`writes`] and [`pin`] (which controller), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is
-//! it up), [`pool`], [`clients`] and [`binds`] (which connection), [`who`] and [`groups`] (whose name has bound), [`connect`] (how it is made),
+//! it up), [`pool`], [`clients`], [`binds`] and [`fast_bind`] (which connection), [`who`], [`named`] and [`groups`] (whose name has bound), [`connect`] (how it is made),
 //! [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
 //!
 //! What holds always: a reply reaches the operation that asked and no other; an identity never runs another's operation; a bind or write
@@ -21,9 +21,11 @@ mod connection;
 mod dial;
 mod driver;
 pub mod examine;
+mod fast_bind;
 mod groups;
 mod health;
 mod message_ids;
+mod named;
 mod outbox;
 mod pin;
 mod pool;
@@ -121,6 +123,7 @@ impl Upstream {
             max_age: None,
             backlog: limits.upstream_message,
             stall: limits.write_stall,
+            fast_bind: false,
         };
         let server = |(place, server): (usize, &config::Server)| {
             let standing = Arc::new(Standing::new((index, place), server, Arc::clone(&metrics), config.probe_interval));

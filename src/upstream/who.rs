@@ -3,8 +3,10 @@
 //! A user of Active Directory binds as a DN, a UPN or `DOMAIN\\user`; the SID is the same for all of them, and stays when the user is renamed.
 //! Other servers are asked "Who am I?" (RFC 4532). A server that can say neither leaves its clients' names as they were sent.
 
+use super::connect::extended_op;
 use super::connection::{Connection, Outgoing};
 use super::groups::{GroupSids, groups_above, groups_of_token};
+use super::named::sid_of_name;
 use super::outbox::Payload;
 use super::pool::{Pool, root_dse};
 use super::search::{NO_END, OBJECT_SID, attribute_values, base_search, equality, present};
@@ -12,8 +14,7 @@ use super::sid::Sid;
 use super::standing::Standing;
 use crate::directory::{DirectoryError, Groups, Reply};
 use crate::identity::{Membership, Who};
-use crate::ldap::ber::{self, Reader};
-use crate::ldap::envelope::op;
+use crate::ldap::ber::Reader;
 use crate::ldap::{ResultCode, oid};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -92,6 +93,32 @@ impl People {
         Ok(Some(Who { canonical, membership }))
     }
 
+    /// Names can be looked up that nobody has bound with.
+    pub(crate) const fn has_account(&self) -> bool {
+        self.has_account
+    }
+
+    /// Whose name that is at an Active Directory, as the service account finds it; `None` where that is not certain, or there is no answer.
+    pub(crate) async fn called(&self, name: &str, groups: &Groups, deadline: Instant) -> Option<String> {
+        let found = async {
+            let lease = self.pool.lease(false, deadline).await?;
+            sid_of_name(&lease.connection, name, &groups.base, deadline).await
+        };
+        let found = found.await.unwrap_or_else(|error| {
+            debug!(%error, "nobody says whose name that is");
+            None
+        });
+        found.map(|sid| sid.to_string())
+    }
+
+    /// Who has just bound on a connection that stays anonymous, known as `canonical` before; their groups are unknown where these cannot be had.
+    pub(crate) async fn bound_as(&self, canonical: String, groups: &Groups, deadline: Instant) -> Option<Who> {
+        self.again(&canonical, groups, deadline).await.unwrap_or_else(|error| {
+            debug!(%error, "the groups of somebody who has bound are unknown");
+            Some(Who { canonical, membership: None })
+        })
+    }
+
     /// In which of the groups is whom the server calls that, now? Asked under the service account; `None` where there is nobody.
     ///
     /// # Errors
@@ -139,9 +166,8 @@ async fn token_of(source: &Source<'_>, canonical: &str) -> Result<Option<Vec<Sid
 
 /// The server's name for whoever is bound (RFC 4513 section 5.2.1.8); `None` for nobody.
 async fn authorization_id(connection: &Connection, deadline: Instant) -> Result<Option<String>, DirectoryError> {
-    let mut request = Vec::new();
-    ber::write_constructed(&mut request, op::EXTENDED_REQUEST, |out| ber::write_element(out, REQUEST_NAME, oid::WHO_AM_I.as_bytes()));
-    let mut in_flight = connection.begin(Outgoing { op: Payload::Open(request.into()), controls: None }, deadline).await?;
+    let request = Payload::Open(extended_op(oid::WHO_AM_I).into());
+    let mut in_flight = connection.begin(Outgoing { op: request, controls: None }, deadline).await?;
     while let Some(reply) = in_flight.next().await {
         let Reply::Done(done) = reply? else { continue };
         if done.code != ResultCode::SUCCESS {
@@ -165,8 +191,6 @@ fn response_value(response: &[u8]) -> Option<&[u8]> {
 }
 
 const TOKEN_GROUPS: &str = "tokenGroups";
-/// `requestName [0] LDAPOID`.
-const REQUEST_NAME: u8 = 0x80;
 /// `responseValue [11] OCTET STRING`.
 const RESPONSE_VALUE: u8 = 0x8b;
 

@@ -135,6 +135,7 @@ impl Domain {
             return vec![self.root(heard, &attributes), heard.done(ResultCode::SUCCESS)];
         }
         let entries = self.entries.lock().unwrap().clone();
+        let base = base.replace(", ", ",");
         let sid = base.strip_prefix("<SID=").map(|rest| rest.trim_end_matches('>').to_owned());
         let is_base = |entry: &Entry| match &sid {
             Some(sid) => sid_text(entry.rid) == *sid,
@@ -174,6 +175,7 @@ impl Domain {
             values.push(("tokenGroups", groups(entry, all)));
             if let [upn, down_level] = &entry.names[..] {
                 values.push(("userPrincipalName", vec![upn.clone().into_bytes()]));
+                values.push(("msDS-PrincipalName", vec![down_level.clone().into_bytes()]));
                 values.push(("sAMAccountName", vec![down_level.trim_start_matches("CORP\\").as_bytes().to_vec()]));
             }
         }
