@@ -307,11 +307,26 @@ impl LdapClient {
 
     /// Sends a protocolOp under the next messageID, which it returns.
     pub(crate) fn send(&mut self, op: &[u8], controls: Option<&[u8]>) -> u32 {
+        let message = self.message(op, controls);
+        self.stream.write_all(&message).expect("a server that reads");
+        self.last_id
+    }
+
+    /// Sends a protocolOp and abandons it in the same breath: the server has no time to answer in between.
+    pub(crate) fn send_and_abandon(&mut self, op: &[u8]) {
+        let mut both = self.message(op, None);
+        let mut abandon = Vec::new();
+        ber::write_integer(&mut abandon, op::ABANDON_REQUEST, self.last_id);
+        both.extend(self.message(&abandon, None));
+        self.stream.write_all(&both).expect("a server that reads");
+    }
+
+    /// The next message to send.
+    fn message(&mut self, op: &[u8], controls: Option<&[u8]>) -> Vec<u8> {
         self.last_id += 1;
         let mut message = Vec::new();
         write_envelope(&mut message, MessageId::new(self.last_id).expect("few messages"), op, controls);
-        self.stream.write_all(&message).expect("a server that reads");
-        self.last_id
+        message
     }
 
     /// The next message, whatever it is.

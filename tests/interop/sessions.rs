@@ -53,10 +53,9 @@ fn an_abandoned_search_says_nothing_more_and_the_session_goes_on() {
     for server in [bed::samba(), bed::slapd()] {
         let redial = Setup::before(server).start();
         let mut phone = redial.connect();
-        for _ in 0..5 {
-            // As a phone does at the next key: the search before is of no use any more.
-            let slow = phone.send(&subtree("DC=corp,DC=example", "(description=*nobody has this*)", &[]).encode(), None);
-            phone.abandon(slow);
+        for key in 0..5 {
+            // As a phone does at the next key: the search before is of no use any more. Another one each time, so that memory has no answer.
+            phone.send_and_abandon(&subtree("DC=corp,DC=example", &format!("(description=*nobody has this {key}*)"), &[]).encode());
             let found = phone.search(&subtree("DC=corp,DC=example", "(sn=Übel)", &["cn"]));
             assert_eq!(found.entries.len(), 1, "{:?}", server.kind);
         }
