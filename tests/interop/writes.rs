@@ -4,6 +4,8 @@ use crate::bed::{self, ADMIN_PASSWORD, Kind, PASSWORD, Server};
 use crate::common::ldap_client::{Change, LdapClient, subtree};
 use crate::redial::{Redial, Setup};
 use redial::ldap::ResultCode;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 const ALICE: &str = "CN=Alice Test,OU=Berlin,OU=Staff,DC=corp,DC=example";
@@ -22,6 +24,37 @@ fn a_user_changes_their_own_number_and_the_next_search_shows_it() {
             assert_eq!(numbers(&mut redial.connect(), ALICE), [number], "{:?}: another phone", server.kind);
             assert_eq!(numbers(&mut server.direct(), ALICE), [number], "{:?}: the directory", server.kind);
         }
+    }
+}
+
+#[test]
+fn a_write_is_tied_to_a_condition_and_shows_what_was_and_what_is() {
+    let servers = written();
+    let slapd = servers.iter().find(|server| server.kind == Kind::Slapd).expect("a slapd");
+    let redial = Setup::before(slapd).with_writes().start();
+    // RFC 4528 and RFC 4527, as OpenLDAP's own client sends them.
+    let modify = |condition: &str, number: &str| {
+        let change = format!("dn: {ALICE}\nchangetype: modify\nreplace: telephoneNumber\ntelephoneNumber: {number}\n");
+        let mut client = Command::new("ldapmodify")
+            .args(["-x", "-v", "-H", &format!("ldaps://{}", redial.ldaps), "-D", ALICE, "-w", PASSWORD])
+            .args(["-e", &format!("!assert={condition}"), "-e", "!preread=telephoneNumber", "-e", "!postread=telephoneNumber"])
+            .env("LDAPTLS_CACERT", bed::ca())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("ldapmodify");
+        client.stdin.take().expect("its input").write_all(change.as_bytes()).expect("it reads");
+        let ended = client.wait_with_output().expect("its end");
+        (ended.status.code(), String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr))
+    };
+    let (code, said) = modify("(telephoneNumber=nobody's)", "+49 30 5550-999");
+    assert_eq!(code, Some(122), "assertionFailed: {said}");
+    for (before, after) in [("+49 30 5550-100", "+49 30 5550-888"), ("+49 30 5550-888", "+49 30 5550-100")] {
+        let (code, said) = modify(&format!("(telephoneNumber={before})"), after);
+        assert_eq!(code, Some(0), "{said}");
+        let shown: Vec<_> = said.lines().filter(|line| line.starts_with("telephoneNumber: ")).collect();
+        assert_eq!(shown, [format!("telephoneNumber: {before}"), format!("telephoneNumber: {after}")], "{said}");
     }
 }
 
