@@ -5,11 +5,14 @@
 mod directory_by_hand;
 #[path = "common/house.rs"]
 mod house;
+#[path = "common/phonebook.rs"]
+mod phonebook;
 #[path = "common/requests.rs"]
 mod requests;
 
 use allocation_counter::measure;
 use house::House;
+use phonebook::{folder, toml};
 use redial::config::load::load_text;
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
@@ -19,7 +22,6 @@ use redial::proxy::Proxy;
 use requests::{abandon, bind, frame, in_words, search_for};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,29 +112,8 @@ async fn when_memory_is_scarce_what_is_kept_goes() {
 
 /// A proxy on a port of its own, before a phonebook of one person.
 async fn proxy(test: &str, limits: &str) -> Proxy {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("phonebook.ldif"), PHONEBOOK).unwrap();
-    let config = load_text(&configuration("127.0.0.1:0", limits), &folder, true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
+    let config = load_text(&toml("127.0.0.1:0", limits), &folder(test), true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
     Proxy::start(config).await.unwrap()
-}
-
-fn configuration(address: &str, more: &str) -> String {
-    format!(
-        r#"
-        [[listener]]
-        address = "{address}"
-        [directory.contacts]
-        base = "dc=x"
-        ldif = "phonebook.ldif"
-        [[access]]
-        name = "everybody"
-        clients = "any"
-        bases = ["dc=x"]
-        attributes = ["*"]
-        {more}
-        "#
-    )
 }
 
 /// Asks, and says whether an answer came.
@@ -230,12 +211,9 @@ struct Program {
 
 impl Program {
     fn with_files(files: usize) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("files");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("phonebook.ldif"), PHONEBOOK).unwrap();
+        let folder = folder("files");
         let [listener, admin] = free_addresses();
-        std::fs::write(folder.join("redial.toml"), configuration(&listener.to_string(), &format!("[admin]\naddress = \"{admin}\"")))
-            .unwrap();
+        std::fs::write(folder.join("redial.toml"), toml(&listener.to_string(), &format!("[admin]\naddress = \"{admin}\""))).unwrap();
         let command = format!("ulimit -n {files} && exec {} serve --config redial.toml", env!("CARGO_BIN_EXE_redial"));
         let mut shell = Command::new("sh");
         shell.args(["-c", &command]).current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::null());
@@ -290,5 +268,3 @@ fn where_files_run_out_newcomers_wait_and_the_admin_address_answers() {
     phones.truncate(0);
     assert!(Program::serves(&mut TcpStream::connect(program.listener).unwrap(), Duration::from_secs(20)));
 }
-
-const PHONEBOOK: &str = "dn: dc=x\nobjectClass: domain\n\ndn: cn=Ada,dc=x\nobjectClass: person\ncn: Ada\n";

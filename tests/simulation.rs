@@ -18,6 +18,8 @@
     reason = "a test that meets the unexpected fails"
 )]
 
+#[path = "common/ca.rs"]
+mod ca;
 #[path = "simulation/controllers.rs"]
 mod controllers;
 #[path = "simulation/phone.rs"]
@@ -27,6 +29,7 @@ mod requests;
 #[path = "simulation/truth.rs"]
 mod truth;
 
+use ca::ca;
 use controllers::{ByName, Controllers, SERVICE, SERVICE_PASSWORD};
 use phone::Phone;
 use redial::config::load::load_text;
@@ -40,9 +43,9 @@ use redial::pipeline::{Current, Pipeline};
 use redial::upstream::Upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::duplex;
 use tokio::runtime::{Builder, Handle};
@@ -379,15 +382,4 @@ fn reconcile(site: &Site, controllers: &Controllers, metrics: &str) {
             wrong(&format!("{said} connections to dc{server}, which has {open}"));
         }
     }
-}
-
-fn ca() -> PathBuf {
-    static CA: OnceLock<PathBuf> = OnceLock::new();
-    let written = CA.get_or_init(|| {
-        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("simulation-ca-{}.pem", std::process::id()));
-        std::fs::write(&path, certified.cert.pem()).unwrap();
-        path
-    });
-    written.clone()
 }

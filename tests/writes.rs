@@ -12,9 +12,12 @@
     reason = "a test that meets the unexpected fails"
 )]
 
+#[path = "common/ca.rs"]
+mod ca;
 #[path = "common/replicas.rs"]
 mod replicas;
 
+use ca::ca;
 use redial::config::load::load_text;
 use redial::config::{Config, DirectoryKind};
 use redial::directory::Directory;
@@ -31,9 +34,9 @@ use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
 use redial::upstream::Upstream;
 use replicas::{BASE, ByName, Nature, Replicas, name, search_number, values};
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -561,17 +564,6 @@ fn config(servers: usize, cache: &str) -> Config {
     // Nobody is verified by it here; without one, each run would read the system's.
     upstream.ca = Some(ca());
     config
-}
-
-fn ca() -> PathBuf {
-    static CA: OnceLock<PathBuf> = OnceLock::new();
-    let written = CA.get_or_init(|| {
-        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("writes-ca-{}.pem", std::process::id()));
-        std::fs::write(&path, certified.cert.pem()).unwrap();
-        path
-    });
-    written.clone()
 }
 
 /// On one thread and a clock that stands still while anything can go on.
