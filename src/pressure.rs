@@ -3,7 +3,7 @@
 //! Phones that are connected go on being answered. The memory that counts is what the process has (its resident set), held against
 //! `limits.memory`, or what the control group or the machine has.
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, number_after};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -90,9 +90,9 @@ fn resident() -> Option<u64> {
     kibibytes(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
+/// In octets, where /proc has kibibytes.
 fn kibibytes(text: &str, label: &str) -> Option<u64> {
-    let number = text.lines().find_map(|line| line.strip_prefix(label))?.split_whitespace().next()?;
-    number.parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
+    number_after(text, label).map(|kibibytes| kibibytes << 10)
 }
 
 /// A second is little time for memory to run out, and reading it costs microseconds.

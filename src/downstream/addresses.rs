@@ -1,10 +1,11 @@
 //! Who is connected from where, and how fast newcomers come, so that one address cannot take the places and the processor of all others.
 //!
-//! In: an address, and the time. Out: whether it may enter; who entered leaves once. A network of IPv6 (64 bits) counts as one address, since a
-//! host has all of it (RFC 4291).
+//! In: an address, and the time. Out: whether it may enter; who entered leaves once. What counts as one
+//! address is [`Whose::address`]'s to say.
 
 use crate::config::Limits;
 use crate::metrics::Rejected;
+use crate::turns::Whose;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +23,7 @@ struct Known {
     connections: u32,
     /// Between two newcomers of one address, on average.
     interval: Duration,
-    addresses: HashMap<IpAddr, Address>,
+    addresses: HashMap<Whose, Address>,
     /// At so many, those that have gone are looked for.
     sweep_at: usize,
 }
@@ -53,7 +54,7 @@ impl Addresses {
     /// # Errors
     /// Why the connection must be closed at once.
     pub(super) fn enter(&self, peer: IpAddr, now: Instant) -> Result<(), Rejected> {
-        let address = network(peer);
+        let address = Whose::address(peer);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.sweep(now);
         let (connections, interval) = (known.connections, known.interval);
@@ -73,7 +74,7 @@ impl Addresses {
     /// A connection that had entered has ended.
     pub(super) fn leave(&self, peer: IpAddr) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(address) = known.addresses.get_mut(&network(peer)) {
+        if let Some(address) = known.addresses.get_mut(&Whose::address(peer)) {
             address.open = address.open.saturating_sub(1);
         }
     }
@@ -92,13 +93,6 @@ impl Known {
 fn bounds(limits: &Limits) -> (u32, Duration) {
     let connections = u32::try_from(limits.connections_per_address).unwrap_or(u32::MAX);
     (connections, Duration::from_secs(1) / limits.connects_per_address.max(1))
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 /// A site behind one address boots at once; a flood goes on.

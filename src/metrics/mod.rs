@@ -25,6 +25,7 @@ use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, Relo
 use histogram::Histogram;
 use metrics::{Counter, Gauge, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+pub(crate) use process::number_after;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};

@@ -26,7 +26,7 @@ pub(super) fn record(recorder: &PrometheusRecorder, started_at: Duration) {
 }
 
 /// The number that follows `label` at the beginning of a line.
-fn number_after(text: &str, label: &str) -> Option<u64> {
+pub(crate) fn number_after(text: &str, label: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(label))?.split_whitespace().next()?.parse().ok()
 }
 

@@ -27,7 +27,7 @@ impl Client {
     /// Whose turns its operations take.
     pub(super) fn whose(&self) -> Whose {
         match &self.identity {
-            Identity::Bound(principal) => Whose::principal(&principal.name),
+            Identity::Bound(_) => Whose::principal(self.identity.owner()),
             Identity::Anonymous => Whose::address(self.peer.ip()),
         }
     }
