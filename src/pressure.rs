@@ -16,7 +16,7 @@ use tracing::{info, warn};
 pub enum Level {
     /// Enough.
     Calm,
-    /// Little: nothing more is kept, and what is kept goes.
+    /// Little: part of what is kept goes, again and again as more is taken.
     Tight,
     /// Hardly any: nobody more is served.
     Critical,
@@ -36,12 +36,13 @@ impl Pressure {
         }
     }
 
-    /// Looks at the memory every second, for ever. `most` is what the process may have, in octets; `relieve` is called each time that little is left.
+    /// Looks at the memory every second, for ever. `most` is what the process may have, in octets; `relieve` gives part of it back.
     pub async fn watch(self: Arc<Self>, most: u64, metrics: Arc<Metrics>, relieve: impl Fn() + Send) {
+        let mut relieved_at = None;
         loop {
             if let Some(taken) = resident() {
                 self.changed(taken, most, &metrics);
-                if self.level() > Level::Calm {
+                if must_give(taken, most, self.level(), &mut relieved_at) {
                     relieve();
                 }
             }
@@ -60,7 +61,7 @@ impl Pressure {
         match level {
             Level::Calm => info!(taken, most, "enough memory again (MiB)"),
             Level::Tight => {
-                warn!(taken, most, "little memory is left (MiB): answers are not kept for now; see limits.memory and cache.capacity")
+                warn!(taken, most, "little memory is left (MiB): part of the answers goes; see limits.memory and cache.capacity")
             }
             Level::Critical => warn!(taken, most, "hardly any memory is left (MiB): new connections are closed; see limits.memory"),
         }
@@ -77,6 +78,20 @@ fn judge(taken: u64, most: u64, before: Level) -> Level {
         Level::Tight | Level::Critical if taken >= twentieths(17) => Level::Tight,
         _ => Level::Calm,
     }
+}
+
+/// Is something to be given up now? What was given up before can be used again, though the system still counts it as taken: so only when the
+/// process has grown since then.
+fn must_give(taken: u64, most: u64, level: Level, relieved_at: &mut Option<u64>) -> bool {
+    if level == Level::Calm {
+        *relieved_at = None;
+        return false;
+    }
+    let has_grown = relieved_at.is_none_or(|before| taken >= before.saturating_add(most / 100));
+    if has_grown {
+        *relieved_at = Some(taken);
+    }
+    has_grown
 }
 
 /// What there is for this process, in octets: what its control group may have, or what the machine has. `None` where nobody tells.
@@ -110,6 +125,16 @@ mod tests {
         for (taken, expected) in steps.into_iter().chain([(849, Calm), (990, Critical), (100, Calm)]) {
             level = judge(taken, 1000, level);
             assert_eq!(level, expected, "{taken}");
+        }
+    }
+
+    #[test]
+    fn something_is_given_up_at_first_and_then_only_as_the_process_grows() {
+        use Level::{Calm, Critical, Tight};
+        let mut relieved_at = None;
+        let steps = [(80, Calm, false), (90, Tight, true), (90, Tight, false), (89, Tight, false), (91, Tight, true), (95, Critical, true)];
+        for (taken, level, given) in steps.into_iter().chain([(95, Critical, false), (80, Calm, false), (90, Tight, true)]) {
+            assert_eq!(must_give(taken, 100, level, &mut relieved_at), given, "{taken}");
         }
     }
 

@@ -99,7 +99,7 @@ pub(super) const CERTIFICATE_NOT_AFTER: Metric = metric(
 
 pub(super) const MEMORY_PRESSURE: Metric = metric(
     "redial_memory_pressure",
-    "0: enough memory. 1: little is left, and answers are not kept. 2: hardly any, and new connections are closed.",
+    "0: enough memory. 1: little is left, and part of the answers goes. 2: hardly any, and new connections are closed.",
 );
 
 pub(super) const PANICS: Metric = metric("redial_panics_total", "Tasks that a bug of Redial's ended. Please report them.");
