@@ -84,16 +84,7 @@ const SEARCHES: [(&str, &str, Option<u32>); 20] = [
 ];
 
 fn request(filter: &str) -> SearchRequest {
-    SearchRequest {
-        base_object: BASE.to_owned(),
-        scope: Scope::WholeSubtree,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::parse(filter).unwrap(),
-        attributes: SHOWN.iter().map(|name| (*name).to_owned()).collect(),
-    }
+    SearchRequest::new(BASE, Scope::WholeSubtree, Filter::parse(filter).unwrap(), &SHOWN)
 }
 
 /// So many people, with twelve attributes each and surnames enough that most names are one person's.

@@ -184,16 +184,7 @@ mod tests {
     }
 
     fn read_over(security: Security, config: &Config, number: usize, filter: &str, attributes: &[&str]) -> (Vec<String>, ResultCode) {
-        let request = SearchRequest {
-            base_object: String::new(),
-            scope: Scope::BaseObject,
-            deref_aliases: 0,
-            size_limit: 0,
-            time_limit: 0,
-            types_only: false,
-            filter: Filter::parse(filter).unwrap(),
-            attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
-        };
+        let request = SearchRequest::new("", Scope::BaseObject, Filter::parse(filter).unwrap(), attributes);
         let mut frame = Vec::new();
         write_envelope(&mut frame, MessageId::new(1).unwrap(), &request.encode(), None);
         let envelope = Envelope::parse(&frame).unwrap();

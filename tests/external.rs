@@ -138,16 +138,7 @@ fn external(authorization: Option<&[u8]>) -> Vec<u8> {
 }
 
 async fn mechanisms<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> String {
-    let request = SearchRequest {
-        base_object: String::new(),
-        scope: Scope::BaseObject,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::parse("(objectClass=*)").unwrap(),
-        attributes: vec!["supportedSASLMechanisms".to_owned()],
-    };
+    let request = SearchRequest::new("", Scope::BaseObject, Filter::parse("(objectClass=*)").unwrap(), &["supportedSASLMechanisms"]);
     ask(stream, &frame(1, &request.encode())).await.unwrap().swap_remove(0)
 }
 

@@ -168,16 +168,7 @@ fn answered(octets: &[u8], from_memory: bool) -> Answered {
 }
 
 fn search(filter: &str) -> SearchRequest {
-    SearchRequest {
-        base_object: BASE.to_owned(),
-        scope: Scope::WholeSubtree,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::parse(filter).unwrap(),
-        attributes: vec!["telephoneNumber".to_owned()],
-    }
+    SearchRequest::new(BASE, Scope::WholeSubtree, Filter::parse(filter).unwrap(), &["telephoneNumber"])
 }
 
 fn compare(attribute: &str, value: &str) -> Vec<u8> {

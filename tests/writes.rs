@@ -481,16 +481,7 @@ impl Phone {
 
     /// The messages that answer; `None` where there is no answer.
     async fn search(&self, base: &str, filter: &str) -> Option<Vec<u8>> {
-        let request = SearchRequest {
-            base_object: base.to_owned(),
-            scope: Scope::WholeSubtree,
-            deref_aliases: 0,
-            size_limit: 0,
-            time_limit: 0,
-            types_only: false,
-            filter: Filter::parse(filter).unwrap(),
-            attributes: vec!["telephoneNumber".to_owned()],
-        };
+        let request = SearchRequest::new(base, Scope::WholeSubtree, Filter::parse(filter).unwrap(), &["telephoneNumber"]);
         let (octets, _) = self.run(&request.encode()).await;
         (end(&octets).0 == ResultCode::SUCCESS).then_some(octets)
     }

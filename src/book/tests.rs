@@ -54,16 +54,7 @@ fn staff() -> Book {
 }
 
 pub(super) fn request(base: &str, scope: Scope, filter: &str, attributes: &[&str]) -> SearchRequest {
-    SearchRequest {
-        base_object: base.to_owned(),
-        scope,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::parse(filter).unwrap(),
-        attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
-    }
+    SearchRequest::new(base, scope, Filter::parse(filter).unwrap(), attributes)
 }
 
 pub(super) type Attributes = Vec<(String, Vec<String>)>;

@@ -276,16 +276,7 @@ mod tests {
     }
 
     fn key(principal: Option<&str>) -> Vec<u8> {
-        let request = SearchRequest {
-            base_object: "dc=corp".to_owned(),
-            scope: Scope::WholeSubtree,
-            deref_aliases: 0,
-            size_limit: 0,
-            time_limit: 0,
-            types_only: false,
-            filter: Filter::Present("cn".to_owned()),
-            attributes: Vec::new(),
-        };
+        let request = SearchRequest::new("dc=corp", Scope::WholeSubtree, Filter::Present("cn".to_owned()), &[]);
         let mut frame = Vec::new();
         envelope::write_envelope(&mut frame, MessageId::new(1).unwrap(), &request.encode(), None);
         let envelope = Envelope::parse(&frame).unwrap();

@@ -104,16 +104,7 @@ fn done(code: ResultCode) -> Done {
 }
 
 fn operation() -> Operation {
-    let request = SearchRequest {
-        base_object: String::new(),
-        scope: Scope::WholeSubtree,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::Present("cn".to_owned()),
-        attributes: Vec::new(),
-    };
+    let request = SearchRequest::new("", Scope::WholeSubtree, Filter::Present("cn".to_owned()), &[]);
     Operation {
         run_as: RunAs::Service,
         request: Asked::Search { op: Bytes::new(), request: Arc::new(request), entries_wanted: None },

@@ -339,16 +339,7 @@ mod tests {
     }
 
     fn request(base: &str) -> SearchRequest {
-        SearchRequest {
-            base_object: base.to_owned(),
-            scope: Scope::WholeSubtree,
-            deref_aliases: 0,
-            size_limit: 0,
-            time_limit: 0,
-            types_only: false,
-            filter: Filter::And(Vec::new()),
-            attributes: vec!["cn".to_owned(), "title".to_owned()],
-        }
+        SearchRequest::new(base, Scope::WholeSubtree, Filter::And(Vec::new()), &["cn", "title"])
     }
 
     fn sub(base: &str) -> String {

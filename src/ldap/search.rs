@@ -133,6 +133,20 @@ pub struct SearchRequest {
 }
 
 impl SearchRequest {
+    /// A search without limits that follows no alias and wants values.
+    pub fn new(base_object: &str, scope: Scope, filter: Filter, attributes: &[&str]) -> Self {
+        Self {
+            base_object: base_object.to_owned(),
+            scope,
+            deref_aliases: 0,
+            size_limit: 0,
+            time_limit: 0,
+            types_only: false,
+            filter,
+            attributes: attributes.iter().map(|&attribute| attribute.to_owned()).collect(),
+        }
+    }
+
     /// The protocolOp, tag and length included.
     pub fn encode(&self) -> Vec<u8> {
         let mut op = Vec::new();

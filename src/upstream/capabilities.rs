@@ -24,16 +24,12 @@ pub(crate) struct Capabilities {
 impl Capabilities {
     /// The search that asks for them, encoded.
     pub(crate) fn request() -> Vec<u8> {
-        SearchRequest {
-            base_object: String::new(),
-            scope: Scope::BaseObject,
-            deref_aliases: 0,
-            size_limit: 0,
-            time_limit: 0,
-            types_only: false,
-            filter: Filter::Present("objectClass".into()),
-            attributes: ["supportedControl", "supportedExtension", "supportedCapabilities"].map(str::to_owned).to_vec(),
-        }
+        SearchRequest::new(
+            "",
+            Scope::BaseObject,
+            Filter::Present("objectClass".into()),
+            &["supportedControl", "supportedExtension", "supportedCapabilities"],
+        )
         .encode()
     }
 

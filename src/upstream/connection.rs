@@ -7,6 +7,7 @@
 use super::driver::{self, Command};
 use super::outbox::Payload;
 use super::replies::{Backlog, Reader, replies};
+use crate::config;
 use crate::directory::{DirectoryError, Reply};
 use crate::lifecycle::Lifecycle;
 use bytes::Bytes;
@@ -54,6 +55,20 @@ pub(crate) struct Settings {
     pub(crate) stall: Duration,
     /// Binds leave the connection's identity as it is (fast bind), so one that is given up does not end it.
     pub(crate) fast_bind: bool,
+}
+
+impl Settings {
+    /// Those of the connections to a directory's controllers.
+    pub(crate) const fn new(config: &config::Upstream, limits: &config::Limits) -> Self {
+        Self {
+            frame_limit: limits.upstream_message,
+            idle: config.idle,
+            max_age: None,
+            backlog: limits.upstream_message,
+            stall: limits.write_stall,
+            fast_bind: false,
+        }
+    }
 }
 
 /// A request on its way out.

@@ -75,14 +75,7 @@ impl Found {
 /// When the CAs cannot be read.
 pub async fn examine(config: &config::Upstream, groups: &[config::Group], limits: &config::Limits) -> Result<Vec<Examined>, TrustError> {
     let tls = trust::client_config(config.ca.as_deref())?;
-    let settings = Settings {
-        frame_limit: limits.upstream_message,
-        idle: config.idle,
-        max_age: None,
-        backlog: limits.upstream_message,
-        stall: limits.write_stall,
-        fast_bind: false,
-    };
+    let settings = Settings::new(config, limits);
     // Ends the connections when the examination is over.
     let (_ending, running) = lifecycle();
     let mut account = config.service.as_ref();

@@ -117,14 +117,7 @@ impl Upstream {
         lifecycle: Lifecycle,
     ) -> Result<Self, TrustError> {
         let tls = client_config(config.ca.as_deref())?;
-        let settings = Settings {
-            frame_limit: limits.upstream_message,
-            idle: config.idle,
-            max_age: None,
-            backlog: limits.upstream_message,
-            stall: limits.write_stall,
-            fast_bind: false,
-        };
+        let settings = Settings::new(config, limits);
         let server = |(place, server): (usize, &config::Server)| {
             let standing = Arc::new(Standing::new((index, place), server, Arc::clone(&metrics), config.probe_interval));
             let connector = Arc::new(Connector {

@@ -57,16 +57,7 @@ pub(crate) async fn attribute_values(
 
 /// A search of one entry.
 pub(crate) fn base_search(base: &str, filter: Filter, attributes: &[&str]) -> SearchRequest {
-    SearchRequest {
-        base_object: base.to_owned(),
-        scope: Scope::BaseObject,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter,
-        attributes: attributes.iter().map(|&attribute| attribute.to_owned()).collect(),
-    }
+    SearchRequest::new(base, Scope::BaseObject, filter, attributes)
 }
 
 pub(crate) fn equality(attribute: &str, value: &[u8]) -> Filter {

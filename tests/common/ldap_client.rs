@@ -423,16 +423,7 @@ impl Write for Stream {
 
 /// A whole-subtree search without limits.
 pub(crate) fn subtree(base: &str, filter: &str, attributes: &[&str]) -> SearchRequest {
-    SearchRequest {
-        base_object: base.to_owned(),
-        scope: Scope::WholeSubtree,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::parse(filter).expect("a filter"),
-        attributes: attributes.iter().map(|&name| name.to_owned()).collect(),
-    }
+    SearchRequest::new(base, Scope::WholeSubtree, Filter::parse(filter).expect("a filter"), attributes)
 }
 
 fn write_attribute(out: &mut Vec<u8>, name: &str, values: &[&str]) {

@@ -65,17 +65,7 @@ pub(crate) fn search() -> Vec<u8> {
 }
 
 pub(crate) fn search_for(base: &str, filter: &str, attributes: &[&str]) -> Vec<u8> {
-    SearchRequest {
-        base_object: base.to_owned(),
-        scope: Scope::WholeSubtree,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::parse(filter).unwrap(),
-        attributes: attributes.iter().map(|&attribute| attribute.to_owned()).collect(),
-    }
-    .encode()
+    SearchRequest::new(base, Scope::WholeSubtree, Filter::parse(filter).unwrap(), attributes).encode()
 }
 
 pub(crate) fn compare() -> Vec<u8> {

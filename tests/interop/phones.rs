@@ -146,15 +146,11 @@ fn steady(entry: &Entry) -> Entry {
 
 /// How many operations slapd has begun, this one included.
 fn operations(counter: &mut LdapClient) -> u64 {
-    let found = counter.search(&SearchRequest {
-        base_object: "cn=Operations,cn=Monitor".to_owned(),
-        scope: Scope::BaseObject,
-        deref_aliases: 0,
-        size_limit: 0,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::Present("objectClass".to_owned()),
-        attributes: vec!["monitorOpInitiated".to_owned()],
-    });
+    let found = counter.search(&SearchRequest::new(
+        "cn=Operations,cn=Monitor",
+        Scope::BaseObject,
+        Filter::Present("objectClass".to_owned()),
+        &["monitorOpInitiated"],
+    ));
     found.entries[0].values("monitorOpInitiated")[0].parse().expect("a number")
 }

@@ -62,16 +62,7 @@ impl Bench {
 
     fn search(&self, octets: &[u8]) {
         octets.clone_into(&mut self.octets.lock().unwrap_or_else(PoisonError::into_inner));
-        let request = SearchRequest {
-            base_object: "dc=corp".to_owned(),
-            scope: Scope::WholeSubtree,
-            deref_aliases: 0,
-            size_limit: 0,
-            time_limit: 0,
-            types_only: false,
-            filter: Filter::Present("cn".into()),
-            attributes: vec!["cn".into()],
-        };
+        let request = SearchRequest::new("dc=corp", Scope::WholeSubtree, Filter::Present("cn".into()), &["cn"]);
         self.runtime.block_on(async {
             let asked = Asked::Search { op: request.encode().into(), request: Arc::new(request), entries_wanted: None };
             let deadline = Instant::now() + Duration::from_secs(5);

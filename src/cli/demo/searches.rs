@@ -95,16 +95,12 @@ mod tests {
         let address = "127.0.0.1:3389".parse().unwrap();
         // The rootDSE is not the phonebook's.
         for search in all(address, address).iter().filter(|search| !search.base.is_empty()) {
-            let request = SearchRequest {
-                base_object: search.base.to_owned(),
-                scope: if search.base_only { Scope::BaseObject } else { Scope::WholeSubtree },
-                deref_aliases: 0,
-                size_limit: 0,
-                time_limit: 0,
-                types_only: false,
-                filter: Filter::parse(search.filter).unwrap(),
-                attributes: Vec::new(),
-            };
+            let request = SearchRequest::new(
+                search.base,
+                if search.base_only { Scope::BaseObject } else { Scope::WholeSubtree },
+                Filter::parse(search.filter).unwrap(),
+                &[],
+            );
             assert!(book.search(&request, None).count() > 0, "nobody is found by {search}");
         }
     }
