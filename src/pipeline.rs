@@ -2,18 +2,20 @@
 //!
 //! ```text
 //!  repeat  cache       asked before in the same octets: written at once  ▶ hit
-//!  begin   controls    which travel, which are carried out here          ▶ refused
+//!  begin   membership  groups read too long ago: wait for them, then on  ▶ held
+//!          controls    which travel, which are carried out here          ▶ refused
 //!          access      who may ask what, and how it is narrowed          ▶ refused
 //!          cache       fresh: written at once, and that is all           ▶ hit
 //!  finish  cache       the same search in flight: wait for it            ▶ coalesced
+//!          turns       so many at a time for one client                  ▶ busy
 //!          directory   controllers, or a phonebook in memory             ▶ miss; stale, where it fails or dawdles
 //!          delivery    under the client's messageID, no faster than it reads
 //!          outcome     one record: metrics, and a line for the log
 //! ```
 //!
-//! [`Pipeline::repeat`] knows what was asked before, to the octet. [`Pipeline::begin`] never waits: what memory can answer is written there and then. What needs time becomes a [`Running`] for
-//! [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind` and `proofs`, compares and writes in `forward`, pages in
-//! `paging`; `record` keeps the record, and `upkeep` is for whoever runs the program.
+//! [`Pipeline::repeat`] knows what was asked before, to the octet. [`Pipeline::begin`] never waits: what memory can answer is written there
+//! and then. What needs time becomes a [`Running`] for [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind`
+//! and `proofs`, compares and writes in `forward`, pages in `paging`; `record` keeps the record, and `upkeep` is for whoever runs the program.
 
 mod bind;
 mod client;
