@@ -179,6 +179,13 @@ pub struct Server {
     pub weight: u16,
 }
 
+impl Server {
+    /// The same controller, reached in the same way.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.host.eq_ignore_ascii_case(&other.host) && (self.port, self.security) == (other.port, other.security)
+    }
+}
+
 /// How TLS begins towards a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamSecurity {

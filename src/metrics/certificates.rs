@@ -29,14 +29,14 @@ impl CertificateOf {
     }
 }
 
-/// By kind and name: an address, a file, a controller's URL.
+/// By kind and name: an address, or a file. What a controller shows stands with the controller.
 #[derive(Debug, Default)]
 pub(super) struct Certificates(Mutex<BTreeMap<(CertificateOf, String), Duration>>);
 
 impl Certificates {
-    /// Of one; says whether that is news.
-    pub(super) fn set(&self, of: CertificateOf, name: &str, not_after: Duration) -> bool {
-        self.all().insert((of, name.to_owned()), not_after) != Some(not_after)
+    /// Of one.
+    pub(super) fn set(&self, of: CertificateOf, name: &str, not_after: Duration) {
+        self.all().insert((of, name.to_owned()), not_after);
     }
 
     /// Keeps those for which this is true.
@@ -50,12 +50,13 @@ impl Certificates {
         self.all().iter().filter(expires).map(|((of, name), not_after)| (*of, name.clone(), *not_after)).collect()
     }
 
-    /// Appends them to the page.
-    pub(super) fn render(&self, metric: Metric, page: &mut String) {
+    /// Appends them to the page, and those besides that their servers show.
+    pub(super) fn render(&self, metric: Metric, shown: Vec<(CertificateOf, String, Duration)>, page: &mut String) {
         let Metric { name, help } = metric;
         let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for ((of, whose), not_after) in &*self.all() {
-            let whose = super::histogram::escaped(whose);
+        let own = self.expiring_before(Duration::MAX);
+        for (of, whose, not_after) in own.into_iter().chain(shown) {
+            let whose = super::histogram::escaped(&whose);
             let _ = writeln!(page, "{name}{{of=\"{}\",name=\"{whose}\"}} {}", of.name(), not_after.as_secs());
         }
     }

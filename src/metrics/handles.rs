@@ -1,15 +1,12 @@
 //! The handles of all series, made once; [`super::Metrics`] says when each is touched.
 
-use super::float;
-use super::histogram::Histogram;
 use super::names;
 use super::names::Metric;
+use crate::config::{DirectoryConfig, DirectoryKind};
 use crate::identity::roster::Revocation;
 use crate::outcome::Served;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[derive(Debug)]
 pub(super) struct CacheHandles {
@@ -60,29 +57,6 @@ pub(super) struct ListenerHandles {
 pub(super) struct DirectoryHandles {
     pub(super) name: String,
     pub(super) retries: Counter,
-    pub(super) servers: Box<[ServerHandles]>,
-    /// Another has taken its place, or none: it only ends what it began.
-    pub(super) is_retired: AtomicBool,
-}
-
-/// Of one server of one running directory.
-#[derive(Debug)]
-pub(super) struct ServerHandles {
-    pub(super) series: Arc<ServerSeries>,
-    /// Its part of the gauge.
-    pub(super) connections: AtomicUsize,
-}
-
-/// What is shown of one server.
-#[derive(Debug)]
-pub(super) struct ServerSeries {
-    pub(super) url: String,
-    pub(super) up: Gauge,
-    pub(super) connections: Gauge,
-    pub(super) in_flight: Gauge,
-    pub(super) answered: Counter,
-    pub(super) unanswered: Counter,
-    pub(super) durations: Histogram,
 }
 
 impl CacheHandles {
@@ -152,52 +126,14 @@ impl ListenerHandles {
 }
 
 impl DirectoryHandles {
-    /// `others` are those that there have been.
-    pub(super) fn new(recorder: &PrometheusRecorder, name: String, servers: Vec<String>, others: &[Arc<Self>]) -> Self {
-        // A phonebook in memory has no servers, and so no series of its own.
-        let retries =
-            if servers.is_empty() { Counter::noop() } else { counter(recorder, names::UPSTREAM_RETRIES, &[("directory", &name)]) };
-        let handles = |url: String| {
-            let known = others.iter().filter(|other| other.name == name).find_map(|other| other.series(&url));
-            let series = known.map_or_else(|| Arc::new(ServerSeries::new(recorder, &name, url)), Arc::clone);
-            ServerHandles { series, connections: AtomicUsize::new(0) }
+    pub(super) fn new(recorder: &PrometheusRecorder, directory: &DirectoryConfig) -> Self {
+        let name = directory.name.clone();
+        let retries = match directory.kind {
+            DirectoryKind::Upstream(_) => counter(recorder, names::UPSTREAM_RETRIES, &[("directory", &name)]),
+            // A phonebook in memory has no servers, and so no series of its own.
+            DirectoryKind::Embedded { .. } => Counter::noop(),
         };
-        Self { retries, servers: servers.into_iter().map(handles).collect(), name, is_retired: AtomicBool::new(false) }
-    }
-
-    /// What is shown of that server.
-    fn series(&self, url: &str) -> Option<&Arc<ServerSeries>> {
-        self.servers.iter().map(|server| &server.series).find(|series| series.url == url)
-    }
-
-    /// Its servers' labels, as they stand in the page.
-    pub(super) fn labels(&self) -> impl Iterator<Item = String> {
-        self.servers.iter().map(|server| format!("directory=\"{}\",server=\"{}\"", self.name, server.series.url))
-    }
-}
-
-impl ServerHandles {
-    /// That many connections stand.
-    pub(super) fn set_connections(&self, count: usize) {
-        let before = self.connections.swap(count, Ordering::Relaxed);
-        self.series.connections.increment(float(count as u64) - float(before as u64));
-    }
-}
-
-impl ServerSeries {
-    fn new(recorder: &PrometheusRecorder, directory: &str, url: String) -> Self {
-        let labels = [("directory", directory), ("server", url.as_str())];
-        let requests =
-            |result| counter(recorder, names::UPSTREAM_REQUESTS, &[("directory", directory), ("server", url.as_str()), ("result", result)]);
-        Self {
-            up: gauge(recorder, names::UPSTREAM_UP, &labels),
-            connections: gauge(recorder, names::UPSTREAM_CONNECTIONS, &labels),
-            in_flight: gauge(recorder, names::UPSTREAM_IN_FLIGHT, &labels),
-            answered: requests("answered"),
-            unanswered: requests("unanswered"),
-            durations: Histogram::default(),
-            url,
-        }
+        Self { name, retries }
     }
 }
 

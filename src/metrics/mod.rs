@@ -12,8 +12,9 @@ mod handles;
 mod histogram;
 mod names;
 mod process;
+mod servers;
 
-use crate::config::{Config, DirectoryConfig, DirectoryKind};
+use crate::config::{Config, DirectoryConfig};
 use crate::identity::binds::Recalled;
 use crate::identity::roster::Revocation;
 use crate::ldap::ResultCode;
@@ -21,13 +22,13 @@ use crate::outcome::{OperationKind, Outcome, Served};
 use arc_swap::ArcSwap;
 pub use certificates::CertificateOf;
 use certificates::Certificates;
-use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ReloadHandles, ServerHandles, counter, gauge};
+use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ReloadHandles, counter, gauge};
 use histogram::Histogram;
 use metrics::{Counter, Gauge, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 pub(crate) use process::number_after;
-use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+pub use servers::ServerMetrics;
+use servers::Servers;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -97,6 +98,7 @@ pub struct Metrics {
     listeners: ArcSwap<Vec<Arc<ListenerHandles>>>,
     /// By the numbers that [`Metrics::directory_opened`] gives.
     directories: ArcSwap<Vec<Arc<DirectoryHandles>>>,
+    servers: Servers,
     audit_dropped: Counter,
     memory_pressure: Gauge,
     reloads: ReloadHandles,
@@ -106,18 +108,18 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Handles for these listeners, directories and servers.
+    /// Handles for these listeners and directories.
     pub fn new(config: &Config) -> Self {
         let listeners = config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>();
-        Self::with_labels(&listeners, config.directories.iter().map(labels_of))
+        Self::with_labels(&listeners, &config.directories)
     }
 
     /// Handles whose numbers nobody reads: for tests.
     pub fn unrecorded() -> Self {
-        Self::with_labels(&[], [])
+        Self::with_labels(&[], &[])
     }
 
-    fn with_labels(listeners: &[String], directories: impl IntoIterator<Item = (String, Vec<String>)>) -> Self {
+    fn with_labels(listeners: &[String], directories: &[DirectoryConfig]) -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         for metric in names::COUNTERS {
             recorder.describe_counter(metric.name.into(), None, metric.help.into());
@@ -134,8 +136,9 @@ impl Metrics {
             binds: BindHandles::new(&recorder),
             listeners: ArcSwap::from_pointee(listeners.iter().map(|address| Arc::new(ListenerHandles::new(&recorder, address))).collect()),
             directories: ArcSwap::from_pointee(
-                directories.into_iter().map(|(name, servers)| Arc::new(DirectoryHandles::new(&recorder, name, servers, &[]))).collect(),
+                directories.iter().map(|directory| Arc::new(DirectoryHandles::new(&recorder, directory))).collect(),
             ),
+            servers: Servers::default(),
             audit_dropped: counter(&recorder, names::AUDIT_DROPPED, &[]),
             memory_pressure: gauge(&recorder, names::MEMORY_PRESSURE, &[]),
             reloads: ReloadHandles::new(&recorder),
@@ -148,20 +151,23 @@ impl Metrics {
 
     /// A listener begins that was not there at the start; the number by which it is told apart.
     pub fn listener_opened(&self, address: &str) -> usize {
-        append(&self.listeners, |_| ListenerHandles::new(&self.recorder, address))
+        append(&self.listeners, || ListenerHandles::new(&self.recorder, address))
     }
 
     /// A directory begins that was not there at the start, or that takes the place of one; the number by which it is told apart.
     pub fn directory_opened(&self, directory: &DirectoryConfig) -> usize {
-        let (name, servers) = labels_of(directory);
-        append(&self.directories, |others| DirectoryHandles::new(&self.recorder, name.clone(), servers.clone(), others))
+        append(&self.directories, || DirectoryHandles::new(&self.recorder, directory))
     }
 
     /// That directory begins nothing more. What is shown of its servers stays only where another directory has the same.
     pub fn directory_retired(&self, directory: usize) {
-        if let Some(handles) = self.directories.load().get(directory) {
-            handles.is_retired.store(true, Ordering::Relaxed);
-        }
+        self.servers.retire(directory);
+    }
+
+    /// A server of that directory begins, under this URL; shown until it is retired, or its directory is.
+    pub fn server_opened(&self, directory: usize, url: &str) -> Arc<ServerMetrics> {
+        let directories = self.directories.load();
+        directories.get(directory).map_or_else(Arc::default, |handles| self.servers.open(directory, &handles.name, url))
     }
 
     /// One operation has finished.
@@ -265,35 +271,6 @@ impl Metrics {
         self.binds.bound.set(float(sessions as u64));
     }
 
-    /// A server of a directory is up or down, as the one sees it that begins operations.
-    pub fn upstream_up(&self, directory: usize, server: usize, up: bool) {
-        if let Some(handles) = self.directories.load().get(directory)
-            && !handles.is_retired.load(Ordering::Relaxed)
-            && let Some(handles) = handles.servers.get(server)
-        {
-            handles.series.up.set(if up { 1.0 } else { 0.0 });
-        }
-    }
-
-    /// Connections to a server that stand.
-    pub fn upstream_connections(&self, directory: usize, server: usize, count: usize) {
-        self.with_server(directory, server, |handles| handles.set_connections(count));
-    }
-
-    /// An operation was sent to a server.
-    pub fn upstream_sent(&self, directory: usize, server: usize) {
-        self.with_server(directory, server, |handles| handles.series.in_flight.increment(1.0));
-    }
-
-    /// And it ended, with an answer or without.
-    pub fn upstream_ended(&self, directory: usize, server: usize, answered: bool, took: Duration) {
-        self.with_server(directory, server, |ServerHandles { series, .. }| {
-            series.in_flight.decrement(1.0);
-            if answered { &series.answered } else { &series.unanswered }.increment(1);
-            series.durations.record(took, 1);
-        });
-    }
-
     /// A search was tried again on another server.
     pub fn upstream_retried(&self, directory: usize) {
         if let Some(handles) = self.directories.load().get(directory) {
@@ -328,19 +305,21 @@ impl Metrics {
         }
     }
 
-    /// A certificate that is in use expires then (since 1970); says whether that is news.
-    pub fn certificate_expires(&self, of: CertificateOf, name: &str, not_after: Duration) -> bool {
-        self.certificates.set(of, name, not_after)
+    /// A listener's or a CA's certificate expires then (since 1970); a controller's is told to its [`ServerMetrics`].
+    pub fn certificate_expires(&self, of: CertificateOf, name: &str, not_after: Duration) {
+        self.certificates.set(of, name, not_after);
     }
 
-    /// Of the certificates known so far, those are still in use for which this is true.
+    /// Of these certificates, those are still in use for which this is true.
     pub fn retain_certificates(&self, is_in_use: impl Fn(CertificateOf, &str) -> bool) {
         self.certificates.retain(is_in_use);
     }
 
     /// The certificates in use that expire before that (since 1970).
     pub fn certificates_expiring_before(&self, when: Duration) -> Vec<(CertificateOf, String, Duration)> {
-        self.certificates.expiring_before(when)
+        let mut expiring = self.certificates.expiring_before(when);
+        expiring.extend(self.servers.certificates().into_iter().filter(|(_, _, not_after)| *not_after < when));
+        expiring
     }
 
     /// A task panicked: a bug of ours, which ended one connection.
@@ -351,22 +330,15 @@ impl Metrics {
     /// All of it in Prometheus's text format.
     pub fn render(&self) -> String {
         process::record(&self.recorder, self.started_at);
-        let directories = self.directories.load();
-        let mut page = without_retired(self.recorder.handle().render(), &directories);
-        self.certificates.render(names::CERTIFICATE_NOT_AFTER, &mut page);
+        let mut page = self.recorder.handle().render();
+        self.certificates.render(names::CERTIFICATE_NOT_AFTER, self.servers.certificates(), &mut page);
         histogram::begin_family(names::OPERATION_DURATION, &mut page);
         for (kind, row) in OperationKind::ALL.iter().zip(self.durations.chunks(Served::ALL.len())) {
             for (served, histogram) in Served::ALL.iter().zip(row) {
                 histogram.render(names::OPERATION_DURATION, &[("operation", kind.name()), ("served", served.name())], &mut page);
             }
         }
-        histogram::begin_family(names::UPSTREAM_DURATION, &mut page);
-        for directory in directories.iter().filter(|directory| !directory.is_retired.load(Ordering::Relaxed)) {
-            for ServerHandles { series, .. } in &directory.servers {
-                let labels = [("directory", directory.name.as_str()), ("server", series.url.as_str())];
-                series.durations.render(names::UPSTREAM_DURATION, &labels, &mut page);
-            }
-        }
+        self.servers.render(&mut page);
         page
     }
 
@@ -375,48 +347,20 @@ impl Metrics {
         names::all().map(|metric| metric.name)
     }
 
-    fn with_server(&self, directory: usize, server: usize, record: impl FnOnce(&ServerHandles)) {
-        if let Some(handles) = self.directories.load().get(directory).and_then(|handles| handles.servers.get(server)) {
-            record(handles);
-        }
-    }
-
     fn operation_counter(&self, outcome: &Outcome) -> Counter {
         let labels = [("operation", outcome.kind.name()), ("served", outcome.served.name()), ("code", outcome.code.name())];
         counter(&self.recorder, names::OPERATIONS, &labels)
     }
 }
 
-/// A directory's name, and its servers'.
-fn labels_of(directory: &DirectoryConfig) -> (String, Vec<String>) {
-    let servers = match &directory.kind {
-        DirectoryKind::Upstream(upstream) => upstream.servers.iter().map(|server| server.url.clone()).collect(),
-        DirectoryKind::Embedded { .. } => Vec::new(),
-    };
-    (directory.name.clone(), servers)
-}
-
 /// Puts one more behind the others, and says at which place.
-fn append<T>(list: &ArcSwap<Vec<Arc<T>>>, make: impl Fn(&[Arc<T>]) -> T) -> usize {
+fn append<T>(list: &ArcSwap<Vec<Arc<T>>>, make: impl Fn() -> T) -> usize {
     let before = list.rcu(|others| {
         let mut longer = Vec::clone(others);
-        longer.push(Arc::new(make(others)));
+        longer.push(Arc::new(make()));
         longer
     });
     before.len()
-}
-
-/// The page without the lines of servers that no directory has any more: the recorder never forgets a series, and one that says that a
-/// server is down which is not configured would be an alarm.
-fn without_retired(page: String, directories: &[Arc<DirectoryHandles>]) -> String {
-    let (retired, current): (Vec<_>, Vec<_>) = directories.iter().partition(|directory| directory.is_retired.load(Ordering::Relaxed));
-    let shown: HashSet<_> = current.iter().flat_map(|directory| directory.labels()).collect();
-    let gone: HashSet<_> = retired.iter().flat_map(|directory| directory.labels()).filter(|labels| !shown.contains(labels)).collect();
-    if gone.is_empty() {
-        return page;
-    }
-    let is_gone = |line: &str| line.starts_with(names::UPSTREAM_PREFIX) && gone.iter().any(|labels| line.contains(labels.as_str()));
-    page.lines().filter(|line| !is_gone(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// One slot for each code from 0 to 80 and from 118 to 123; a number without a name shares the slot of other(80).

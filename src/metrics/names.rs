@@ -11,7 +11,7 @@ pub(super) struct Metric {
 
 /// Every metric there is.
 pub(super) fn all() -> impl Iterator<Item = &'static Metric> {
-    COUNTERS.iter().chain(GAUGES).chain([&CERTIFICATE_NOT_AFTER, &OPERATION_DURATION, &UPSTREAM_DURATION])
+    COUNTERS.iter().chain(GAUGES).chain(RENDERED_HERE)
 }
 
 const fn metric(name: &'static str, help: &'static str) -> Metric {
@@ -67,8 +67,6 @@ pub(super) const REJECTED: Metric = metric(
 pub(super) const ACCEPT_ERRORS: Metric =
     metric("redial_downstream_accept_errors_total", "Failures to accept a connection, such as a lack of file descriptors, by listener.");
 
-/// What the names begin with that have a server as a label.
-pub(super) const UPSTREAM_PREFIX: &str = "redial_upstream_";
 pub(super) const UPSTREAM_UP: Metric = metric("redial_upstream_up", "1 while a server is in rotation, else 0.");
 pub(super) const UPSTREAM_CONNECTIONS: Metric = metric("redial_upstream_connections", "Connections to a server that stand.");
 pub(super) const UPSTREAM_IN_FLIGHT: Metric = metric("redial_upstream_in_flight", "Operations sent to a server and not yet answered.");
@@ -125,7 +123,6 @@ pub(super) const COUNTERS: &[Metric] = &[
     HANDSHAKES,
     REJECTED,
     ACCEPT_ERRORS,
-    UPSTREAM_REQUESTS,
     UPSTREAM_RETRIES,
     AUDIT_DROPPED,
     RELOADS,
@@ -139,9 +136,6 @@ pub(super) const GAUGES: &[Metric] = &[
     GUARDED,
     BOUND,
     CONNECTIONS_OPEN,
-    UPSTREAM_UP,
-    UPSTREAM_CONNECTIONS,
-    UPSTREAM_IN_FLIGHT,
     RELOAD_SUCCESSFUL,
     RELOAD_TIME,
     MEMORY_PRESSURE,
@@ -150,4 +144,15 @@ pub(super) const GAUGES: &[Metric] = &[
     RESIDENT_MEMORY,
     OPEN_FDS,
     MAX_FDS,
+];
+
+/// What the recorder does not know of.
+const RENDERED_HERE: &[Metric] = &[
+    CERTIFICATE_NOT_AFTER,
+    OPERATION_DURATION,
+    UPSTREAM_UP,
+    UPSTREAM_CONNECTIONS,
+    UPSTREAM_IN_FLIGHT,
+    UPSTREAM_REQUESTS,
+    UPSTREAM_DURATION,
 ];

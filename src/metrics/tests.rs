@@ -1,16 +1,17 @@
 //! What is recorded is shown, with the right labels.
 
 use super::*;
+use std::collections::HashSet;
 
 fn outcome(kind: OperationKind, served: Served, code: ResultCode) -> Outcome {
     Outcome { kind, served, code, entries: 3, took: Duration::from_micros(37) }
 }
 
+const DC1: &str = "ldaps://dc1.corp.example";
+const DC2: &str = "ldaps://dc2.corp.example";
+
 fn one_of_each() -> Metrics {
-    Metrics::with_labels(
-        &["127.0.0.1:389".to_owned(), "127.0.0.1:636".to_owned()],
-        [("corp".to_owned(), vec!["ldaps://dc1.corp.example".to_owned(), "ldaps://dc2.corp.example".to_owned()])],
-    )
+    Metrics::with_labels(&["127.0.0.1:389".to_owned(), "127.0.0.1:636".to_owned()], &[directory("corp")])
 }
 
 fn has(page: &str, line: &str) {
@@ -92,11 +93,12 @@ fn listeners_and_servers_are_told_apart() {
     metrics.connection_rejected(1, Rejected::AcceptError);
     metrics.handshake(1, Handshake::Resumed);
     metrics.handshake(1, Handshake::Failed);
-    metrics.upstream_up(0, 1, true);
-    metrics.upstream_connections(0, 1, 4);
-    metrics.upstream_sent(0, 0);
-    metrics.upstream_sent(0, 1);
-    metrics.upstream_ended(0, 1, true, Duration::from_millis(3));
+    let [dc1, dc2] = [DC1, DC2].map(|url| metrics.server_opened(0, url));
+    dc2.up(true);
+    dc2.connections(4);
+    dc1.sent();
+    dc2.sent();
+    dc2.ended(true, Duration::from_millis(3));
     metrics.upstream_retried(0);
     metrics.cache_holds(7, 4096);
     metrics.bind_recalled(BindRecall::Rejected);
@@ -130,8 +132,8 @@ fn listeners_and_servers_are_told_apart() {
     }
 }
 
-fn directory(name: &str, servers: &[&str]) -> DirectoryConfig {
-    let servers = format!("servers = {servers:?}\nbind_dn = \"cn=a\"\npassword = \"b\"");
+fn directory(name: &str) -> DirectoryConfig {
+    let servers = "servers = [\"ldaps://dc1.corp.example\"]\nbind_dn = \"cn=a\"\npassword = \"b\"";
     let text = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n[directory.{name}]\nbase = \"dc=x\"\n{servers}");
     let loaded = crate::config::load::load_text(&text, std::path::Path::new("."), true);
     loaded.unwrap_or_else(|rejected| panic!("{rejected}")).config.directories.remove(0)
@@ -140,21 +142,28 @@ fn directory(name: &str, servers: &[&str]) -> DirectoryConfig {
 #[test]
 fn a_directory_that_takes_anothers_place_counts_on_in_its_series_and_alone_says_what_is_up() {
     let metrics = one_of_each();
-    metrics.upstream_up(0, 1, true);
-    metrics.upstream_connections(0, 1, 4);
-    metrics.upstream_ended(0, 1, true, Duration::from_millis(3));
-    let successor = metrics.directory_opened(&directory("corp", &["ldaps://dc2.corp.example", "ldaps://dc3.corp.example"]));
-    metrics.upstream_connections(successor, 0, 2);
-    has(&metrics.render(), r#"redial_upstream_connections{directory="corp",server="ldaps://dc2.corp.example"} 6"#);
+    let [_, before] = [DC1, DC2].map(|url| metrics.server_opened(0, url));
+    before.up(true);
+    before.connections(4);
+    before.sent();
+    before.ended(true, Duration::from_millis(3));
+    let successor = metrics.directory_opened(&directory("corp"));
+    let [after, _] = [DC2, "ldaps://dc3.corp.example"].map(|url| metrics.server_opened(successor, url));
+    after.connections(2);
+    let page = metrics.render();
+    has(&page, r#"redial_upstream_connections{directory="corp",server="ldaps://dc2.corp.example"} 6"#);
+    assert_eq!(page.matches(r#"redial_upstream_up{directory="corp",server="ldaps://dc2.corp.example"}"#).count(), 1);
 
     metrics.directory_retired(0);
-    metrics.upstream_up(0, 1, false);
-    metrics.upstream_connections(0, 1, 0);
-    metrics.upstream_ended(successor, 0, true, Duration::from_millis(3));
+    before.up(false);
+    before.connections(0);
+    after.sent();
+    after.ended(true, Duration::from_millis(3));
     let page = metrics.render();
     for line in [
         r#"redial_upstream_up{directory="corp",server="ldaps://dc2.corp.example"} 1"#,
         r#"redial_upstream_connections{directory="corp",server="ldaps://dc2.corp.example"} 2"#,
+        r#"redial_upstream_in_flight{directory="corp",server="ldaps://dc2.corp.example"} 0"#,
         r#"redial_upstream_requests_total{directory="corp",server="ldaps://dc2.corp.example",result="answered"} 2"#,
         r#"redial_upstream_request_duration_seconds_count{directory="corp",server="ldaps://dc2.corp.example"} 2"#,
         r#"redial_upstream_connections{directory="corp",server="ldaps://dc3.corp.example"} 0"#,
@@ -162,6 +171,24 @@ fn a_directory_that_takes_anothers_place_counts_on_in_its_series_and_alone_says_
         has(&page, line);
     }
     assert!(!page.contains("dc1.corp.example"), "a server that nobody has any more: {page}");
+}
+
+#[test]
+fn a_server_that_leaves_takes_its_series_along_and_begins_anew_when_it_comes_back() {
+    let metrics = one_of_each();
+    for _ in 0..3 {
+        let server = metrics.server_opened(0, DC1);
+        server.sent();
+        server.ended(false, Duration::from_millis(3));
+        has(
+            &metrics.render(),
+            r#"redial_upstream_requests_total{directory="corp",server="ldaps://dc1.corp.example",result="unanswered"} 1"#,
+        );
+        server.retire();
+        assert!(!metrics.render().contains(DC1));
+    }
+    let server = metrics.server_opened(0, DC2);
+    assert_eq!(Arc::strong_count(&server), 2, "known to whoever counts and to the page, and those before to nobody");
 }
 
 #[test]
@@ -177,16 +204,20 @@ fn a_listener_that_comes_later_has_series_of_its_own() {
 fn a_certificate_is_shown_while_it_is_in_use() {
     let metrics = one_of_each();
     let line = |of: &str, name: &str| format!(r#"redial_certificate_not_after_timestamp_seconds{{of="{of}",name="{name}"}} 2000"#);
-    for (of, name) in [(CertificateOf::Listener, "127.0.0.1:636"), (CertificateOf::Controller, "ldaps://gone")] {
-        assert!(metrics.certificate_expires(of, name, Duration::from_secs(2000)));
-        assert!(!metrics.certificate_expires(of, name, Duration::from_secs(2000)), "no news");
-    }
+    let server = metrics.server_opened(0, DC1);
+    assert!(!metrics.render().contains("of=\"controller\""), "it has shown none yet");
+    assert!(server.certificate_expires(Duration::from_secs(2000)));
+    assert!(!server.certificate_expires(Duration::from_secs(2000)), "no news");
+    metrics.certificate_expires(CertificateOf::Listener, "127.0.0.1:636", Duration::from_secs(2000));
+    metrics.certificate_expires(CertificateOf::Ca, "old.pem", Duration::from_secs(2000));
     has(&metrics.render(), &line("listener", "127.0.0.1:636"));
-    has(&metrics.render(), &line("controller", "ldaps://gone"));
+    has(&metrics.render(), &line("controller", DC1));
     assert_eq!(metrics.certificates_expiring_before(Duration::from_secs(2000)).len(), 0);
-    assert_eq!(metrics.certificates_expiring_before(Duration::from_secs(2001)).len(), 2);
+    assert_eq!(metrics.certificates_expiring_before(Duration::from_secs(2001)).len(), 3);
     metrics.retain_certificates(|of, _| of == CertificateOf::Listener);
-    assert!(!metrics.render().contains("ldaps://gone"));
+    server.retire();
+    assert!(!metrics.render().contains("old.pem") && !metrics.render().contains(DC1));
+    has(&metrics.render(), &line("listener", "127.0.0.1:636"));
 }
 
 #[test]
@@ -194,7 +225,7 @@ fn an_index_outside_the_configuration_is_ignored() {
     let metrics = Metrics::unrecorded();
     metrics.connection_opened(9);
     metrics.handshake(9, Handshake::Full);
-    metrics.upstream_sent(9, 9);
+    metrics.server_opened(9, DC1).sent();
     metrics.upstream_retried(9);
     assert!(!metrics.render().contains("listener="));
 }
@@ -203,7 +234,9 @@ fn an_index_outside_the_configuration_is_ignored() {
 fn every_family_has_help_and_type_once_and_every_name_is_in_the_list() {
     let metrics = one_of_each();
     metrics.operation(&outcome(OperationKind::Search, Served::Hit, ResultCode::SUCCESS));
-    metrics.upstream_ended(0, 0, true, Duration::from_millis(3));
+    let server = metrics.server_opened(0, DC1);
+    server.sent();
+    server.ended(true, Duration::from_millis(3));
     let page = metrics.render();
     for metric in names::all() {
         assert_eq!(page.matches(&format!("# HELP {} ", metric.name)).count(), 1, "help of {}", metric.name);

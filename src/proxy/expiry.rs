@@ -23,15 +23,10 @@ pub(super) fn note(config: &Config, metrics: &Metrics) {
         DirectoryKind::Upstream(upstream) => Some(upstream),
         DirectoryKind::Embedded { .. } => None,
     });
-    let mut controllers = Vec::new();
     for upstream in upstreams {
         read.extend(upstream.ca.as_deref().map(|file| (CertificateOf::Ca, file.display().to_string(), file)));
-        controllers.extend(upstream.servers.iter().map(|server| server.url.as_str()));
     }
-    metrics.retain_certificates(|of, name| match of {
-        CertificateOf::Controller => controllers.contains(&name),
-        CertificateOf::Listener | CertificateOf::Ca => read.iter().any(|(kind, known, _)| (*kind, known.as_str()) == (of, name)),
-    });
+    metrics.retain_certificates(|of, name| read.iter().any(|(kind, known, _)| (*kind, known.as_str()) == (of, name)));
     for (of, name, file) in &read {
         if let Some(not_after) = certificates_expire(file) {
             metrics.certificate_expires(*of, name, not_after);

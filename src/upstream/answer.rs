@@ -118,7 +118,7 @@ impl Answer {
             if let Ok(reply) = timeout(SILENCE, self.attempt.next()).await {
                 return reply;
             }
-            let Some(server) = self.upstream.servers.0.get(self.attempt.server()) else { break };
+            let Some(server) = self.upstream.servers.get(self.attempt.server()) else { break };
             let is_there = tokio::select! {
                 reply = self.attempt.next() => return reply,
                 is_there = server.silence.is_there(asked_at) => is_there,
@@ -196,7 +196,7 @@ impl Answer {
                 Ok(None)
             }
             // Where a server is down that might have taken it, the client hears that instead.
-            Err(DirectoryError::Unavailable) if self.referred_by.len() == self.upstream.servers.0.len() => {
+            Err(DirectoryError::Unavailable) if self.upstream.servers.are_among(&self.referred_by) => {
                 Ok(Some(Reply::Done(unwilling(self.operation.request.tag(), NO_SERVER_WRITES))))
             }
             Err(error) => Err(error),

@@ -10,7 +10,7 @@ use super::connect::ConnectError;
 use super::connection::{Connection, Settings};
 use super::health::Failure;
 use super::pool::paging;
-use super::server::Servers;
+use super::servers::Servers;
 use super::standing::Standing;
 use crate::directory::DirectoryError;
 use crate::identity::Credentials;
@@ -65,7 +65,9 @@ pub(crate) struct Reach<'a> {
 
 impl Reach<'_> {
     fn is_met_by(&self, server: usize, servers: &Servers) -> bool {
-        !self.tried.contains(&server) && self.first.is_none_or(|first| first == server || !servers.may_be_asked(first))
+        servers.get(server).is_some()
+            && !self.tried.contains(&server)
+            && self.first.is_none_or(|first| first == server || !servers.may_be_asked(first))
     }
 }
 

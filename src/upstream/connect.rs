@@ -15,7 +15,7 @@ use crate::ldap::frame::frame_length;
 use crate::ldap::message::LdapResult;
 use crate::ldap::{Envelope, MessageId, ResultCode, oid};
 use crate::lifecycle::Lifecycle;
-use crate::metrics::{CertificateOf, Metrics};
+use crate::metrics::ServerMetrics;
 use crate::secret::Secret;
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -44,7 +44,7 @@ pub(crate) struct Connector {
     /// `None`: by TCP.
     pub(crate) dial: Option<Arc<dyn Dial>>,
     /// Who is told when the server's certificate expires.
-    pub(crate) metrics: Option<Arc<Metrics>>,
+    pub(crate) metrics: Option<Arc<ServerMetrics>>,
 }
 
 /// Why there is no connection.
@@ -107,7 +107,7 @@ impl Connector {
     fn note_expiry(&self, shown: Option<&[CertificateDer<'_>]>) {
         let not_after = shown.and_then(|shown| shown.first()).and_then(|certificate| not_after(certificate));
         if let (Some(metrics), Some(not_after)) = (&self.metrics, not_after) {
-            let is_news = metrics.certificate_expires(CertificateOf::Controller, &self.server.url, not_after);
+            let is_news = metrics.certificate_expires(not_after);
             if is_news && UNIX_EPOCH + not_after < SystemTime::now() + SOON {
                 let when = humantime::format_rfc3339_seconds(UNIX_EPOCH + not_after);
                 warn!(server = self.server.url, not_after = %when, "a controller's certificate expires soon");

@@ -1,9 +1,9 @@
 //! Is a controller up? A small state machine, pure: clock and randomness are arguments.
 //!
-//! A server is asked while it is up, and before anybody has tried it. It is down after a connect or a probe failed, after
-//! [`FAILURES_IN_A_ROW`] operations in a row did, or after half of the last ones did. While it is down only probes reach it, further and
-//! further apart; the first that succeeds brings it back. For [`RECOVERY`] it is then on probation: its share of the work grows, and one
-//! failed operation takes it down again, for longer than the last time, so that a server that flaps is left alone.
+//! A server is asked while it is up, and before anybody has tried it, unless it joins others that are up. It is down after a connect or a probe
+//! failed, after [`FAILURES_IN_A_ROW`] operations in a row did, or after half of the last ones did. While it is down only probes reach it,
+//! further and further apart; the first that succeeds brings it back. For [`RECOVERY`] it is then on probation: its share of the work grows,
+//! and one failed operation takes it down again, for longer than the last time, so that a server that flaps is left alone.
 //!
 //! One that answers, but answers that it is busy or unavailable, is a last resort: better than nobody.
 
@@ -30,6 +30,8 @@ pub(crate) struct Health {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Untried,
+    /// Untried, where others are at work already.
+    Joining,
     Up,
     Down,
     /// Down, since it answered that it does not want to be asked.
@@ -78,12 +80,17 @@ impl Health {
         }
     }
 
+    /// The same beside others that are up: until it answers a probe it gets nothing to do, and then little at first.
+    pub(crate) const fn joining(interval: Duration, now: Instant) -> Self {
+        Self { state: State::Joining, ..Self::new(interval, now) }
+    }
+
     /// May an operation be sent to it?
     pub(crate) const fn call(&self) -> Call {
         match self.state {
             State::Untried | State::Up => Call::Eligible,
             State::Overloaded => Call::LastResort,
-            State::Down => Call::Out,
+            State::Joining | State::Down => Call::Out,
         }
     }
 
@@ -230,6 +237,16 @@ mod tests {
         assert_eq!(health.call(), Call::Eligible);
         assert!(!health.is_up());
         assert_eq!(health.next_probe(), now);
+    }
+
+    #[test]
+    fn one_that_joins_others_is_probed_at_once_and_then_gets_a_growing_share() {
+        let now = Instant::now();
+        let mut health = Health::joining(INTERVAL, now);
+        assert_eq!((health.call(), health.is_up(), health.next_probe()), (Call::Out, false, now));
+        assert_eq!(health.probe_succeeded(now), Some(Change::CameUp));
+        assert_eq!((health.call(), health.share(now)), (Call::Eligible, FIRST_SHARE));
+        assert_eq!(Health::joining(INTERVAL, now).probe_failed(0.0, now), Some(Change::WentDown), "an operator hears of it");
     }
 
     #[test]

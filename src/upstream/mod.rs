@@ -1,7 +1,7 @@
 //! Domain controllers as a directory: connections to them, and the way of an operation over these.
 //!
 //! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
-//! [`server`], [`balance`], [`writes`] and [`pin`] (which controller), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is
+//! [`server`], [`servers`], [`balance`], [`writes`] and [`pin`] (which controller), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is
 //! it up), [`pool`], [`clients`], [`binds`] and [`fast_bind`] (which connection), [`who`], [`named`] and [`groups`] (whose name has bound), [`connect`] (how it is made),
 //! [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
 //!
@@ -32,6 +32,7 @@ mod pool;
 mod replies;
 mod search;
 mod server;
+mod servers;
 mod sid;
 mod silence;
 mod standing;
@@ -40,19 +41,16 @@ mod who;
 mod writes;
 
 use self::answer::{Answer, REFERRED, unwilling};
-use self::binds::{BindError, Binds, Bound};
+use self::binds::{BindError, Bound};
 use self::budget::RetryBudget;
 use self::clients::Clients;
-use self::connect::Connector;
 use self::connection::Settings;
 pub use self::dial::{Dial, Stream};
-use self::pool::{OPERATIONS_PER_CONNECTION, Pool};
-use self::server::{Server, Servers};
-use self::silence::Silence;
-use self::standing::Standing;
+use self::pool::OPERATIONS_PER_CONNECTION;
+use self::server::Common;
+use self::servers::Servers;
 pub use self::trust::TrustError;
 pub(crate) use self::trust::client_config;
-use self::who::People;
 use self::writes::Writes;
 use crate::config;
 use crate::directory::{Asked, Directory, DirectoryError, Done, Groups, Operation, Replies, Reply};
@@ -118,25 +116,10 @@ impl Upstream {
     ) -> Result<Self, TrustError> {
         let tls = client_config(config.ca.as_deref())?;
         let settings = Settings::new(config, limits);
-        let server = |(place, server): (usize, &config::Server)| {
-            let standing = Arc::new(Standing::new((index, place), server, Arc::clone(&metrics), config.probe_interval));
-            let connector = Arc::new(Connector {
-                server: server.clone(),
-                tls: Arc::clone(&tls),
-                timeout: config.connect_timeout,
-                lifecycle: lifecycle.clone(),
-                dial: dial.clone(),
-                metrics: Some(Arc::clone(&metrics)),
-            });
-            let limit = usize::from(config.connections).max(1);
-            let pool = Arc::new(Pool::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings, limit));
-            let people = Arc::new(People::new(Arc::clone(&standing), Arc::clone(&pool), config.service.is_some()));
-            let bind_settings = Settings { idle: config.idle.min(BIND_IDLE), ..settings };
-            let binds = Binds::new(Arc::clone(&connector), Arc::clone(&standing), Arc::clone(&people), bind_settings);
-            let silence = Arc::new(Silence::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), settings));
-            Arc::new(Server { standing, connector, pool, binds, people, silence })
-        };
-        let servers = Servers(config.servers.iter().enumerate().map(server).collect());
+        let common =
+            Common { index, config: config.clone(), settings, tls, dial, metrics: Arc::clone(&metrics), lifecycle: lifecycle.clone() };
+        let servers = Servers::new(common);
+        servers.change(&config.servers);
         let clients = Arc::new(Clients::new(settings));
         let retries = RetryBudget::new(usize::from(config.connections).max(1) * OPERATIONS_PER_CONNECTION);
         let page_size = config.page_size.max(1);
@@ -153,7 +136,7 @@ impl Upstream {
     /// Starts to probe the controllers; the first probe of each also makes its first connection. Controllers that are away are no error.
     /// Call it once, within the runtime.
     pub fn start(&self) {
-        for server in self.inner.servers.0.iter() {
+        for server in self.inner.servers.listed().iter() {
             tokio::spawn(Arc::clone(server).watch(self.lifecycle.clone()));
         }
         let clients = Arc::clone(&self.inner.clients);
@@ -240,7 +223,5 @@ impl Inner {
     }
 }
 
-/// A bind connection that nobody needed for so long is closed: a controller that closes it first costs a client its bind.
-const BIND_IDLE: Duration = Duration::from_secs(60);
 /// How often clients' connections are looked through.
 const SWEEP: Duration = Duration::from_secs(10);

@@ -1,14 +1,20 @@
-//! One controller with all that leads to it, and the choice among several.
+//! One controller with all that leads to it.
 
-use super::balance::{Call, Load, Random, choose};
 use super::binds::Binds;
 use super::connect::Connector;
+use super::connection::Settings;
+use super::dial::Dial;
+use super::health::Health;
 use super::pool::{Pool, root_dse};
 use super::silence::Silence;
 use super::standing::Standing;
 use super::who::People;
+use crate::config;
 use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use rustls::ClientConfig;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// One controller.
@@ -28,13 +34,55 @@ pub(crate) struct Server {
     pub(crate) silence: Arc<Silence>,
 }
 
+/// What the controllers of one directory have in common.
+#[derive(Debug)]
+pub(crate) struct Common {
+    /// The directory's number.
+    pub(crate) index: usize,
+    /// How it is configured.
+    pub(crate) config: config::Upstream,
+    /// How connections behave.
+    pub(crate) settings: Settings,
+    /// Whom to trust.
+    pub(crate) tls: Arc<ClientConfig>,
+    /// How servers are reached; `None`: over TCP.
+    pub(crate) dial: Option<Arc<dyn Dial>>,
+    /// Who counts.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Told to every connection.
+    pub(crate) lifecycle: Lifecycle,
+}
+
 impl Server {
-    /// Probes the server until the end: at once, then at the times that its health asks for. Keeps a connection warm by it.
+    /// One of the directory's controllers, by this number from now on. Nothing is connected yet.
+    pub(crate) fn new(common: &Common, number: usize, server: &config::Server, health: Health) -> Self {
+        let Common { config, settings, .. } = common;
+        let metrics = common.metrics.server_opened(common.index, &server.url);
+        let standing = Arc::new(Standing::new(number, server, Arc::clone(&metrics), health));
+        let connector = Arc::new(Connector {
+            server: server.clone(),
+            tls: Arc::clone(&common.tls),
+            timeout: config.connect_timeout,
+            lifecycle: common.lifecycle.clone(),
+            dial: common.dial.clone(),
+            metrics: Some(metrics),
+        });
+        let limit = usize::from(config.connections).max(1);
+        let pool = Arc::new(Pool::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), *settings, limit));
+        let people = Arc::new(People::new(Arc::clone(&standing), Arc::clone(&pool), config.service.is_some()));
+        let bind_settings = Settings { idle: config.idle.min(BIND_IDLE), ..*settings };
+        let binds = Binds::new(Arc::clone(&connector), Arc::clone(&standing), Arc::clone(&people), bind_settings);
+        let silence = Arc::new(Silence::new(Arc::clone(&connector), Arc::clone(&standing), config.service.clone(), *settings));
+        Self { standing, connector, pool, binds, people, silence }
+    }
+
+    /// Probes the server until the end, or until it is no longer one of its directory's: at once, then at the times that its health asks for. Keeps a connection warm by it.
     pub(crate) async fn watch(self: Arc<Self>, mut lifecycle: Lifecycle) {
         loop {
             tokio::select! {
                 biased;
                 () = lifecycle.ending() => return,
+                () = self.standing.left.notified() => return,
                 () = self.standing.changed.notified() => {}
                 () = sleep_until(self.standing.next_probe()) => self.probe().await,
             }
@@ -56,42 +104,5 @@ impl Server {
     }
 }
 
-/// The controllers of one directory.
-#[derive(Debug, Clone)]
-pub(crate) struct Servers(pub(crate) Arc<[Arc<Server>]>);
-
-impl Servers {
-    /// The server to ask next, none of those in `tried`: `first` while it is up, else any; `None` when no other is up.
-    pub(crate) fn choose(&self, first: Option<usize>, tried: &[usize]) -> Option<&Arc<Server>> {
-        self.choose_with(fastrand::f64(), first, tried)
-    }
-
-    /// The same for what cannot be tried a second time: a server that came back a moment ago proves itself on other operations first.
-    pub(crate) fn choose_proven(&self, first: Option<usize>, tried: &[usize]) -> Option<&Arc<Server>> {
-        self.choose_with(1.0, first, tried)
-    }
-
-    fn choose_with(&self, share: f64, first: Option<usize>, tried: &[usize]) -> Option<&Arc<Server>> {
-        let first = first.filter(|first| !tried.contains(first)).and_then(|first| self.0.get(first));
-        if let Some(first) = first.filter(|first| first.standing.load().call == Call::Eligible) {
-            return Some(first);
-        }
-        let load = |(index, server): (usize, &Arc<Server>)| {
-            let load = server.standing.load();
-            if tried.contains(&index) { Load { call: Call::Out, ..load } } else { load }
-        };
-        let loads: Vec<Load> = self.0.iter().enumerate().map(load).collect();
-        let random = Random { picks: [fastrand::u32(..), fastrand::u32(..)], share };
-        choose(&loads, random).and_then(|index| self.0.get(index))
-    }
-
-    /// It is up.
-    pub(crate) fn may_be_asked(&self, server: usize) -> bool {
-        self.0.get(server).is_some_and(|server| server.standing.load().call == Call::Eligible)
-    }
-
-    /// One is up.
-    pub(crate) fn any_is_up(&self) -> bool {
-        self.0.iter().any(|server| server.standing.is_up())
-    }
-}
+/// A bind connection that nobody needed for so long is closed: a controller that closes it first costs a client its bind.
+const BIND_IDLE: Duration = Duration::from_secs(60);

@@ -4,10 +4,9 @@ use super::balance::{Load, Rank};
 use super::capabilities::Capabilities;
 use super::health::{Change, Failure, Health};
 use crate::config;
-use crate::metrics::Metrics;
+use crate::metrics::ServerMetrics;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -15,44 +14,61 @@ use tracing::{debug, info, warn};
 /// One controller's standing.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    /// The indices in the configuration, of the directory and of the server in it.
-    place: (usize, usize),
+    /// By which its directory tells it apart.
+    number: usize,
     url: String,
-    rank: Rank,
-    metrics: Arc<Metrics>,
+    rank: Mutex<Rank>,
+    metrics: Arc<ServerMetrics>,
     state: Mutex<(Health, Option<Capabilities>)>,
     outstanding: AtomicUsize,
     connections: AtomicUsize,
     /// The time of the next probe has changed.
     pub(crate) changed: Notify,
+    /// It is probed no more.
+    pub(crate) left: Notify,
 }
 
 impl Standing {
     /// Nothing is known yet.
-    pub(crate) fn new(place: (usize, usize), server: &config::Server, metrics: Arc<Metrics>, probe_interval: Duration) -> Self {
-        let health = Health::new(probe_interval, Instant::now());
-        metrics.upstream_up(place.0, place.1, false);
+    pub(crate) fn new(number: usize, server: &config::Server, metrics: Arc<ServerMetrics>, health: Health) -> Self {
         Self {
-            place,
+            number,
             url: server.url.clone(),
-            rank: Rank { priority: server.priority, weight: server.weight },
+            rank: Mutex::new(rank(server)),
             metrics,
             state: Mutex::new((health, None)),
             outstanding: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             changed: Notify::new(),
+            left: Notify::new(),
         }
     }
 
-    /// The server's index in its directory.
+    /// The server's number, which its directory gives to no other.
     pub(crate) const fn server(&self) -> usize {
-        self.place.1
+        self.number
+    }
+
+    /// It stands elsewhere among the others now.
+    pub(crate) fn ranked(&self, server: &config::Server) {
+        *self.rank.lock().unwrap_or_else(PoisonError::into_inner) = rank(server);
+    }
+
+    /// It is no longer one of its directory's.
+    pub(crate) fn left(&self) {
+        self.metrics.retire();
+        self.left.notify_one();
     }
 
     /// For the choice between servers.
     pub(crate) fn load(&self) -> Load {
         let (call, share) = self.with_state(|health, _| (health.call(), health.share(Instant::now())));
-        Load { call, rank: self.rank, share, outstanding: self.outstanding.load(Ordering::Relaxed) }
+        Load {
+            call,
+            rank: *self.rank.lock().unwrap_or_else(PoisonError::into_inner),
+            share,
+            outstanding: self.outstanding.load(Ordering::Relaxed),
+        }
     }
 
     /// It has answered, and not failed since.
@@ -111,14 +127,14 @@ impl Standing {
     /// An operation is sent; what is returned counts it until it is dropped.
     pub(crate) fn sent(self: &Arc<Self>) -> Sent {
         self.outstanding.fetch_add(1, Ordering::Relaxed);
-        self.metrics.upstream_sent(self.place.0, self.place.1);
+        self.metrics.sent();
         Sent { standing: Arc::clone(self), at: Instant::now(), answered: false }
     }
 
     /// A connection is made; what is returned counts it until it is dropped.
     pub(crate) fn connection(self: &Arc<Self>) -> Counted {
         let count = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        self.metrics.upstream_connections(self.place.0, self.place.1, count);
+        self.metrics.connections(count);
         Counted(Arc::clone(self))
     }
 
@@ -128,7 +144,7 @@ impl Standing {
             Change::CameUp => info!(server = self.url, "controller is up"),
             Change::WentDown => warn!(server = self.url, %why, "controller is down"),
         }
-        self.metrics.upstream_up(self.place.0, self.place.1, change == Change::CameUp);
+        self.metrics.up(change == Change::CameUp);
         self.changed.notify_one();
     }
 
@@ -137,6 +153,10 @@ impl Standing {
         let (health, capabilities) = &mut *state;
         look(health, capabilities)
     }
+}
+
+const fn rank(server: &config::Server) -> Rank {
+    Rank { priority: server.priority, weight: server.weight }
 }
 
 /// One operation at a server.
@@ -158,8 +178,7 @@ impl Sent {
 impl Drop for Sent {
     fn drop(&mut self) {
         self.standing.outstanding.fetch_sub(1, Ordering::Relaxed);
-        let (directory, server) = self.standing.place;
-        self.standing.metrics.upstream_ended(directory, server, self.answered, self.at.elapsed());
+        self.standing.metrics.ended(self.answered, self.at.elapsed());
     }
 }
 
@@ -170,6 +189,6 @@ pub(crate) struct Counted(Arc<Standing>);
 impl Drop for Counted {
     fn drop(&mut self) {
         let count = self.0.connections.fetch_sub(1, Ordering::Relaxed) - 1;
-        self.0.metrics.upstream_connections(self.0.place.0, self.0.place.1, count);
+        self.0.metrics.connections(count);
     }
 }

@@ -1,7 +1,7 @@
 //! Writes of one directory: where they go, and where reads go after them. The decisions are in [`super::pin`]; here they meet the servers.
 
 use super::pin::Pin;
-use super::server::Servers;
+use super::servers::Servers;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
