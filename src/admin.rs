@@ -1,7 +1,7 @@
 //! The admin address: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever starts, stops and balances Redial, and an administrator's
 //! own requests ([`api`]).
 //!
-//! It speaks HTTP/1.1 and never on a phone's network: there is no TLS and no password. It goes on answering while the proxy
+//! It speaks HTTP/1.1 without TLS, and never on a phone's network. Who may ask what is [`permission`]'s. It goes on answering while the proxy
 //! drains, and ends when its task is dropped. Bounded: `MAX_CONNECTIONS` at once, `HEADER_TIMEOUT` for a request,
 //! `CONNECTION_LIFETIME` for everything.
 //!
@@ -9,16 +9,22 @@
 //! directory is available and nothing is kept that could be answered from memory, and from SIGTERM on. Directories that are away leave it ready as
 //! long as the cache answers for them; the body names them.
 
+mod answers;
 mod api;
+mod people;
+mod permission;
+mod query;
 
 use crate::directory::Directory;
 use crate::lifecycle::Ending;
 use crate::metrics::Metrics;
 use crate::pipeline::Current;
+use crate::secret::Secret;
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -30,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -42,6 +49,9 @@ pub struct Admin {
 
 /// Directories by their names.
 pub type Named = Vec<(String, Arc<dyn Directory>)>;
+
+/// What whoever asks must know; a reload puts another in its place. Without one, whoever reaches the address may ask.
+pub type Token = ArcSwapOption<Secret>;
 
 /// What the pages are made from.
 pub struct Sources {
@@ -57,6 +67,8 @@ pub struct Sources {
     pub ending: Arc<Ending>,
     /// For what an administrator looks at and drops.
     pub pipeline: Arc<Current>,
+    /// For all but health.
+    pub token: Arc<Token>,
 }
 
 #[derive(Debug)]
@@ -107,7 +119,7 @@ impl Admin {
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, state: Arc<State>) {
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(state.answer(&request)) }
+        async move { Ok::<_, Infallible>(state.answer(request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -122,22 +134,21 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, state: Arc<State>
 }
 
 impl State {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if let Some(answer) = api::answer(request, &self.sources.pipeline.load()) {
-            return answer;
-        }
-        let page = match request.uri().path() {
-            "/metrics" => Self::metrics_page,
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let (request, _) = request.into_parts();
+        let token = self.sources.token.load_full();
+        let page = match request.uri.path() {
             "/healthz" => Self::health_page,
             "/readyz" => Self::readiness_page,
+            _ if !permission::knows_token(&request.headers, token.as_deref()) => return unknown(),
+            "/metrics" => Self::metrics_page,
             _ => {
-                return text(
-                    StatusCode::NOT_FOUND,
-                    "not found; there are /metrics, /healthz, /readyz, /sessions, /principals and /cache\n",
-                );
+                let pipeline = self.sources.pipeline.load_full();
+                let answered = spawn_blocking(move || api::answer(&request, token.is_some(), &pipeline)).await;
+                return answered.unwrap_or_else(|_| error(StatusCode::INTERNAL_SERVER_ERROR, "a bug: see the log"));
             }
         };
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
@@ -145,7 +156,7 @@ impl State {
         page(self)
     }
 
-    fn metrics_page(&self) -> Response<Full<Bytes>> {
+    fn metrics_page(&self) -> Answer {
         let Sources { metrics, measure, .. } = &self.sources;
         measure(metrics);
         let mut response = text(StatusCode::OK, metrics.render());
@@ -153,11 +164,11 @@ impl State {
         response
     }
 
-    fn health_page(&self) -> Response<Full<Bytes>> {
+    fn health_page(&self) -> Answer {
         text(StatusCode::OK, "ok\n")
     }
 
-    fn readiness_page(&self) -> Response<Full<Bytes>> {
+    fn readiness_page(&self) -> Answer {
         let Sources { directories, keeps, ending, .. } = &self.sources;
         if ending.has_begun() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: stopping\n");
@@ -183,13 +194,26 @@ impl std::fmt::Debug for Sources {
     }
 }
 
-fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+type Answer = Response<Full<Bytes>>;
+
+/// Whoever asks does not know the token (RFC 6750 section 3).
+fn unknown() -> Answer {
+    let mut refused = error(StatusCode::UNAUTHORIZED, "say the token of [admin] token_file: Authorization: Bearer TOKEN");
+    refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"redial\""));
+    refused
+}
+
+fn error(status: StatusCode, why: &str) -> Answer {
+    json(status, &serde_json::json!({ "error": why }))
+}
+
+fn json(status: StatusCode, body: &serde_json::Value) -> Answer {
     let mut response = text(status, format!("{body}\n"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -212,9 +236,8 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
     use crate::directory::{DirectoryError, Operation, Replies};
-    use crate::identity::roster::{Caller, Revocation};
+    use crate::identity::roster::{Caller, Member, Revocation};
     use crate::lifecycle::lifecycle;
-    use crate::secret::Secret;
     use futures_util::future::BoxFuture;
     use serde_json::json;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -242,6 +265,7 @@ mod tests {
         contacts: Arc<Switched>,
         kept: Arc<AtomicU64>,
         pipeline: Arc<Current>,
+        token: Arc<Token>,
     }
 
     async fn started() -> Fixture {
@@ -254,16 +278,35 @@ mod tests {
         let directories = Box::new(move || directories.clone());
         let pipeline = Current::for_tests();
         let kept = Arc::new(AtomicU64::new(0));
+        let token = Arc::<Token>::default();
         let counted = Arc::clone(&kept);
         let keeps = Box::new(move || counted.load(Ordering::Relaxed));
-        let sources = Sources { metrics, measure, keeps, directories, ending: Arc::clone(&ending), pipeline: Arc::clone(&pipeline) };
+        let sources = Sources {
+            metrics,
+            measure,
+            keeps,
+            directories,
+            ending: Arc::clone(&ending),
+            pipeline: Arc::clone(&pipeline),
+            token: Arc::clone(&token),
+        };
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), sources).await.unwrap();
         let address = admin.local_addr().unwrap();
         tokio::spawn(admin.run());
-        Fixture { address, ending, corp, contacts, kept, pipeline }
+        Fixture { address, ending, corp, contacts, kept, pipeline, token }
     }
 
     impl Fixture {
+        /// A session of that principal.
+        fn bound(&self, name: &str) -> Member {
+            let pipeline = self.pipeline.load();
+            let presented = pipeline.register().present(0, name, &Secret::new(b"secret"));
+            let caller = Caller { name: name.into(), peer: "10.20.0.1:50000".parse().unwrap(), listener: 0 };
+            let member = pipeline.register().enter(&presented, caller);
+            member.confirm(Waker::noop(), Instant::now());
+            member
+        }
+
         async fn ask(&self, method: &str, path: &str) -> (u16, String) {
             self.ask_as("x", method, path).await
         }
@@ -287,15 +330,7 @@ mod tests {
     #[tokio::test]
     async fn an_administrator_sees_who_is_bound_and_drops_them() {
         let fixture = started().await;
-        let pipeline = fixture.pipeline.load();
-        let bound = |name: &str| {
-            let presented = pipeline.register().present(0, name, &Secret::new(b"secret"));
-            let caller = Caller { name: name.into(), peer: "10.20.0.1:50000".parse().unwrap(), listener: 0 };
-            let member = pipeline.register().enter(&presented, caller);
-            member.confirm(Waker::noop(), Instant::now());
-            member
-        };
-        let (ada, bert) = (bound("CN=Ada L,DC=corp"), bound("CORP\\bert"));
+        let (ada, bert) = (fixture.bound("CN=Ada L,DC=corp"), fixture.bound("CORP\\bert"));
         let (status, all) = fixture.administer("GET", "/sessions").await;
         assert_eq!((status, all["sessions"].as_array().unwrap().len(), &all["there_are_more"]), (200, 2, &json!(false)));
         let (_, one) = fixture.administer("GET", "/sessions?principal=cn%3Dada+l%2cdc%3dcorp").await;
@@ -316,8 +351,8 @@ mod tests {
     async fn an_administrator_drops_what_the_cache_holds() {
         let fixture = started().await;
         assert_eq!(fixture.administer("GET", "/cache").await, (200, json!({ "entries": 0, "bytes": 0 })));
-        assert_eq!(fixture.administer("DELETE", "/cache").await, (200, json!({ "dropped": "all" })));
-        assert_eq!(fixture.administer("DELETE", "/cache?directory=corp").await, (200, json!({ "dropped": "corp" })));
+        assert_eq!(fixture.administer("DELETE", "/cache").await, (200, json!({ "dropped": 0 })));
+        assert_eq!(fixture.administer("DELETE", "/cache?directory=corp").await, (200, json!({ "dropped": 0 })));
         assert_eq!(fixture.administer("DELETE", "/cache?directory=nowhere").await.0, 404);
         assert_eq!(fixture.administer("DELETE", "/sessions").await.0, 405);
     }
@@ -329,6 +364,27 @@ mod tests {
             assert_eq!(fixture.ask_as("rebound.example:9390", method, path).await.0, 403, "{path}");
             assert_eq!(fixture.ask_as("127.0.0.1\r\nOrigin: http://127.0.0.1", method, path).await.0, 403, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_know_the_token_learns_that_it_serves_and_no_more() {
+        let fixture = started().await;
+        fixture.token.store(Some(Arc::new(Secret::new(b"correct-horse-battery"))));
+        let member = fixture.bound("CN=Ada L,DC=corp");
+        for (method, path) in [("GET", "/metrics"), ("GET", "/sessions"), ("DELETE", "/principals"), ("DELETE", "/cache"), ("GET", "/x")] {
+            for host in ["127.0.0.1", "127.0.0.1\r\nAuthorization: Bearer correct-horse-batterx"] {
+                let (status, answer) = fixture.ask_as(host, method, path).await;
+                assert!(status == 401 && answer.contains("www-authenticate: Bearer"), "{path}: {answer}");
+            }
+        }
+        assert_eq!(member.revoked(), None, "nothing was done");
+        assert_eq!((fixture.ask("GET", "/healthz").await.0, fixture.ask("GET", "/readyz").await.0), (200, 503));
+
+        let knows = "redial.example\r\nAuthorization: Bearer correct-horse-battery";
+        assert_eq!(fixture.ask_as(knows, "GET", "/metrics").await.0, 200);
+        assert_eq!(fixture.ask_as(knows, "DELETE", "/principals").await.0, 200);
+        assert_eq!(member.revoked(), Some(Revocation::Dropped));
+        assert_eq!(fixture.ask_as(&format!("{knows}\r\nOrigin: http://redial.example"), "GET", "/sessions").await.0, 403);
     }
 
     #[tokio::test]

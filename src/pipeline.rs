@@ -17,6 +17,7 @@
 //! and then. What needs time becomes a [`Running`] for [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind`
 //! and `proofs`, compares and writes in `forward`, pages in `paging`; `record` keeps the record, and `upkeep` is for whoever runs the program.
 
+pub mod answers;
 mod bind;
 mod client;
 pub mod controls;

@@ -12,7 +12,7 @@ mod keeper;
 mod reload;
 mod residents;
 
-use crate::admin::{Admin, Named, Sources};
+use crate::admin::{Admin, Named, Sources, Token};
 use crate::audit::Audit;
 use crate::config::{AuditFile, Config};
 use crate::directory::Directory;
@@ -22,6 +22,7 @@ use crate::lifecycle::{Ending, lifecycle};
 use crate::metrics::Metrics;
 use crate::pipeline::{Current, Pipeline};
 use crate::pressure;
+use crate::secret::Secret;
 use doors::{Doors, Opening};
 use futures_util::future::join_all;
 use keeper::Keeper;
@@ -45,6 +46,7 @@ pub struct Proxy {
     pipeline: Arc<Current>,
     keeper: Keeper,
     admin_address: Option<SocketAddr>,
+    admin_token: Arc<Token>,
     metrics: Arc<Metrics>,
     audit: Arc<Audit>,
     /// Of listeners and phones.
@@ -141,6 +143,7 @@ impl Proxy {
         let pipeline = Arc::new(pipeline);
         keeper::recall(&pipeline).await;
         let pipeline = Arc::new(Current::new(pipeline));
+        let admin_token = Arc::new(Token::new(admin_token_of(&config)));
         let sources = Sources {
             metrics: Arc::clone(&metrics),
             measure: gauges(Arc::clone(&pipeline), Arc::clone(&register)),
@@ -148,11 +151,12 @@ impl Proxy {
             directories: named_directories(Arc::clone(&pipeline)),
             ending: Arc::clone(&ending),
             pipeline: Arc::clone(&pipeline),
+            token: Arc::clone(&admin_token),
         };
 
         let mut doors = Doors::new(sockets);
         let prepared = doors.prepare(&config.listeners, &config.limits)?;
-        let admin = match config.admin {
+        let admin = match config.admin.as_ref().map(|admin| admin.address) {
             Some(address) => Some(Admin::bind(address, sources).await.map_err(|source| StartError::Admin { address, source })?),
             None => None,
         };
@@ -174,7 +178,20 @@ impl Proxy {
         }
         let keeper = Keeper::default();
         tasks.spawn(named("the cache's keeper".to_owned(), keeper.clone().keep_now_and_then(Arc::clone(&pipeline))));
-        Ok(Self { config, doors, residents, pipeline, keeper, admin_address, metrics, audit, ending, retired: Vec::new(), tasks })
+        Ok(Self {
+            config,
+            doors,
+            residents,
+            pipeline,
+            keeper,
+            admin_address,
+            admin_token,
+            metrics,
+            audit,
+            ending,
+            retired: Vec::new(),
+            tasks,
+        })
     }
 
     /// Where phones connect, in the configuration's order, with the ports that the system chose.
@@ -245,6 +262,10 @@ fn open_audit(config: &Config, metrics: &Arc<Metrics>) -> Result<Audit, StartErr
         };
         StartError::Audit { file, source }
     })
+}
+
+fn admin_token_of(config: &Config) -> Option<Arc<Secret>> {
+    config.admin.as_ref()?.token.clone().map(Arc::new)
 }
 
 fn gauges(pipeline: Arc<Current>, register: Arc<Register>) -> Box<dyn Fn(&Metrics) + Send + Sync> {

@@ -45,6 +45,8 @@ impl Folder {
         }
         this.write("secrets/open", &format!("{SECRET}\n"), 0o644);
         this.write("secrets/empty", "\n", 0o600);
+        this.write("secrets/admin-token", &format!("{SECRET}-{SECRET}-{SECRET}\n"), 0o600);
+        this.write("secrets/open-token", &format!("{SECRET} {SECRET} {SECRET}\n"), 0o644);
         this.write("secrets/ticket-keys", "# a key\n7e1GrqMwvTLrnWLPqPEkwEBW4BLvRiYfQmoNsfkZ5Hs=\n", 0o600);
         this.write("secrets/open-ticket-keys", &format!("{SECRET}\n"), 0o644);
         this.write("secrets/not-a-hash", &format!("{SECRET}\n"), 0o600);

@@ -158,6 +158,11 @@ impl Accesses {
         self.accesses.get(index).map_or("", |access| &access.config.name)
     }
 
+    /// The index of the access with that name.
+    pub fn place_of(&self, name: &str) -> Option<usize> {
+        self.accesses.iter().position(|access| access.config.name == name)
+    }
+
     /// The name that a client's text stands for. Active Directory's other spellings of a base (`<GUID=...>`) could point anywhere, so they
     /// are no names here.
     fn name(&self, text: &str) -> Option<Arc<Dn>> {

@@ -115,6 +115,11 @@ impl Flights {
         }
     }
 
+    /// What is being asked under the keys that go is not kept, and nobody joins it any more.
+    pub fn disown(&self, goes: impl Fn(&[u8]) -> bool) {
+        self.table.retain(|key, _| !goes(key));
+    }
+
     fn board(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) -> Boarded {
         let generation = self.store.generation(directory);
         let entry = self.table.entry(key.into());
@@ -162,7 +167,7 @@ impl Ticket {
             && !is_behind
             && answer.is_complete(entries_wanted)
         {
-            self.store.insert(&self.place.key, answer, self.generation, &lifetimes, fastrand::f64(), Instant::now());
+            self.keep(answer, &lifetimes);
         }
         drop(self.place);
         self.tell.send_replace(Some(match &fetched {
@@ -174,6 +179,19 @@ impl Ticket {
             // Whoever started it may be gone; then an overflow is dropped here, which abandons it.
             starter.send(fetched).ok();
         }
+    }
+}
+
+impl Ticket {
+    /// Stores the answer, unless it was [disowned](Flights::disown). Its place in the table is held meanwhile, so whoever disowns it and then throws
+    /// out what is stored finds it in one of the two.
+    fn keep(&self, answer: &Arc<Answer>, lifetimes: &Lifetimes) {
+        let Place { table, key, number, .. } = &self.place;
+        let flight = table.get(key).filter(|flight| flight.number == *number);
+        if flight.is_some() {
+            self.store.insert(key, answer, self.generation, lifetimes, fastrand::f64(), Instant::now());
+        }
+        drop(flight);
     }
 }
 
@@ -345,7 +363,7 @@ mod tests {
         let (flights, directory) = (flights(), Scripted::new([slow(), slow()]));
         let later = async {
             sleep(Duration::from_millis(500)).await;
-            flights.store.invalidate_directory(0);
+            drop(flights.store.write_begins(0));
             join(&flights, &directory).await
         };
         let (_, later) = tokio::join!(join(&flights, &directory), later);
@@ -359,7 +377,7 @@ mod tests {
         let (flights, directory) = (flights(), Scripted::new([slow()]));
         let write = async {
             sleep(Duration::from_millis(500)).await;
-            flights.store.invalidate_directory(0);
+            drop(flights.store.write_begins(0));
         };
         tokio::join!(join(&flights, &directory), write);
         assert!(!is_stored(&flights));

@@ -10,6 +10,10 @@
 //!
 //! Two requests that a directory would answer alike may well have two keys; never the other way round.
 
+mod read;
+
+pub use read::Question;
+
 use crate::ldap::ber::{BerError, Element, Reader, tag};
 use crate::ldap::filter::MAX_DEPTH;
 use crate::ldap::message::{Scope, Search};
@@ -394,8 +398,12 @@ mod choice {
     pub(super) const PRESENT: u8 = 0x87;
     pub(super) const APPROX: u8 = 0xa8;
     pub(super) const EXTENSIBLE: u8 = 0xa9;
+    pub(super) const INITIAL: u8 = 0x80;
+    pub(super) const ANY: u8 = 0x81;
+    pub(super) const FINAL: u8 = 0x82;
     pub(super) const MATCHING_RULE: u8 = 0x81;
     pub(super) const TYPE: u8 = 0x82;
+    pub(super) const MATCH_VALUE: u8 = 0x83;
     pub(super) const DN_ATTRIBUTES: u8 = 0x84;
 }
 

@@ -28,13 +28,17 @@ pub mod store;
 pub use answer::Answer;
 pub use fill::Fill;
 pub use flight::{Fetched, Overflow};
+pub use key::Question;
 pub use repeats::{Spelling, Standing};
-pub use store::{Again, Lookup, WriteUnderWay};
+pub use store::{Again, Held, Lookup, WriteUnderWay};
 
 use crate::config::{self, Lifetimes};
 use crate::ldap::filter::Filter;
 use flight::Flights;
+use foldhash::quality::FixedState;
 use rules::Rules;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use store::Store;
 use tokio::time::Instant;
@@ -105,9 +109,41 @@ impl SearchCache {
         self.store.write_begins(directory)
     }
 
-    /// Nothing that was learned of that directory before is served again, nor what is being asked now.
-    pub fn forget(&self, directory: usize) {
-        self.store.invalidate_directory(directory);
+    /// Answers that could be served now to the questions that are `meant`, in an order of their own: the first `most` of those behind `after`.
+    pub fn held(&self, meant: impl Fn(&Question) -> bool, after: Option<u64>, most: usize) -> BTreeMap<u64, (Question, Held)> {
+        let mut found = BTreeMap::new();
+        for (key, held) in self.store.held(Instant::now()) {
+            let place = FixedState::default().hash_one(&key);
+            let is_late = found.len() == most && found.last_key_value().is_some_and(|(last, _)| place > *last);
+            if is_late || after.is_some_and(|after| place <= after) {
+                continue;
+            }
+            if let Some(question) = Question::read(&key).filter(&meant) {
+                found.insert(place, (question, held));
+                if found.len() > most {
+                    found.pop_last();
+                }
+            }
+        }
+        found
+    }
+
+    /// Forgets the answers to the questions that go; what is being asked of these at the moment is not kept. Says how many it were. Blocks for as
+    /// long as it takes to look at each answer.
+    pub fn drop_those(&self, goes: impl Fn(&Question) -> bool) -> usize {
+        let goes = |key: &[u8]| Question::read(key).is_some_and(|question| goes(&question));
+        self.flights.disown(goes);
+        self.store.throw_out(goes, Instant::now())
+    }
+
+    /// There is a rule of that name.
+    pub fn has_rule(&self, name: &str) -> bool {
+        self.rules.has(name)
+    }
+
+    /// The rule that decides how long answers to `filter` are kept; `None`: the defaults do.
+    pub fn rule(&self, filter: &Filter) -> Option<&str> {
+        self.rules.fitting(filter).map(|rule| rule.name.as_str())
     }
 
     /// A read of that directory has ended that did not come through here, and its answer has been given to nobody yet.

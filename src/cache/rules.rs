@@ -33,14 +33,19 @@ impl Rules {
         others.fold(freshness::longest(&self.defaults), Duration::max)
     }
 
+    /// One of them has that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| rule.name == name)
+    }
+
     /// The first rule whose template fits.
     pub fn fitting(&self, filter: &Filter) -> Option<&config::CacheRule> {
         self.rules.iter().find(|rule| fits(&rule.template, filter))
     }
 }
 
-/// Recursion is as deep as the template, which the administrator wrote.
-fn fits(template: &Filter, filter: &Filter) -> bool {
+/// Does the filter look like the template? Recursion is as deep as the template, which the administrator wrote.
+pub fn fits(template: &Filter, filter: &Filter) -> bool {
     match (template, filter) {
         (Filter::And(template), Filter::And(filter)) | (Filter::Or(template), Filter::Or(filter)) => all_fit(template, filter, fits),
         (Filter::Not(template), Filter::Not(filter)) => fits(template, filter),

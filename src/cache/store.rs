@@ -255,9 +255,21 @@ impl Store {
         true
     }
 
-    /// Nothing that was asked of that directory before now is served again.
-    pub fn invalidate_directory(&self, directory: usize) {
-        self.histories.moves_on(directory);
+    /// What could be served at `now`, with its key.
+    pub fn held(&self, now: Instant) -> impl Iterator<Item = (Box<[u8]>, Held)> {
+        self.kept.iter().filter_map(move |(key, kept)| Some((key, kept.held(now)?)))
+    }
+
+    /// Throws out the answers under the keys that go. Says how many of them could be served at `now`.
+    pub fn throw_out(&self, goes: impl Fn(&[u8]) -> bool, now: Instant) -> usize {
+        let mut count = 0;
+        // Looked at without a lock that a hit would wait for; what is marked is not found by its spelling any more.
+        for (_, kept) in self.kept.iter().filter(|(key, _)| goes(key)) {
+            kept.gone.store(true, Ordering::Release);
+            count += usize::from(kept.held(now).is_some());
+        }
+        self.keep_those(|kept| !kept.gone.load(Ordering::Acquire));
+        count
     }
 
     /// A write is about to be sent to that directory. It has ended when what is returned is dropped.
@@ -294,6 +306,21 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// An answer that is kept, from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Since it was stored, or read from the cache's file.
+    pub age: Duration,
+    /// It is not past its time.
+    pub is_fresh: bool,
+    /// How long it may still be served.
+    pub left: Duration,
+    /// Its entries.
+    pub entries: u32,
+    /// Memory for it, without its key.
+    pub octets: usize,
+}
+
 /// An answer that the first level found.
 pub struct Again(Arc<Kept>);
 
@@ -317,6 +344,13 @@ impl Kept {
             found_in: AtomicU64::new(u64::MAX),
             spelled: AtomicU64::new(0),
         }
+    }
+
+    /// From outside; `None` where it may not be served at `now`.
+    fn held(&self, now: Instant) -> Option<Held> {
+        let (fresh_for, left) = self.deadlines.remaining(now).filter(|_| self.generation.is_of(&self.history))?;
+        let age = now.saturating_duration_since(self.stored_at);
+        Some(Held { age, is_fresh: !fresh_for.is_zero(), left, entries: self.answer.entry_count(), octets: self.answer.weight() })
     }
 
     /// The same answer in another store.

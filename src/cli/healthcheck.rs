@@ -74,6 +74,7 @@ mod tests {
             directories: Box::new(Vec::new),
             ending,
             pipeline: Current::for_tests(),
+            token: Arc::default(),
         };
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), sources).await.unwrap();
         let address = admin.local_addr().unwrap();

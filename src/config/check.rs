@@ -2,7 +2,7 @@
 
 use super::file::{Placed, Written, WrittenAccess};
 use super::problem::{Notes, Place};
-use super::{Clients, DirectoryConfig, DirectoryKind, Listener, TlsMode};
+use super::{Admin, Clients, DirectoryConfig, DirectoryKind, Listener, TlsMode};
 use std::net::SocketAddr;
 
 /// Looks at everything, and notes what does not fit.
@@ -40,11 +40,11 @@ fn listeners(listeners: &[Placed<Listener>], notes: &Notes) {
     }
 }
 
-fn admin(Placed { value: admin, place }: &Placed<SocketAddr>, listeners: &[Placed<Listener>], notes: &Notes) {
-    if !admin.ip().is_loopback() {
-        notes.problem(place, "must be a loopback address (127.0.0.1 or [::1]) for now: who asks there is not asked for a token yet");
+fn admin(Placed { value: admin, place }: &Placed<Admin>, listeners: &[Placed<Listener>], notes: &Notes) {
+    if admin.token.is_none() && !admin.address.ip().is_loopback() {
+        notes.problem(place, "others than this machine reach it: add token_file, or take a loopback address (127.0.0.1 or [::1])");
     }
-    if let Some(other) = listeners.iter().find(|other| collide(other.value.address, *admin)) {
+    if let Some(other) = listeners.iter().find(|other| collide(other.value.address, admin.address)) {
         notes.problem(place, format!("is taken already by the listener on line {}", line_of(&other.place)));
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod account;
+mod admin;
 mod audit;
 mod binds;
 mod cache;
@@ -14,7 +15,7 @@ mod listener;
 
 use super::problem::{Notes, Place, Problem};
 use super::table::{Source, Table, Value};
-use super::{Access, Account, Audit, Binds, Cache, DirectoryConfig, Limits, Listener};
+use super::{Access, Account, Admin, Audit, Binds, Cache, DirectoryConfig, Limits, Listener};
 use crate::secret::Secret;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub(super) struct Written {
     pub(super) binds: Binds,
     pub(super) limits: Limits,
     pub(super) accounts: Vec<Placed<Account>>,
-    pub(super) admin: Option<Placed<SocketAddr>>,
+    pub(super) admin: Option<Placed<Admin>>,
     pub(super) audit: Option<Audit>,
     /// Where something else must still be read.
     pub(super) mentions: Vec<Mention>,
@@ -73,6 +74,8 @@ pub(super) enum Mentioned {
     Password { directory: usize, source: PasswordSource },
     /// The hash of an account's password.
     PasswordHash { account: usize, file: PathBuf },
+    /// The admin address's token.
+    AdminToken(PathBuf),
     /// An embedded directory's entries.
     Ldif(PathBuf),
 }
@@ -85,6 +88,7 @@ impl Mentioned {
             Self::Ca(file)
             | Self::Ldif(file)
             | Self::TicketKeys(file)
+            | Self::AdminToken(file)
             | Self::PasswordHash { file, .. }
             | Self::Password { source: PasswordSource::File(file), .. } => (Some(file), None),
             Self::Password { source: PasswordSource::Environment(_) | PasswordSource::Inline(_), .. } => (None, None),
@@ -148,7 +152,7 @@ fn sections(mut root: Table<'_>, context: Context<'_>) -> Written {
     for table in root.tables("account") {
         accounts.extend(account::read(table, context, accounts.len(), &mut mentions));
     }
-    let admin = root.table("admin").and_then(admin);
+    let admin = root.table("admin").and_then(|table| admin::read(table, context, &mut mentions));
     let audit = root.table("audit").and_then(|table| audit::read(table, context));
     root.finish();
     Written { listeners, directories, accesses, cache, binds, limits, accounts, admin, audit, mentions, lacks_directories }
@@ -171,13 +175,6 @@ fn directories(root: &mut Table<'_>, context: Context<'_>, mentions: &mut Vec<Me
         directories.extend(read);
     }
     (directories, lacks_directories)
-}
-
-/// `[admin]`.
-fn admin(mut table: Table<'_>) -> Option<Placed<SocketAddr>> {
-    let address = address(&mut table, "where metrics and health are answered, such as \"127.0.0.1:9390\"");
-    table.finish();
-    address
 }
 
 /// An `address` that must be there.

@@ -107,6 +107,11 @@ fn complete(mut written: Written, notes: &Notes) -> Option<Config> {
                     service.password = password;
                 }
             }
+            Mentioned::AdminToken(file) => {
+                if let (Some(token), Some(admin)) = (token(&file, &place, notes), &mut written.admin) {
+                    admin.value.token = Some(token);
+                }
+            }
             Mentioned::PasswordHash { account, file } => {
                 let Some(line) = first_line(&file, &place, notes) else { continue };
                 match std::str::from_utf8(&line).ok().map(|text| (text, accounts::check_hash(text))) {
@@ -211,18 +216,33 @@ fn password(source: PasswordSource, place: &Place, notes: &Notes) -> Option<Secr
                 None
             }
         },
-        PasswordSource::File(file) => {
-            let line = first_line(&file, place, notes)?;
-            if is_readable_by_all(&file) {
-                notes.problem(place, "everybody on this machine can read this password: chmod 600 (or 640 for a group) it");
-            }
-            if line.is_empty() {
-                notes.problem(place, "holds no password in its first line");
-                return None;
-            }
-            Some(Secret::new(&line))
-        }
+        PasswordSource::File(file) => secret_line(&file, "password", place, notes),
     }
+}
+
+/// The admin address's token: what an HTTP header can carry (RFC 6750 section 2.1), and nobody guesses.
+fn token(file: &Path, place: &Place, notes: &Notes) -> Option<Secret> {
+    let token = secret_line(file, "token", place, notes)?;
+    let octets = token.expose();
+    if !octets.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-._~+/=".contains(octet)) {
+        notes.problem(place, "a token is made of letters, digits and -._~+/= only, such as `openssl rand -hex 32` prints");
+    } else if octets.len() < SHORTEST_TOKEN {
+        notes.problem(place, format!("a token has {SHORTEST_TOKEN} characters at least: `openssl rand -hex 32` prints one"));
+    }
+    Some(token)
+}
+
+/// The secret in the first line of a file; `what` it is called.
+fn secret_line(file: &Path, what: &str, place: &Place, notes: &Notes) -> Option<Secret> {
+    let line = first_line(file, place, notes)?;
+    if is_readable_by_all(file) {
+        notes.problem(place, format!("everybody on this machine can read this {what}: chmod 600 (or 640 for a group) it"));
+    }
+    if line.is_empty() {
+        notes.problem(place, format!("holds no {what} in its first line"));
+        return None;
+    }
+    Some(Secret::new(&line))
 }
 
 /// The first line of a small file, without its end of line.
@@ -282,5 +302,7 @@ fn others_may_read(_: &Permissions) -> bool {
 
 /// Of a configuration, a certificate chain or a bundle of CAs.
 const LARGEST_FILE: u64 = 16 << 20;
-/// Of a file with one password or hash.
+/// Of a file with one password, hash or token.
 const LARGEST_SECRET: u64 = 64 << 10;
+/// Of a token: 64 bits, where it is written in hexadecimal digits.
+const SHORTEST_TOKEN: usize = 16;

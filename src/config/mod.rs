@@ -41,10 +41,19 @@ pub struct Config {
     pub limits: Limits,
     /// Accounts of phones that no directory knows.
     pub accounts: Vec<Account>,
-    /// Metrics and health, if anywhere.
-    pub admin: Option<SocketAddr>,
+    /// Metrics, health and administration, if anywhere.
+    pub admin: Option<Admin>,
     /// The audit log, if any.
     pub audit: Option<Audit>,
+}
+
+/// Where an administrator asks, and Prometheus.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// What whoever asks must know; always there where the address is not a loopback one.
+    pub token: Option<Secret>,
 }
 
 /// One address where phones connect.

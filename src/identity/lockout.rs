@@ -76,6 +76,19 @@ pub struct Closed {
     pub peers: Vec<IpAddr>,
 }
 
+/// An account that has no attempt left, as an administrator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guarded {
+    /// The name that was tried last, where that is known.
+    pub name: Option<Box<str>>,
+    /// From where; a few.
+    pub peers: Vec<IpAddr>,
+    /// Different wrong passwords, and those that were never answered.
+    pub tried: usize,
+    /// So long new ones are refused, if no more are tried.
+    pub opens_in: Duration,
+}
+
 /// One principal.
 #[derive(Debug, Default)]
 struct Watched {
@@ -85,6 +98,8 @@ struct Watched {
     /// The password that was right when it was last seen.
     proved: Option<Mac>,
     peers: Vec<IpAddr>,
+    /// For the administrator, once there is no attempt left.
+    name: Option<Box<str>>,
     /// The administrator knows.
     announced: bool,
     /// Tells those who wait that something has ended.
@@ -140,21 +155,36 @@ impl LockoutGuard {
         Admission::Refused
     }
 
-    /// The principals that have no attempt left.
+    /// How many principals have no attempt left.
     pub fn closed(&self, now: Instant) -> usize {
+        self.state().closed(now).count()
+    }
+
+    /// Those, `most` of them at most; in no order.
+    pub fn guarded(&self, most: usize, now: Instant) -> Vec<Guarded> {
         let state = self.state();
-        let is_closed = |watched: &&Watched| watched.is_full(state.attempts) && !watched.is_over(state.window, now);
-        state.watched.values().filter(is_closed).count()
+        let as_seen = |watched: &Watched| Guarded {
+            name: watched.name.clone(),
+            peers: watched.peers.clone(),
+            tried: watched.tried(),
+            opens_in: watched.last_at.map_or(Duration::ZERO, |last_at| (last_at + state.window).saturating_duration_since(now)),
+        };
+        state.closed(now).take(most).map(as_seen).collect()
     }
 
-    /// An administrator says that this principal is to start anew.
-    pub fn forget(&self, principal: &Mac) {
-        self.state().watched.remove(principal);
+    /// An administrator says that this principal is to start anew. Says whether it had no attempt left.
+    pub fn forget(&self, principal: &Mac, now: Instant) -> bool {
+        let mut state = self.state();
+        let known = state.watched.remove(principal);
+        known.is_some_and(|watched| state.is_closed(&watched, now))
     }
 
-    /// The same for everybody.
-    pub fn forget_all(&self) {
-        self.state().watched.clear();
+    /// The same for everybody. Says how many had none left.
+    pub fn forget_all(&self, now: Instant) -> usize {
+        let mut state = self.state();
+        let closed = state.closed(now).count();
+        state.watched.clear();
+        closed
     }
 
     /// A name turned out to be one of a principal's: what was tried under it was tried as that principal, and so is what is being tried.
@@ -166,6 +196,7 @@ impl LockoutGuard {
         to.slots.extend(from.slots);
         to.last_at = to.last_at.max(from.last_at);
         to.proved = to.proved.or(from.proved);
+        to.name = to.name.take().or(from.name);
         to.announced |= from.announced;
         to.peers.extend(from.peers.into_iter().take(MOST_PEERS.saturating_sub(to.peers.len())));
         // Those who wait ask again, and meet what the principal has under its other names. No receiver is no error.
@@ -174,11 +205,14 @@ impl LockoutGuard {
         }
     }
 
-    fn end(&self, presented: &Presented, ended: Ended, now: Instant) -> Option<Closed> {
+    fn end(&self, presented: &Presented, name: Option<&str>, ended: Ended, now: Instant) -> Option<Closed> {
         let mut state = self.state();
         let State { attempts, watched, .. } = &mut *state;
         let watched = principal(watched, &presented.principal);
         watched.end(&presented.password, ended, now);
+        if let Some(name) = name.filter(|_| watched.is_full(*attempts)) {
+            watched.name = Some(name.chars().take(LONGEST_NAME).collect());
+        }
         // No receiver is no error: nobody waits.
         if let Some(changed) = watched.changed.take() {
             changed.send_replace(());
@@ -194,6 +228,16 @@ impl LockoutGuard {
     }
 }
 
+impl State {
+    fn is_closed(&self, watched: &Watched, now: Instant) -> bool {
+        watched.is_full(self.attempts) && !watched.is_over(self.window, now)
+    }
+
+    fn closed(&self, now: Instant) -> impl Iterator<Item = &Watched> {
+        self.watched.values().filter(move |watched| self.is_closed(watched, now))
+    }
+}
+
 fn attempts(config: &config::Binds) -> usize {
     usize::try_from(config.attempts).unwrap_or(usize::MAX)
 }
@@ -205,17 +249,17 @@ fn principal<'w>(watched: &'w mut Recent<Watched>, principal: &Mac) -> &'w mut W
 }
 
 impl Attempt {
-    /// It has ended. Says where it was the last one that the account has.
-    pub fn ended(mut self, ended: Ended, now: Instant) -> Option<Closed> {
+    /// It has ended; the account was called `name`. Says where it was the last one that the account has.
+    pub fn ended(mut self, name: &str, ended: Ended, now: Instant) -> Option<Closed> {
         self.ended = true;
-        self.guard.end(&self.presented, ended, now)
+        self.guard.end(&self.presented, Some(name), ended, now)
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.ended {
-            self.guard.end(&self.presented, Ended::Unanswered, self.begun_at);
+            self.guard.end(&self.presented, None, Ended::Unanswered, self.begun_at);
         }
     }
 }
@@ -224,11 +268,17 @@ impl Watched {
     /// Forgets what the directory has forgotten.
     fn expire(&mut self, window: Duration, now: Instant) {
         if self.is_over(window, now) {
-            self.slots.retain(|slot| slot.state == SlotState::UnderWay);
-            self.peers.clear();
-            self.announced = false;
-            self.last_at = None;
+            self.has_none_wrong();
         }
+    }
+
+    /// Whatever was wrong is forgotten.
+    fn has_none_wrong(&mut self) {
+        self.slots.retain(|slot| slot.state == SlotState::UnderWay);
+        self.peers.clear();
+        self.name = None;
+        self.announced = false;
+        self.last_at = None;
     }
 
     fn is_over(&self, window: Duration, now: Instant) -> bool {
@@ -237,7 +287,11 @@ impl Watched {
 
     /// Every slot holds a password that was shown and not accepted.
     fn is_full(&self, attempts: usize) -> bool {
-        self.slots.iter().filter(|slot| slot.state != SlotState::UnderWay).count() >= attempts
+        self.tried() >= attempts
+    }
+
+    fn tried(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.state != SlotState::UnderWay).count()
     }
 
     fn is_known_wrong(&self, password: &Mac) -> bool {
@@ -271,10 +325,7 @@ impl Watched {
         let keeps = match ended {
             Ended::NotSent | Ended::Answered(Judgement::Nothing | Judgement::AccountState) => return,
             Ended::Answered(Judgement::Right) => {
-                self.slots.retain(|slot| slot.state == SlotState::UnderWay);
-                self.peers.clear();
-                self.announced = false;
-                self.last_at = None;
+                self.has_none_wrong();
                 self.proved = Some(*password);
                 return;
             }
@@ -293,6 +344,8 @@ impl Watched {
 const MOST_PRINCIPALS: usize = 1 << 17;
 /// Addresses that are named to the administrator.
 const MOST_PEERS: usize = 8;
+/// Characters of a name that is kept: the longest that a directory knows are shorter.
+const LONGEST_NAME: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -329,7 +382,7 @@ mod tests {
         fn shows(&self, name: &str, password: &str, ended: Ended) -> bool {
             match self.admit(name, password) {
                 Admission::Admitted(attempt) => {
-                    attempt.ended(ended, self.now);
+                    attempt.ended(name, ended, self.now);
                     true
                 }
                 _ => false,
@@ -348,6 +401,22 @@ mod tests {
         assert_eq!(shown, [true, true, true, false, false]);
         assert!(house.shows("bob", "a", WRONG), "another account");
         assert!(matches!(house.admit("ALICE", "f"), Admission::Refused), "another spelling");
+    }
+
+    #[test]
+    fn whoever_is_guarded_is_listed_by_name_until_the_window_is_over() {
+        let mut house = House::new();
+        for (name, password) in [("CORP\\alice", "a"), ("corp\\ALICE", "b"), ("bob", "a"), ("corp\\alice", "c")] {
+            assert!(house.guard.guarded(9, house.now).is_empty());
+            assert!(house.shows(name, password, WRONG));
+        }
+        house.later(60);
+        let peers = vec![IpAddr::from([10, 20, 0, 1])];
+        let alice = Guarded { name: Some("corp\\alice".into()), peers, tried: 3, opens_in: WINDOW - Duration::from_secs(60) };
+        assert_eq!((house.guard.guarded(9, house.now), house.guard.guarded(0, house.now)), (vec![alice], vec![]));
+        house.later(540);
+        assert!(house.guard.guarded(9, house.now).is_empty());
+        assert!(!house.guard.forget(&house.principals.principal("corp\\alice"), house.now), "it was not guarded any more");
     }
 
     #[test]
@@ -437,7 +506,7 @@ mod tests {
         let Admission::Wait(changed) = house.admit("alice", "right") else { panic!("all are taken") };
         assert!(!changed.has_changed().unwrap_or(true));
         for attempt in under_way {
-            assert_eq!(attempt.ended(WRONG, house.now).is_some(), house.guard.closed(house.now) == 1, "said when it closes");
+            assert_eq!(attempt.ended("alice", WRONG, house.now).is_some(), house.guard.closed(house.now) == 1, "said when it closes");
         }
         assert!(changed.has_changed().unwrap_or(true));
         assert!(matches!(house.admit("alice", "right"), Admission::Refused));
@@ -448,7 +517,7 @@ mod tests {
         let house = House::with(1);
         let Admission::Admitted(attempt) = house.admit("alice", "a") else { panic!("the first") };
         let Admission::Wait(changed) = house.admit("alice", "b") else { panic!("the second waits") };
-        attempt.ended(RIGHT, house.now);
+        attempt.ended("alice", RIGHT, house.now);
         assert!(changed.has_changed().unwrap_or(true));
         assert!(house.shows("alice", "b", WRONG));
     }
@@ -480,7 +549,7 @@ mod tests {
         let mut told = Vec::new();
         for password in ["a", "b", "c", "c", "d"] {
             if let Admission::Admitted(attempt) = house.admit("alice", password) {
-                told.extend(attempt.ended(WRONG, house.now));
+                told.extend(attempt.ended("alice", WRONG, house.now));
             }
         }
         assert_eq!(told, [Closed { peers: vec![IpAddr::from([10, 20, 0, 1])] }]);
@@ -498,7 +567,7 @@ mod tests {
         }
         assert!(house.shows("CORP\\alice", "c", WRONG));
         assert!(!house.shows("alice@corp.example", "d", WRONG));
-        house.guard.forget(&house.principals.principal("alice@corp.example"));
+        assert!(house.guard.forget(&house.principals.principal("alice@corp.example"), house.now));
         assert!(house.shows("CORP\\alice", "d", WRONG));
     }
 
@@ -516,7 +585,7 @@ mod tests {
         assert!(changed.has_changed().unwrap_or(true), "whoever waits asks again");
         assert!(matches!(house.admit("CORP\\alice", "d"), Admission::Wait(_)));
         for attempt in under_way {
-            attempt.ended(WRONG, house.now);
+            attempt.ended("alice", WRONG, house.now);
         }
         assert!(matches!(house.admit("CORP\\alice", "d"), Admission::Refused));
         let peer = IpAddr::from([10, 20, 0, 1]);

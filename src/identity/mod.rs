@@ -146,6 +146,26 @@ impl Identity {
     }
 }
 
+/// What [`Identity::owner`] says of somebody whom a directory knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// The number of the directory.
+    pub directory: usize,
+    /// The name: the directory's own for that principal, or else the one that was bound with.
+    pub name: &'a str,
+    /// It is the directory's own.
+    pub is_canonical: bool,
+}
+
+impl<'a> Owner<'a> {
+    /// Reads an owner.
+    pub fn read(owner: &'a str) -> Option<Self> {
+        let (directory, said) = owner.split_once(' ')?;
+        let (how, name) = said.split_once(' ')?;
+        Some(Self { directory: directory.parse().ok()?, name, is_canonical: how == "is" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,5 +197,9 @@ mod tests {
         ];
         let distinct: std::collections::BTreeSet<_> = owners.iter().collect();
         assert_eq!(distinct.len(), owners.len(), "{owners:?}");
+        let read = |owner| Owner::read(owner).map(|owner| (owner.directory, owner.name, owner.is_canonical));
+        assert_eq!(read(&owners[0]), Some((0, "S-1-5-21-1104", true)));
+        assert_eq!(read(&owners[5]), Some((0, "is S-1-5-21-1104", false)));
+        assert_eq!((read("local alice"), read("")), (None, None));
     }
 }

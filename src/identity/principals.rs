@@ -67,9 +67,14 @@ impl Principals {
     /// The directory with this number has said whose name that is: `canonical` is the same for all names of one principal. What was remembered
     /// under [`Alias::from`] belongs to [`Alias::to`] from now on; `None` where that was known already.
     pub fn learn_alias(&self, name_as_sent: &str, directory: usize, canonical: &str) -> Option<Alias> {
-        let (from, to) = (self.name(name_as_sent), self.digest(CANONICAL, &directory.to_be_bytes(), canonical.as_bytes()));
+        let (from, to) = (self.name(name_as_sent), self.canonical(directory, canonical));
         let known = self.aliases.lock().unwrap_or_else(PoisonError::into_inner).entry(&from).replace(to);
         (known != Some(to)).then_some(Alias { from, to })
+    }
+
+    /// The principal whose own name in the directory with this number is `canonical`.
+    pub fn canonical(&self, directory: usize, canonical: &str) -> Mac {
+        self.digest(CANONICAL, &directory.to_be_bytes(), canonical.as_bytes())
     }
 
     fn name(&self, name: &str) -> Mac {

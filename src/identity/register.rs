@@ -6,10 +6,10 @@
 
 use super::binds::{BindCache, Generation, Proved, Recalled};
 use super::judgement::Judgement;
-use super::lockout::{Admission, Attempt, Closed, Ended, LockoutGuard};
+use super::lockout::{Admission, Attempt, Closed, Ended, Guarded, LockoutGuard};
 use super::principals::{Presented, Principals};
 use super::roster::{Bound, Caller, Member, Revocation, Roster};
-use super::{Principal, Who};
+use super::{Owner, Principal, Who};
 use crate::config;
 use crate::secret::Secret;
 use std::net::IpAddr;
@@ -119,7 +119,7 @@ impl Register {
 
     /// An attempt has ended; the administrator is told where it was the account's last one.
     pub fn ended(&self, name: &str, attempt: Attempt, ended: Ended) {
-        if let Some(closed) = attempt.ended(ended, Instant::now()) {
+        if let Some(closed) = attempt.ended(name, ended, Instant::now()) {
             warn(name, &closed);
         }
         tracing::debug!(?ended, "a password was shown to a directory");
@@ -177,15 +177,26 @@ impl Register {
     pub fn drop_principal(&self, name: &str) -> usize {
         let principal = self.principals.principal(name);
         self.binds.forget(&principal);
-        self.guard.forget(&principal);
+        self.guard.forget(&principal, Instant::now());
         self.roster.revoke(&principal, Revocation::Dropped)
     }
 
     /// The same for everybody.
     pub fn drop_everybody(&self) -> usize {
         self.binds.forget_all();
-        self.guard.forget_all();
+        self.guard.forget_all(Instant::now());
         self.roster.revoke_all(Revocation::Dropped)
+    }
+
+    /// An administrator says that the wrong passwords of this principal are not to be counted any more. Its sessions go on. Says whether it had no
+    /// attempt left.
+    pub fn release_principal(&self, name: &str) -> bool {
+        self.guard.forget(&self.principals.principal(name), Instant::now())
+    }
+
+    /// The same for everybody. Says how many had none left.
+    pub fn release_everybody(&self) -> usize {
+        self.guard.forget_all(Instant::now())
     }
 
     /// Ends sessions that are too old, for ever.
@@ -206,9 +217,26 @@ impl Register {
         self.roster.bound(name.map(|name| self.principals.principal(name)).as_ref(), most)
     }
 
-    /// Principals that have no attempt left.
+    /// Tells owners of answers ([`super::Identity::owner`]): is this one whom that name names? A directory's own name counts too.
+    pub fn is_whose(&self, name: &str) -> impl Fn(&str) -> bool {
+        let principal = self.principals.principal(name);
+        move |owner| match Owner::read(owner) {
+            Some(Owner { directory, name: canonical, is_canonical: true }) => {
+                canonical == name || self.principals.canonical(directory, canonical) == principal
+            }
+            Some(Owner { name, .. }) => self.principals.principal(name) == principal,
+            None => false,
+        }
+    }
+
+    /// How many principals have no attempt left.
     pub fn guarded(&self) -> usize {
         self.guard.closed(Instant::now())
+    }
+
+    /// Those, `most` of them at most; in no order.
+    pub fn guarded_principals(&self, most: usize) -> Vec<Guarded> {
+        self.guard.guarded(most, Instant::now())
     }
 
     /// Sessions that are bound or being bound.

@@ -22,6 +22,11 @@ impl Current {
         self.0.load()
     }
 
+    /// The same, to be held for as long as it is needed.
+    pub fn load_full(&self) -> Arc<Pipeline> {
+        self.0.load_full()
+    }
+
     /// From now on operations begin in `pipeline`.
     pub fn replace(&self, pipeline: Arc<Pipeline>) {
         self.0.store(pipeline);

@@ -23,15 +23,6 @@ impl Pipeline {
         self.stations.iter().map(|station| (station.config.name.as_str(), &station.directory))
     }
 
-    /// Forgets the answers of the directory of that name, or of all; what is being asked at this moment is not kept. `false` where no directory
-    /// has the name.
-    pub fn forget_answers(&self, directory: Option<&str>) -> bool {
-        let meant = self.stations.iter().filter(|station| directory.is_none_or(|name| station.config.name == name));
-        let numbers: Vec<_> = meant.map(|station| station.number).collect();
-        numbers.iter().for_each(|number| self.cache.forget(*number));
-        directory.is_none() || !numbers.is_empty()
-    }
-
     /// How much memory is left, as far as somebody [watches](Pressure::watch) it.
     pub const fn pressure(&self) -> &Arc<Pressure> {
         &self.pressure

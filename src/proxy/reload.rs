@@ -5,7 +5,7 @@
 
 use super::descriptors;
 use super::doors::Opening;
-use super::{Proxy, StartError, expiry, open_audit};
+use super::{Proxy, StartError, admin_token_of, expiry, open_audit};
 use crate::config::Config;
 use crate::pipeline::Pipeline;
 use std::sync::Arc;
@@ -18,9 +18,10 @@ impl Proxy {
     /// As [`StartError`] says; then the configuration in force stays so.
     pub async fn reload(&mut self, mut config: Config) -> Result<(), StartError> {
         descriptors::fit(&mut config);
-        if config.admin != self.config.admin {
-            warn!("[admin] cannot change while Redial runs: the old one stays until it is restarted");
-            config.admin = self.config.admin;
+        let admin_address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
+        if admin_address(&config) != admin_address(&self.config) {
+            warn!("[admin] cannot move while Redial runs: the old address stays until it is restarted, and its token too");
+            config.admin.clone_from(&self.config.admin);
         }
         let doors = self.doors.prepare(&config.listeners, &config.limits)?;
         let by_place = Config { listeners: doors.by_place(), ..config.clone() };
@@ -34,6 +35,7 @@ impl Proxy {
         let pipeline = before.succeeded(&by_place, lineage, residents.directories()).with_audit(Arc::clone(&audit));
         drop(before);
         self.put_in_force(pipeline);
+        self.admin_token.store(admin_token_of(&config));
         for listener in by_place.listeners.iter().skip(self.doors.places()) {
             self.metrics.listener_opened(&listener.address.to_string());
         }

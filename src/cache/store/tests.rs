@@ -63,7 +63,7 @@ fn an_invalidation_hides_what_was_asked_before() {
         assert!(store.insert(&[directory], &answer(10), store.generation(Some(directory.into())), &LIFETIMES, 0.0, now));
     }
     assert!(store.insert(b"both", &answer(10), store.generation(None), &LIFETIMES, 0.0, now));
-    store.invalidate_directory(1);
+    store.histories.moves_on(1);
     assert!(is_found(&store, &[0], now));
     assert!(!is_found(&store, &[1], now));
     assert!(!is_found(&store, b"both", now));
@@ -74,7 +74,7 @@ fn an_invalidation_hides_what_was_asked_before() {
 fn a_fill_that_a_write_overtook_is_not_kept() {
     let (store, now) = (store(), Instant::now());
     let (one, all) = (store.generation(Some(0)), store.generation(None));
-    store.invalidate_directory(0);
+    store.histories.moves_on(0);
     assert!(!store.insert(b"key", &answer(10), one, &LIFETIMES, 0.0, now));
     assert!(!store.insert(b"key", &answer(10), all, &LIFETIMES, 0.0, now));
     assert!(store.insert(b"key", &answer(10), store.generation(Some(0)), &LIFETIMES, 0.0, now));
@@ -85,7 +85,7 @@ fn a_fill_that_a_write_overtook_is_not_kept() {
 fn an_overtaken_fill_does_not_replace_a_newer_answer() {
     let (store, now) = (store(), Instant::now());
     let before = store.generation(Some(0));
-    store.invalidate_directory(0);
+    store.histories.moves_on(0);
     let newer = answer(10);
     assert!(store.insert(b"key", &newer, store.generation(Some(0)), &LIFETIMES, 0.0, now));
     assert!(!store.insert(b"key", &answer(10), before, &LIFETIMES, 0.0, now));
@@ -136,7 +136,7 @@ fn under_other_bounds_the_answers_stay_and_their_histories_go_on() {
     drop(write);
     assert!(matches!(smaller.look_up(&[1], None, now), Lookup::Miss), "a write that began before ends after");
     assert!(smaller.insert(b"new", &answer(10), smaller.generation(Some(2)), &LIFETIMES, 0.0, now));
-    smaller.invalidate_directory(2);
+    smaller.histories.moves_on(2);
     assert!(matches!(smaller.look_up(b"new", None, now), Lookup::Miss), "a directory that came later has a history");
 }
 
@@ -202,7 +202,7 @@ proptest! {
                     let generation = store.generation(Some(usize::from(search % 2)));
                     store.insert(&[search], &answer(400), generation, &LIFETIMES, 0.0, now);
                 }
-                Event::Written(directory) => store.invalidate_directory(directory),
+                Event::Written(directory) => store.histories.moves_on(directory),
                 Event::Passed(time) => now += seconds(time),
             }
         }

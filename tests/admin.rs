@@ -1,0 +1,296 @@
+//! The admin address as an administrator meets it: HTTP to a proxy that runs.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "the tests against real servers use the rest")]
+mod common;
+#[path = "common/directory_by_hand.rs"]
+mod directory_by_hand;
+#[path = "common/scripted_directory.rs"]
+mod scripted_directory;
+
+use common::ldap_client::{LdapClient, subtree};
+use directory_by_hand::DirectoryByHand;
+use redial::config::Config;
+use redial::config::load::load_text;
+use redial::directory::{Asked, Directory};
+use redial::ldap::ResultCode;
+use redial::proxy::Proxy;
+use scripted_directory::{Scripted, ScriptedDirectory};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::{spawn_blocking, yield_now};
+
+const SITE: &str = r#"
+[[listener]]
+address = "127.0.0.1:0"
+plain_passwords = "allow"
+
+[directory.corp]
+base = "dc=corp"
+servers = ["ldap://127.0.0.1:1"]
+start_tls = false
+bind_dn = "cn=redial,dc=corp"
+password = "service secret"
+
+[[access]]
+name = "everybody"
+clients = "any"
+bases = ["dc=corp"]
+attributes = ["*"]
+
+[[cache.rule]]
+name = "type-ahead"
+filter = "(cn=?*)"
+ttl = "1h"
+
+[admin]
+address = "127.0.0.1:0"
+"#;
+
+fn config(toml: &str, folder: &Path) -> Config {
+    load_text(toml, folder, true).unwrap_or_else(|rejected| panic!("{rejected}")).config
+}
+
+/// A proxy before that directory.
+async fn before(directory: &Arc<impl Directory>, toml: &str) -> Proxy {
+    Proxy::start_with(config(toml, Path::new(".")), vec![Arc::clone(directory) as Arc<dyn Directory>]).await.unwrap()
+}
+
+/// What becomes of a request: the status and the body, as JSON where it is.
+async fn ask(proxy: &Proxy, method: &str, path: &str, header: &str) -> (u16, Value) {
+    let address = proxy.admin_address().unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{header}Connection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    (answer[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or_else(|_| Value::from(body)))
+}
+
+async fn get(proxy: &Proxy, path: &str) -> Value {
+    let (status, body) = ask(proxy, "GET", path, "").await;
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+async fn dropped(proxy: &Proxy, query: &str) -> u64 {
+    let (status, body) = ask(proxy, "DELETE", &format!("/cache?{query}"), "").await;
+    assert_eq!(status, 200, "{body}");
+    body["dropped"].as_u64().unwrap()
+}
+
+/// Searches under that name (empty: nobody's), three times on one connection, so that the second level knows and the first one too.
+async fn search_as(name: &'static str, address: SocketAddr, base: &'static str, filter: &'static str) {
+    let found = move || {
+        let mut client = LdapClient::plain(address).unwrap();
+        if !name.is_empty() {
+            client = client.bound(name, "secret");
+        }
+        for _ in 0..3 {
+            assert_eq!(client.search(&subtree(base, filter, &["cn"])).outcome.code, ResultCode::SUCCESS);
+        }
+    };
+    spawn_blocking(found).await.unwrap();
+}
+
+async fn search(proxy: &Proxy, base: &'static str, filter: &'static str) {
+    search_as("", proxy.addresses()[0], base, filter).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_is_asked_for_again_and_nothing_else() {
+    let directory = Arc::new(ScriptedDirectory::always(Scripted::one("cn=Ada,ou=a,dc=corp", "17")));
+    let proxy = before(&directory, SITE).await;
+    let searches = [("ou=a,dc=corp", "(cn=ad*)"), ("ou=b,dc=corp", "(cn=bo*)"), ("dc=corp", "(telephoneNumber=17)")];
+    for (base, filter) in searches {
+        search(&proxy, base, filter).await;
+    }
+    assert_eq!(directory.times_asked(), 3);
+    for (query, gone) in [
+        ("rule=type-ahead", vec![0, 1]),
+        ("filter=(telephonenumber%3D?)", vec![2]),
+        ("filter=(cn=AD*)", vec![0]),
+        // The third looks at the whole tree, and so at this part of it.
+        ("base=OU%3DB,+DC%3Dcorp", vec![1, 2]),
+        ("base=dc%3Dcorp&rule=type-ahead&access=everybody", vec![0, 1]),
+        ("directory=corp", vec![0, 1, 2]),
+        ("", vec![0, 1, 2]),
+        ("base=dc%3Dother", vec![]),
+        ("principal=ada", vec![]),
+    ] {
+        assert_eq!(dropped(&proxy, query).await, gone.len() as u64, "{query}");
+        for (number, (base, filter)) in searches.into_iter().enumerate() {
+            let before = directory.times_asked();
+            search(&proxy, base, filter).await;
+            assert_eq!(directory.times_asked() - before, usize::from(gone.contains(&number)), "{query}: {filter}");
+        }
+    }
+    for (query, status) in
+        [("rul=type-ahead", 400), ("filter=cn", 400), ("base=cn", 400), ("rule=x", 404), ("access=x", 404), ("directory=x", 404)]
+    {
+        assert_eq!(ask(&proxy, "DELETE", &format!("/cache?{query}"), "").await.0, status, "{query}");
+    }
+    assert_eq!(get(&proxy, "/cache").await["entries"], 3, "nothing that was refused dropped anything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_asked_when_its_answer_is_dropped_is_not_kept() {
+    let directory = Arc::new(DirectoryByHand::default());
+    let proxy = before(&directory, SITE).await;
+    let address = proxy.addresses()[0];
+    let answered = |number: usize| {
+        let directory = Arc::clone(&directory);
+        async move {
+            while directory.asked() < number {
+                yield_now().await;
+            }
+            directory.entry(number, "cn=Ada,dc=corp", &[("cn", "Ada")]);
+            directory.done(number, ResultCode::SUCCESS);
+        }
+    };
+    let once =
+        |filter| spawn_blocking(move || LdapClient::plain(address).unwrap().search(&subtree("dc=corp", filter, &["cn"])).entries.len());
+
+    let phone = once("(cn=ad*)");
+    while directory.asked() < 1 {
+        yield_now().await;
+    }
+    assert_eq!(dropped(&proxy, "filter=(cn=?*)").await, 0, "nothing is there yet");
+    answered(1).await;
+    assert_eq!(phone.await.unwrap(), 1, "whoever asked before is answered");
+    let phone = once("(cn=ad*)");
+    answered(2).await;
+    assert_eq!((phone.await.unwrap(), directory.asked()), (1, 2), "it was asked again");
+
+    // Whoever drops something else does not come between.
+    let phone = once("(cn=bo*)");
+    while directory.asked() < 3 {
+        yield_now().await;
+    }
+    assert_eq!(dropped(&proxy, "filter=(cn=ad*)").await, 1);
+    answered(3).await;
+    assert_eq!((phone.await.unwrap(), once("(cn=bo*)").await.unwrap(), directory.asked()), (1, 1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_is_listed_page_by_page_without_what_was_found() {
+    let directory = Arc::new(ScriptedDirectory::always(Scripted::one("cn=Found,dc=corp", "17")));
+    let proxy = before(&directory, SITE).await;
+    for filter in ["(cn=ad*)", "(cn=bo*)", "(telephoneNumber=17)"] {
+        search(&proxy, "ou=a,dc=corp", filter).await;
+    }
+    let first = get(&proxy, "/cache/answers?limit=2").await;
+    let next = first["next"].as_str().unwrap();
+    let second = get(&proxy, &format!("/cache/answers?limit=2&after={next}")).await;
+    let answers: Vec<_> = [&first, &second].into_iter().flat_map(|page| page["answers"].as_array().unwrap()).collect();
+    assert!(answers.len() == 3 && second["next"].is_null(), "{first} {second}");
+    let mut filters: Vec<_> = answers.iter().map(|answer| answer["filter"].as_str().unwrap()).collect();
+    filters.sort_unstable();
+    assert_eq!(filters, ["(cn=ad*)", "(cn=bo*)", "(telephonenumber=17)"]);
+    assert!(!format!("{first}{second}").to_lowercase().contains("found"), "{first}");
+
+    let ruled = get(&proxy, "/cache/answers?rule=type-ahead&filter=(cn=ad*)").await;
+    let mut answer = ruled["answers"][0].clone();
+    for (key, most) in [("age_seconds", 60), ("left_seconds", 3600 + 86_400), ("bytes", 1000)] {
+        assert!(answer.as_object_mut().unwrap().remove(key).unwrap().as_u64().unwrap() <= most, "{key}");
+    }
+    let expected = json!({
+        "access": "everybody", "directory": "corp", "principal": null, "base": "ou=a,dc=corp", "scope": "sub", "filter": "(cn=ad*)",
+        "attributes": ["cn"], "size_limit": 0, "rule": "type-ahead", "is": "fresh", "entries": 1,
+    });
+    assert_eq!((answer, ruled["answers"].as_array().unwrap().len()), (expected, 1));
+    for wrong in ["limit=0", "limit=1001", "limit=x", "after=x", "x=1"] {
+        assert_eq!(ask(&proxy, "GET", &format!("/cache/answers?{wrong}"), "").await.0, 400, "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_principals_own_answers_are_dropped_by_any_of_its_names() {
+    let directory = Arc::new(ScriptedDirectory::new(|operation| match &operation.request {
+        Asked::Bind { name, .. } => {
+            let canonical = if name.to_lowercase().contains("ada") { "S-1-5-21-1" } else { "S-1-5-21-2" };
+            Scripted::Is(canonical, None, Box::new(Scripted::Result(ResultCode::SUCCESS, "")))
+        }
+        _ => Scripted::one("cn=x,dc=corp", "17"),
+    }));
+    let proxy =
+        before(&directory, &SITE.replace("start_tls = false", "start_tls = false\nsearch_as = \"client\"").replace("\"any\"", "\"bound\""))
+            .await;
+    let own = async |name| search_as(name, proxy.addresses()[0], "dc=corp", "(cn=ad*)").await;
+    for name in ["CORP\\ada", "bob@corp"] {
+        own(name).await;
+    }
+    for (query, kept) in
+        [("CORP%5CADA", "S-1-5-21-2"), ("ada@corp", "S-1-5-21-2"), ("S-1-5-21-1", "S-1-5-21-2"), ("bob@corp", "S-1-5-21-1")]
+    {
+        own("ada@corp").await;
+        own("bob@corp").await;
+        assert_eq!(dropped(&proxy, &format!("principal={query}")).await, 1, "{query}");
+        let left = get(&proxy, "/cache/answers").await;
+        assert_eq!(
+            left["answers"].as_array().unwrap().iter().map(|answer| answer["principal"].as_str().unwrap()).collect::<Vec<_>>(),
+            [kept]
+        );
+    }
+}
+
+fn folder(test: &str, token: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("admin-{test}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("token");
+    std::fs::write(&file, token).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_the_new_token_and_forgets_the_old_one() {
+    let folder = folder("token", "first-token-0123456789\n");
+    let toml = SITE.replace("[admin]", "[admin]\ntoken_file = \"token\"");
+    let directory = Arc::new(ScriptedDirectory::always(Scripted::one("cn=Ada,dc=corp", "17")));
+    let mut proxy = Proxy::start_with(config(&toml, &folder), vec![directory]).await.unwrap();
+    let (first, second) = ("Authorization: Bearer first-token-0123456789\r\n", "Authorization: Bearer second-token-012345678\r\n");
+    let with = async |proxy: &Proxy, header| ask(proxy, "DELETE", "/cache", header).await.0;
+    assert_eq!((with(&proxy, "").await, with(&proxy, first).await, with(&proxy, second).await), (401, 200, 401));
+
+    std::fs::write(folder.join("token"), "second-token-012345678\n").unwrap();
+    proxy.reload(config(&toml, &folder)).await.unwrap();
+    assert_eq!((with(&proxy, "").await, with(&proxy, first).await, with(&proxy, second).await), (401, 401, 200));
+    // Another address needs a restart, and so the token of the old one stays.
+    let moved = SITE.replace("[admin]\naddress = \"127.0.0.1:0\"", "[admin]\naddress = \"127.0.0.2:0\"");
+    proxy.reload(config(&moved, &folder)).await.unwrap();
+    assert_eq!((with(&proxy, "").await, with(&proxy, second).await), (401, 200));
+    proxy.reload(config(SITE, &folder)).await.unwrap();
+    assert_eq!(with(&proxy, "").await, 200, "none is asked for any more");
+    assert_eq!(ask(&proxy, "GET", "/healthz", "").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guarded_account_is_listed_and_released() {
+    let wrong = "80090308: LdapErr: DSID-0C090439, comment: AcceptSecurityContext error, data 52e, v4563";
+    let directory = Arc::new(ScriptedDirectory::always(Scripted::Result(ResultCode::INVALID_CREDENTIALS, wrong)));
+    let proxy = before(&directory, SITE).await;
+    let address = proxy.addresses()[0];
+    let bind = async |password: &'static str| {
+        spawn_blocking(move || LdapClient::plain(address).unwrap().bind("CORP\\ada", password)).await.unwrap();
+        directory.times_asked()
+    };
+    assert_eq!(get(&proxy, "/guarded").await, json!({ "guarded": [], "there_are_more": false }));
+    for (password, asked) in [("wrong-1", 1), ("wrong-2", 2), ("wrong-3", 3), ("wrong-4", 3)] {
+        assert_eq!(bind(password).await, asked);
+    }
+    let listed = get(&proxy, "/guarded").await;
+    assert!(!listed.to_string().contains("wrong-"), "{listed}");
+    let account = &listed["guarded"][0];
+    assert_eq!((&account["principal"], &account["peers"]), (&json!("CORP\\ada"), &json!(["127.0.0.1"])));
+    assert!(account["wrong_passwords"] == 3 && account["opens_in_seconds"].as_u64().unwrap() > 500, "{account}");
+    assert_eq!(ask(&proxy, "DELETE", "/guarded?name=bob", "").await, (200, json!({ "released": 0 })));
+    assert_eq!(bind("wrong-4").await, 3);
+    assert_eq!(ask(&proxy, "DELETE", "/guarded?name=corp%5CADA", "").await, (200, json!({ "released": 1 })));
+    assert_eq!((bind("wrong-4").await, get(&proxy, "/guarded").await["guarded"].as_array().unwrap().len()), (4, 0));
+}
