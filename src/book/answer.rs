@@ -74,6 +74,11 @@ impl BookAnswer {
         Self { store, entries, within: Within::Everything, selection: Selection::default(), next: 0, left: 0, result }
     }
 
+    /// More entries match than were wanted.
+    pub(super) fn is_cut(&self) -> bool {
+        self.result.code == ResultCode::SIZE_LIMIT_EXCEEDED
+    }
+
     /// How it ends. Known from the beginning.
     pub const fn result(&self) -> &BookResult {
         &self.result

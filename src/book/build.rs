@@ -61,11 +61,12 @@ pub enum EntryProblem {
 }
 
 impl Store {
-    /// Builds the store of the naming context `base`.
-    pub(super) fn build(base: Dn, entries: &[Entry]) -> Result<Self, Vec<EntryError>> {
+    /// Builds the store of the naming context `base`, with columns of their own for the first `first` entries where there are more.
+    pub(super) fn build(base: Dn, entries: &[Entry], first: u32) -> Result<Self, Vec<EntryError>> {
         let named = Named::check(&base, entries)?;
         let order = display_order(entries);
         let size = u32::try_from(entries.len()).map_err(|_| too_large(entries.len()))?;
+        let first = if size > first { first } else { 0 };
         let mut builder = Builder::new(base.is_root());
         for index in &order {
             let Some(entry) = entries.get(*index) else { continue };
@@ -86,11 +87,12 @@ impl Store {
             names: Names::new(order.iter().filter_map(|index| named.names.get(*index))),
             base,
             size,
+            first,
             octets: builder.octets.into_boxed_slice(),
             starts: builder.starts.into_boxed_slice(),
             kinds: builder.kinds.into_boxed_slice(),
             first_kinds: builder.first_kinds.into_boxed_slice(),
-            attributes: builder.attributes.into_iter().map(|attribute| attribute.finish(size)).collect(),
+            attributes: builder.attributes.into_iter().map(|attribute| attribute.finish(size, first)).collect(),
             by_type: builder.by_type,
         })
     }
@@ -181,14 +183,17 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn finish(self, size: u32) -> Attribute {
+    fn finish(self, size: u32, first: u32) -> Attribute {
         let mut types_only = Vec::new();
         write_attribute(&mut types_only, &self.name, &[]);
+        let first = self.column.below(first).finish(first);
+        let column = self.column.finish(size);
         Attribute {
             description: self.description,
             is_operational: self.is_operational,
             types_only: types_only.into_boxed_slice(),
-            column: self.column.finish(size),
+            first: first.part_of(&column),
+            column,
         }
     }
 }

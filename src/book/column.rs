@@ -50,6 +50,11 @@ impl Column {
         self.integers
     }
 
+    /// A column of some of the entries, whose values compare as all of the attribute's do.
+    pub(super) fn part_of(self, whole: &Self) -> Self {
+        Self { integers: whole.integers, ..self }
+    }
+
     /// The octets that a scan reads.
     pub(super) const fn octets(&self) -> u64 {
         self.text.len() as u64
@@ -291,6 +296,13 @@ impl ColumnBuilder {
         let start = u32::try_from(start).map_err(|_| ColumnFull)?;
         self.items.push(Item { front: u64::from_be_bytes(front), start, end, id });
         Ok(())
+    }
+
+    /// What was gathered of the entries with ids below `end`.
+    pub(super) fn below(&self, end: u32) -> Self {
+        let items: Vec<_> = self.items.iter().take_while(|item| item.id < end).copied().collect();
+        let length = items.last().map_or(0, |item| item.end as usize);
+        Self { matching: self.matching, text: self.text.get(..length).unwrap_or_default().to_vec(), items }
     }
 
     /// Orders what was gathered, in a book of `size` entries.

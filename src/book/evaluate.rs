@@ -9,7 +9,7 @@ use super::bitset::Bitset;
 use super::column::{Column, Found};
 use super::extensible;
 use super::pattern::Pattern;
-use super::store::Store;
+use super::store::{Part, Store};
 use crate::ldap::filter::{Assertion, Filter};
 use std::cmp::Ordering;
 use thiserror::Error;
@@ -19,9 +19,9 @@ use thiserror::Error;
 #[error("the filter asks for too much work")]
 pub(super) struct TooMuchWork;
 
-/// The entries for which `filter` is true, if they are found within `work` octets read or written.
-pub(super) fn evaluate(store: &Store, filter: &Filter, work: u64) -> Result<Bitset, TooMuchWork> {
-    let mut evaluation = Evaluation { store, left: work };
+/// The entries of `part` for which `filter` is true, if they are found within `work` octets read or written.
+pub(super) fn evaluate(store: &Store, part: Part, filter: &Filter, work: u64) -> Result<Bitset, TooMuchWork> {
+    let mut evaluation = Evaluation { store, part, left: work };
     let mut entries = evaluation.nobody()?;
     evaluation.add(filter, true, &mut entries)?;
     Ok(entries)
@@ -31,6 +31,7 @@ pub(super) fn evaluate(store: &Store, filter: &Filter, work: u64) -> Result<Bits
 #[derive(Debug)]
 pub(super) struct Evaluation<'a> {
     pub(super) store: &'a Store,
+    part: Part,
     left: u64,
 }
 
@@ -66,7 +67,7 @@ impl Evaluation<'_> {
     /// Adds the entries for which all `branches` are `want`: the cheap ones are asked first, and nobody left ends it.
     fn add_common(&mut self, branches: &[Filter], want: bool, entries: &mut Bitset) -> Result<(), TooMuchWork> {
         self.spend(entries.octets())?;
-        let mut common = Bitset::everybody(self.store.size());
+        let mut common = Bitset::everybody(self.size());
         let (cheap, dear): (Vec<_>, Vec<_>) = branches.iter().partition(|branch| is_cheap(branch));
         for branch in cheap.into_iter().chain(dear) {
             let mut found = self.nobody()?;
@@ -99,6 +100,8 @@ impl Evaluation<'_> {
                 }
                 Ok(Some(column.matches(&pattern)))
             }),
+            // A name may hold a value of an entry above, which need not be among the first.
+            Filter::Extensible(_) if self.part == Part::First => Err(TooMuchWork),
             Filter::Extensible(asked) => extensible::add(self, asked, entries),
             Filter::And(_) | Filter::Or(_) | Filter::Not(_) => Ok(Item::Undefined),
         }
@@ -109,13 +112,13 @@ impl Evaluation<'_> {
         // Every entry has a class, also one whose file forgot to name it.
         if asked.kind == "objectclass" && asked.options.is_empty() {
             self.spend(entries.octets())?;
-            entries.add_all(&Bitset::everybody(self.store.size()));
+            entries.add_all(&Bitset::everybody(self.size()));
             return Ok(Item::Defined);
         }
         let Some(attributes) = self.store.attributes_of(&asked) else { return Ok(Item::Undefined) };
         for (_, attribute) in attributes {
             self.spend(entries.octets())?;
-            entries.add_all(attribute.column.present());
+            entries.add_all(attribute.column(self.part).present());
         }
         Ok(Item::Defined)
     }
@@ -142,9 +145,10 @@ impl Evaluation<'_> {
         let (mut columns, mut defined) = (0, 0);
         for (_, attribute) in attributes {
             columns += 1;
-            if let Some(found) = find(&attribute.column, &mut self.left)? {
+            let column = attribute.column(self.part);
+            if let Some(found) = find(column, &mut self.left)? {
                 defined += 1;
-                self.add_values(&attribute.column, &found, entries)?;
+                self.add_values(column, &found, entries)?;
             }
         }
         Ok(if columns == 0 || defined > 0 { Item::Defined } else { Item::Undefined })
@@ -159,9 +163,14 @@ impl Evaluation<'_> {
 
     /// An empty set, accounted for.
     pub(super) fn nobody(&mut self) -> Result<Bitset, TooMuchWork> {
-        let nobody = Bitset::nobody(self.store.size());
+        let nobody = Bitset::nobody(self.size());
         self.spend(nobody.octets())?;
         Ok(nobody)
+    }
+
+    /// How many entries are looked at.
+    pub(super) const fn size(&self) -> u32 {
+        self.store.size(self.part)
     }
 
     pub(super) fn spend(&mut self, octets: u64) -> Result<(), TooMuchWork> {

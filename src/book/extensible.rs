@@ -150,7 +150,7 @@ fn add_by_name(
     let mut above = store.base.parent();
     while let Some(name) = above {
         if names(&name.normalised()) {
-            entries.add_all(&Bitset::everybody(store.size()));
+            entries.add_all(&Bitset::everybody(evaluation.size()));
             return Ok(true);
         }
         above = name.parent();
@@ -165,8 +165,8 @@ fn add_by_name(
         }
     }
     if !places.is_empty() {
-        evaluation.spend(u64::from(store.size()) * 4)?;
-        (0..store.size()).filter(|id| places.contains(store.tree.place(*id))).for_each(|id| entries.insert(id));
+        evaluation.spend(u64::from(evaluation.size()) * 4)?;
+        (0..evaluation.size()).filter(|id| places.contains(store.tree.place(*id))).for_each(|id| entries.insert(id));
     }
     Ok(false)
 }

@@ -272,6 +272,16 @@ proptest! {
     }
 
     #[test]
+    fn the_first_entries_match_as_they_do_among_all(entries in entries(), filter in filters(), first in 1..4_u32) {
+        let store = Store::build(Dn::parse("dc=a").unwrap(), &entries, first).unwrap();
+        let found = |part| evaluate::evaluate(&store, part, &filter, u64::MAX);
+        if let Ok(found_first) = found(Part::First) {
+            let expected: Vec<_> = found(Part::Whole).unwrap().iter().filter(|id| *id < store.size(Part::First)).collect();
+            prop_assert_eq!(found_first.iter().collect::<Vec<_>>(), expected, "{}", filter);
+        }
+    }
+
+    #[test]
     fn no_text_breaks_the_reader_of_ldif(text in "(dn|cn|#| |:|:: |version: 1|\n|\r\n|=|,|a|Zg==|<|-|ü){0,40}") {
         if let Ok(entries) = ldif::parse(text.as_bytes()) {
             let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();

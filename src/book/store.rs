@@ -43,6 +43,8 @@ impl Entry {
 pub(super) struct Store {
     pub(super) base: Dn,
     pub(super) size: u32,
+    /// How many entries [`Part::First`] has; none in a small book.
+    pub(super) first: u32,
     /// For each entry its objectName and its PartialAttributes, all as they are sent.
     pub(super) octets: Box<[u8]>,
     /// Where each entry begins in `octets`; one more for the end.
@@ -67,17 +69,41 @@ pub(super) struct Attribute {
     /// The PartialAttribute without values that typesOnly asks for.
     pub(super) types_only: Box<[u8]>,
     pub(super) column: Column,
+    /// The same of the first entries alone.
+    pub(super) first: Column,
+}
+
+/// Which entries are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All.
+    Whole,
+    /// The first ones in display order. Where more of them match than are wanted, the others need not be looked at.
+    First,
+}
+
+impl Attribute {
+    /// Its values.
+    pub(super) const fn column(&self, part: Part) -> &Column {
+        match part {
+            Part::Whole => &self.column,
+            Part::First => &self.first,
+        }
+    }
 }
 
 impl Store {
     /// How many entries.
-    pub(super) const fn size(&self) -> u32 {
-        self.size
+    pub(super) const fn size(&self, part: Part) -> u32 {
+        match part {
+            Part::Whole => self.size,
+            Part::First => self.first,
+        }
     }
 
     /// The octets that the book takes, for the bench.
     pub(super) fn footprint(&self) -> u64 {
-        let columns: u64 = self.attributes.iter().map(|attribute| attribute.column.footprint()).sum();
+        let columns: u64 = self.attributes.iter().map(|attribute| attribute.column.footprint() + attribute.first.footprint()).sum();
         let offsets = (self.starts.len() + self.first_kinds.len()) * 4 + self.kinds.len() * 2;
         self.octets.len() as u64 + offsets as u64 + columns + self.tree.footprint() + self.names.footprint()
     }

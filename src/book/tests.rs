@@ -315,6 +315,24 @@ fn the_size_limit_holds_and_says_so() {
 }
 
 #[test]
+fn of_a_large_book_the_first_who_match_are_found_whatever_matches_beside_them() {
+    let people = FIRST + 500;
+    let person =
+        |number: u32| Entry::new(format!("cn=Person {number:05},dc=a")).with("sn", if number.is_multiple_of(2) { "Even" } else { "Odd" });
+    let entries: Vec<_> = std::iter::once(Entry::new("dc=a").with("dc", "a")).chain((0..people).map(person)).collect();
+    let book = Book::from_entries(&name("dc=a"), &entries).unwrap();
+    let found = |filter: &str, wanted| {
+        let mut answer = book.search(&request("dc=a", Scope::WholeSubtree, filter, &["1.1"]), Some(wanted));
+        let last = answer.by_ref().map(|entry| decode(&entry).0).collect::<Vec<_>>();
+        (last.len(), last.last().cloned().unwrap_or_default(), answer.result().code)
+    };
+    assert_eq!(found("(sn=*ve*)", 50), (50, "cn=Person 00098,dc=a".to_owned(), ResultCode::SIZE_LIMIT_EXCEEDED));
+    assert_eq!(found("(cn=*person 045*)", 50), (50, "cn=Person 04549,dc=a".to_owned(), ResultCode::SIZE_LIMIT_EXCEEDED));
+    assert_eq!(found("(cn=*n 0450*)", 50), (10, "cn=Person 04509,dc=a".to_owned(), ResultCode::SUCCESS));
+    assert_eq!(found("(sn=*d*)", people / 2), ((people / 2) as usize, format!("cn=Person {:05},dc=a", people - 1), ResultCode::SUCCESS));
+}
+
+#[test]
 fn compare_says_yes_no_or_why_neither() {
     let book = staff();
     let compare =
