@@ -118,6 +118,10 @@ impl Answer {
             if let Ok(reply) = timeout(SILENCE, self.attempt.next()).await {
                 return reply;
             }
+            if self.attempt.is_held_up() {
+                // Neither the server's fault nor the connection's, which goes on for whoever reads from it.
+                return Some(Err(DirectoryError::ConnectionLost { sent: true }));
+            }
             let Some(server) = self.upstream.servers.get(self.attempt.server()) else { break };
             let is_there = tokio::select! {
                 reply = self.attempt.next() => return reply,

@@ -83,6 +83,11 @@ impl Attempt {
         error
     }
 
+    /// Nothing comes, because somebody else's result is in the way.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.lease.connection.is_stalled()
+    }
+
     /// Is the connection alive? Its server answers, but this one may lead nowhere.
     pub(crate) fn is_alive(&self) -> impl Future<Output = bool> + use<> {
         let (connection, deadline) = (self.lease.connection.clone(), self.deadline.min(Instant::now() + ALIVE));

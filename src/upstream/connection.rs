@@ -32,8 +32,6 @@ pub(crate) struct Shared {
     pub(crate) open: AtomicBool,
     /// Replies that wait for their readers.
     pub(crate) backlog: Arc<Backlog>,
-    /// The task waits for a slow reader, and so does everybody else on this connection.
-    pub(crate) stalled: AtomicBool,
     /// Somebody has dropped an operation early.
     pub(crate) let_go: Notify,
     in_flight: AtomicUsize,
@@ -51,7 +49,7 @@ pub(crate) struct Settings {
     pub(crate) max_age: Option<Duration>,
     /// So many octets of replies may wait for their readers before nothing more is read.
     pub(crate) backlog: usize,
-    /// So long in all may one reader keep the others waiting, and so long may the controller not take our octets.
+    /// So long may the controller not take our octets.
     pub(crate) stall: Duration,
     /// Binds leave the connection's identity as it is (fast bind), so one that is given up does not end it.
     pub(crate) fast_bind: bool,
@@ -91,7 +89,6 @@ impl Connection {
         let shared = Arc::new(Shared {
             open: AtomicBool::new(true),
             backlog: Arc::new(Backlog::new(settings.backlog)),
-            stalled: AtomicBool::new(false),
             let_go: Notify::new(),
             in_flight: AtomicUsize::new(0),
             paging: Arc::new(Semaphore::new(1)),
@@ -130,7 +127,12 @@ impl Connection {
 
     /// A slow reader holds everybody up.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.shared.stalled.load(Ordering::Relaxed)
+        self.shared.backlog.is_full()
+    }
+
+    /// A slow reader may come to that.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.shared.backlog.is_filling()
     }
 
     /// Operations whose answer somebody waits for.

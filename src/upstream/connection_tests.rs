@@ -11,7 +11,7 @@ use crate::ldap::{MessageId, oid};
 use crate::lifecycle::{Ending, lifecycle};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::time::{advance, timeout};
+use tokio::time::timeout;
 
 #[path = "connection_tests/flow.rs"]
 mod flow;

@@ -130,7 +130,7 @@ impl Driver {
             if self.commands_over && self.ids.is_empty() && self.outbox.is_empty() {
                 break End::Finished;
             }
-            self.inbox.reserve(READ_AT_LEAST);
+            self.make_room();
             let may_take = !self.commands_over && self.outbox.len() < OUTBOX_AT_MOST;
             let is_full = self.full.is_some();
             let has_output = !self.outbox.is_empty();
@@ -215,6 +215,11 @@ impl Driver {
             self.last_written = now;
         }
         self.last_used = now;
+        if let Some(full) = self.full.take() {
+            // Whoever is the first to wait for a slow reader has not waited before.
+            let since = if self.others_wait(&full.slowest) { full.since } else { now };
+            self.full = Some(Full { since, ..full });
+        }
         let id = self.ids.begin(Pending { request_tag, response_tag, replies, place: 0 });
         let place = self.outbox.append(id, &request.op, request.controls.as_deref());
         if let Some(pending) = self.ids.operation(id) {
@@ -270,7 +275,6 @@ impl Driver {
         }
         if self.shared.backlog.is_full() {
             self.full = self.slowest().map(|slowest| Full { since: now, slowest });
-            self.shared.stalled.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -314,11 +318,24 @@ impl Driver {
         self.commands.close();
     }
 
-    /// Reading goes on. The wait is charged to the reader for whom most waited.
+    /// Room for the next read. What is left of a buffer is used first, so that a small answer costs no new one.
+    fn make_room(&mut self) {
+        if self.inbox.capacity() - self.inbox.len() < READ_AT_LEAST {
+            self.inbox.reserve(BUFFER);
+        }
+    }
+
+    /// Reading goes on. If others waited, that is charged to the reader for whom most waited.
     fn has_room(&mut self, now: Instant) {
         let Some(full) = self.full.take() else { return };
-        self.shared.stalled.store(false, Ordering::Relaxed);
-        full.slowest.charge(now - full.since);
+        if self.others_wait(&full.slowest) {
+            full.slowest.charge(now - full.since);
+        }
+    }
+
+    /// Does anybody but this reader wait for responses?
+    fn others_wait(&self, reader: &Arc<Queue>) -> bool {
+        self.ids.operations().any(|pending| !Arc::ptr_eq(pending.replies.queue(), reader))
     }
 
     /// The reader for whom most octets wait.
@@ -365,17 +382,16 @@ impl Driver {
             self.retire();
         }
         self.forget_read();
-        self.give_up_slow_reader(stall, now)?;
+        self.give_up_slow_reader(now)?;
         self.receive_all(now)
     }
 
-    fn give_up_slow_reader(&mut self, stall: Duration, now: Instant) -> Result<(), End> {
+    fn give_up_slow_reader(&mut self, now: Instant) -> Result<(), End> {
         let Some(full) = self.full.take() else { return Ok(()) };
-        if full.slowest.charge(now - full.since) < stall {
+        if !self.others_wait(&full.slowest) || full.slowest.charge(now - full.since) < HELD_UP {
             self.full = Some(Full { since: now, ..full });
             return Ok(());
         }
-        self.shared.stalled.store(false, Ordering::Relaxed);
         // The fault is on our side, so it must not count against the controller.
         full.slowest.give_up(DirectoryError::Busy);
         self.abandon_dropped()
@@ -457,8 +473,12 @@ const RESPONSE_NAME: u8 = 0x8a;
 const TICK: Duration = Duration::from_secs(1);
 /// For Unbind and the transport's closing.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// So long in all may one reader keep others waiting; whoever can has gone to another connection by then.
+const HELD_UP: Duration = Duration::from_secs(1);
 /// Room in the inbox before each read.
-const READ_AT_LEAST: usize = 8 * 1024;
+const READ_AT_LEAST: usize = 1024;
+/// Octets of one buffer, which lives as long as a reply in it.
+const BUFFER: usize = 8 * 1024;
 /// Ended operations that are remembered before those whose replies have been read are looked for.
 const MOST_UNREAD: usize = 64;
 /// Octets of requests that wait before no more are taken from the queue.

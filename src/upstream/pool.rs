@@ -123,15 +123,15 @@ impl Pool {
         self.with_state(|state| {
             let cost = |connection: &Connection| {
                 let pages = paged && connection.paging().available_permits() == 0;
-                (pages, connection.is_stalled(), connection.in_flight())
+                (pages, connection.is_filling(), connection.in_flight())
             };
             let least = state.connections.iter().min_by_key(|connection| cost(connection)).cloned();
-            let (pages, stalled, in_flight) = least.as_ref().map_or((true, true, usize::MAX), cost);
+            let (pages, filling, in_flight) = least.as_ref().map_or((true, true, usize::MAX), cost);
             let may_grow = state.connecting.is_some() || state.connections.len() < self.limit;
-            let is_busy = pages || stalled || in_flight >= GROW_AT;
+            let is_busy = pages || filling || in_flight >= GROW_AT;
             let connecting = (is_busy && may_grow).then(|| state.connecting.get_or_insert_with(|| self.connect()).clone());
             match (least, connecting) {
-                (Some(_), Some(connecting)) if may_wait && (pages || stalled) => Pick::Wait(connecting),
+                (Some(_), Some(connecting)) if may_wait && (pages || filling) => Pick::Wait(connecting),
                 (Some(connection), _) => Pick::Connection(connection),
                 (None, Some(connecting)) => Pick::Wait(connecting),
                 // With no connection there is room for one; a limit of zero gives none.

@@ -29,6 +29,11 @@ impl Backlog {
         self.octets.load(Ordering::Acquire) >= self.most
     }
 
+    /// So much waits that new operations do better elsewhere: whoever is here already still has the most of the room.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.octets.load(Ordering::Acquire) >= self.most / 4
+    }
+
     /// Resolves when there is room. Cancel safe.
     pub(crate) async fn has_room(&self) {
         while self.is_full() {
