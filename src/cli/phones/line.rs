@@ -112,7 +112,10 @@ impl Line {
             if let Some(length) = length.filter(|length| *length <= self.received.len()) {
                 return Ok(self.received.split_to(length).freeze());
             }
-            self.received.reserve(READ_AT_ONCE);
+            // What is left of the buffer is used first: a new one for each answer would be wiped each time.
+            if self.received.capacity() - self.received.len() < READ_AT_LEAST {
+                self.received.reserve(READ_AT_ONCE);
+            }
             let read = self.stream.read_buf(&mut self.received).await;
             if read.map_err(|error| Mishap::new(Trouble::Closed, error))? == 0 {
                 return Err(Mishap::new(Trouble::Closed, "the server closed the connection"));
@@ -172,6 +175,8 @@ const LARGEST_ID: u8 = 127;
 const LONGEST_FRAME: usize = 16 << 20;
 /// A page of entries in one receive.
 const READ_AT_ONCE: usize = 8 << 10;
+/// A lookup's answer.
+const READ_AT_LEAST: usize = 1 << 10;
 
 #[cfg(test)]
 mod tests {
