@@ -2,6 +2,7 @@
 //!
 //!     cargo build --release && cargo bench --bench loopback       all loads, the two servers in turn, 5 rounds of 2 s; medians
 //!     cargo bench --bench loopback -- --rounds 9 --seconds 3 --drive per-core|multi --respelled --figures FILE --unpinned
+//!     cargo bench --bench loopback -- --drive both                Redial twice instead: one runtime of several threads, and one on each core
 //!
 //! Where there are two cores and `taskset`, the server has the first and who asks the second. The CPU time is that of the server's threads as the
 //! scheduler counts it (`schedstat`), in the program and in the kernel. Ratios are of times taken in the same round.
@@ -30,21 +31,21 @@ fn main() {
     let value = |name: &str| arguments.iter().position(|argument| argument == name).map(|place| arguments[place + 1].as_str());
     let rounds = value("--rounds").map_or(5, |rounds| rounds.parse().unwrap());
     let seconds = value("--seconds").map_or(2.0, |seconds| seconds.parse().unwrap());
-    let drive = match value("--drive") {
-        Some("per-core") => Drive::PerCore,
-        Some("multi") => Drive::Multi,
-        _ => Drive::Program,
+    let ([one, other], servers) = match value("--drive") {
+        Some("both") => (["one runtime", "one a core"], [(Kind::Redial, Drive::Multi), (Kind::Redial, Drive::PerCore)]),
+        Some("per-core") => (["echo", "redial"], [(Kind::Echo, Drive::PerCore), (Kind::Redial, Drive::PerCore)]),
+        Some("multi") => (["echo", "redial"], [(Kind::Echo, Drive::Multi), (Kind::Redial, Drive::Multi)]),
+        _ => (["echo", "redial"], [(Kind::Echo, Drive::Program), (Kind::Redial, Drive::Program)]),
     };
-    let respelled = arguments.iter().any(|argument| argument == "--respelled");
+    let is_asked = |what: &str| arguments.iter().any(|argument| argument == what);
+    let respelled = is_asked("--respelled");
 
-    let tool = pinned(arguments.iter().any(|argument| argument == "--unpinned"));
-    let servers = [Kind::Echo, Kind::Redial].map(|kind| Server::start(kind, drive, &tool));
-    println!(
-        "requests of {} octets, answers of {}; {drive:?}, respelled: {respelled}, server by: {tool:?}",
-        request_octets(),
-        answer_octets()
-    );
-    println!("connections x depth | echo, µs CPU | redial, µs CPU | echo / redial | echo, requests/s | redial, requests/s");
+    // A server that has every core meets whoever asks on all of them.
+    let tool = pinned(is_asked("--unpinned") || one == "one runtime");
+    println!("requests of {} octets, answers of {}; {servers:?}, respelled: {respelled}, by: {tool:?}", request_octets(), answer_octets());
+    let servers = servers.map(|(kind, drive)| Server::start(kind, drive, &tool));
+    println!("| connections x depth | {one}, µs CPU | {other}, µs CPU | {one} / {other} | {one}, requests/s | {other}, requests/s |");
+    println!("|---|---|---|---|---|---|");
     let mut figures = String::new();
     for (connections, depth) in LOADS {
         let load = Load { connections, depth, respelled };
@@ -52,9 +53,9 @@ fn main() {
             (0..rounds).map(|_| servers.each_ref().map(|server| measure(server, load, Duration::from_secs_f64(seconds)))).collect();
         let cpu = |which: usize| median(measured.iter().map(|round| round[which].cpu_microseconds));
         let rate = |which: usize| median(measured.iter().map(|round| round[which].requests_per_second));
-        let ratio = median(measured.iter().map(|[echo, redial]| echo.cpu_microseconds / redial.cpu_microseconds));
+        let ratio = median(measured.iter().map(|[one, other]| one.cpu_microseconds / other.cpu_microseconds));
         let name = format!("{connections} x {depth}");
-        println!("{name:>19} | {:12.2} | {:14.2} | {ratio:13.2} | {:16.0} | {:18.0}", cpu(0), cpu(1), rate(0), rate(1));
+        println!("| {name} | {:.2} | {:.2} | {ratio:.2} | {:.0} | {:.0} |", cpu(0), cpu(1), rate(0), rate(1));
         writeln!(figures, "{name}\t{:.2}\t{:.2}\t{ratio:.2}", cpu(0), cpu(1)).unwrap();
     }
     servers.into_iter().for_each(Server::stop);

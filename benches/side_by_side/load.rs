@@ -73,7 +73,7 @@ impl Callers {
                 next: number * 37,
                 spelling: load.respelled.then_some(number << 24),
                 message_id: 0,
-                answers_are_read: server.kind == super::server::Kind::Redial,
+                answers_are_read: server.kind != super::server::Kind::Echo,
             };
             tasks.spawn(caller.call(load.depth, times, Arc::clone(&answered), Arc::clone(&stop)));
         }

@@ -1,9 +1,9 @@
-//! The two servers, each in a process of its own. Redial is the program as it is installed; the echo server is this program again.
+//! The servers, each in a process of its own. Redial is the program as it is installed; what it stands beside is this program again.
 //!
 //! To compare runtimes, both are this program: a runtime of as many threads as there are cores, which is what `redial serve` has, or one of a
 //! single thread on each core, with a listening socket of its own.
 
-use super::workload::{TenPeople, answer_octets, configuration, ldif, request_octets};
+use super::workload::{TenPeople, answer_octets, configuration, configuration_before, ldif, request_octets};
 use redial::config::load::load_text;
 use redial::downstream::Service;
 use redial::lifecycle::lifecycle;
@@ -27,6 +27,10 @@ pub(crate) enum Kind {
     Echo,
     /// Redial, with its metrics, before a directory of ten people.
     Redial,
+    /// Passes octets on to this controller and back, without looking at them, each connection over one of its own.
+    Relay(SocketAddr),
+    /// Redial before this controller.
+    Miss(SocketAddr),
 }
 
 /// What drives a server's tasks.
@@ -53,7 +57,8 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Echo => "echo",
-            Self::Redial => "redial",
+            Self::Redial | Self::Miss(_) => "redial",
+            Self::Relay(_) => "relay",
         }
     }
 }
@@ -62,7 +67,8 @@ impl Server {
     /// Starts it by way of `tool` (a command that runs the one behind it), or directly where that is empty.
     pub(crate) fn start(kind: Kind, drive: Drive, tool: &[String]) -> Self {
         match (kind, drive) {
-            (Kind::Redial, Drive::Program) => Self::start_program(tool),
+            (Kind::Redial, Drive::Program) => Self::start_program(kind, tool, |address| configuration(address, "people.ldif")),
+            (Kind::Miss(controller), _) => Self::start_program(kind, tool, |address| configuration_before(controller, address)),
             _ => Self::start_inside(kind, drive, tool),
         }
     }
@@ -70,14 +76,18 @@ impl Server {
     fn start_inside(kind: Kind, drive: Drive, tool: &[String]) -> Self {
         let drive = if drive == Drive::PerCore { "per-core" } else { "multi" };
         let mut command = command(tool, &std::env::current_exe().unwrap());
-        let mut child = command.args(["serve", kind.name(), drive]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        command.args(["serve", kind.name(), drive]);
+        if let Kind::Relay(controller) = kind {
+            command.arg(controller.to_string());
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().parse().unwrap_or_else(|_| panic!("the {} server did not start", kind.name()));
         Self { kind, address, child, files: None }
     }
 
-    fn start_program(tool: &[String]) -> Self {
+    fn start_program(kind: Kind, tool: &[String], configuration: impl FnOnce(SocketAddr) -> String) -> Self {
         let program = program();
         let files = std::env::temp_dir().join(format!("side-by-side-{}", std::process::id()));
         std::fs::create_dir_all(&files).unwrap();
@@ -85,7 +95,7 @@ impl Server {
         // Free a moment ago, and so, nearly certainly, a moment later.
         let address = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let config = files.join("redial.toml");
-        std::fs::write(&config, configuration(address, "people.ldif")).unwrap();
+        std::fs::write(&config, configuration(address)).unwrap();
         let mut child = command(tool, &program).args(["serve", "--config"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
@@ -95,7 +105,7 @@ impl Server {
         }
         // Whoever logs later must not wait for a reader.
         thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Self { kind: Kind::Redial, address, child, files: Some(files) }
+        Self { kind, address, child, files: Some(files) }
     }
 
     /// Lets it end by itself, so that a tool around it can say what it saw.
@@ -119,8 +129,12 @@ impl Server {
 
 /// The server's side of [`Server::start`]: serves until standard input ends.
 pub(crate) fn serve(arguments: &[String]) {
-    let [kind, drive] = arguments else { panic!("serve echo|redial multi|per-core") };
-    let kind = if kind == "echo" { Kind::Echo } else { Kind::Redial };
+    let [kind, drive, controller @ ..] = arguments else { panic!("serve echo|redial|relay multi|per-core [CONTROLLER]") };
+    let kind = match (kind.as_str(), controller) {
+        ("echo", _) => Kind::Echo,
+        ("relay", [controller]) => Kind::Relay(controller.parse().unwrap()),
+        _ => Kind::Redial,
+    };
     let cores = thread::available_parallelism().unwrap().get();
     let runtimes: Vec<Runtime> = match drive.as_str() {
         "per-core" => (0..cores).map(|_| Builder::new_current_thread().enable_all().build().unwrap()).collect(),
@@ -141,6 +155,7 @@ pub(crate) fn serve(arguments: &[String]) {
 #[derive(Clone)]
 enum Shared {
     Echo { request_octets: usize, answers: Arc<[u8]> },
+    Relay(SocketAddr),
     Redial { service: Arc<Service>, lifecycle: redial::lifecycle::Lifecycle, _ending: Arc<redial::lifecycle::Ending> },
 }
 
@@ -148,7 +163,8 @@ impl Shared {
     fn new(kind: Kind) -> Self {
         match kind {
             Kind::Echo => Self::Echo { request_octets: request_octets(), answers: vec![b'e'; answer_octets() * MOST_ANSWERS].into() },
-            Kind::Redial => {
+            Kind::Relay(controller) => Self::Relay(controller),
+            Kind::Redial | Kind::Miss(_) => {
                 let text = configuration(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "config/demo.ldif");
                 let config = load_text(&text, Path::new(env!("CARGO_MANIFEST_DIR")), true).unwrap().config;
                 let metrics = Arc::new(Metrics::new(&config));
@@ -171,6 +187,7 @@ async fn accept(socket: Socket, shared: Shared) {
             stream.set_nodelay(true).unwrap();
             match shared.clone() {
                 Shared::Echo { request_octets, answers } => drop(tokio::spawn(echo(stream, request_octets, answers))),
+                Shared::Relay(controller) => drop(tokio::spawn(relay(stream, controller))),
                 Shared::Redial { service, lifecycle, .. } => drop(tokio::spawn(service.serve(stream, peer, lifecycle))),
             }
         }
@@ -190,6 +207,14 @@ async fn echo(mut stream: TcpStream, request_octets: usize, answers: Arc<[u8]>) 
             return;
         }
     }
+}
+
+/// What comes, in both directions, until one of them ends.
+pub(crate) async fn relay(mut stream: TcpStream, controller: SocketAddr) {
+    let mut onward = TcpStream::connect(controller).await.unwrap();
+    onward.set_nodelay(true).unwrap();
+    // Whoever closes first may leave the other with octets that nobody wants.
+    let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
 }
 
 /// That program, started by way of a tool, which must not leave a process of its own around it.

@@ -27,8 +27,12 @@ pub(crate) fn answer_octets() -> usize {
 /// A SearchRequest's octets, for [`request`].
 pub(crate) fn question(number: usize) -> Vec<u8> {
     let letters = [number / LETTERS.len() % LETTERS.len(), number % LETTERS.len()].map(|letter| char::from(LETTERS[letter]));
-    let [first, second] = letters;
-    let filter = format!("(&(|(telephoneNumber=*)(mobile=*))(|(cn=*{first}{second}*)(sn=*{first}{second}*)))");
+    question_for(&letters.iter().collect::<String>())
+}
+
+/// The same for any piece of a name.
+pub(crate) fn question_for(piece: &str) -> Vec<u8> {
+    let filter = format!("(&(|(telephoneNumber=*)(mobile=*))(|(cn=*{piece}*)(sn=*{piece}*)))");
     SearchRequest {
         base_object: BASE.to_owned(),
         scope: Scope::WholeSubtree,
@@ -126,6 +130,23 @@ attributes = ["*"]
 ttl = "1d"
 "#
     )
+}
+
+/// The same before a controller.
+pub(crate) fn configuration_before(controller: SocketAddr, address: SocketAddr) -> String {
+    let before = format!(
+        "servers = [\"ldap://{controller}\"]\nstart_tls = false\nsearch_as = \"service\"\nbind_dn = \"cn=redial\"\npassword = \"x\""
+    );
+    configuration(address, "").replace("ldif = \"\"", &before)
+}
+
+/// A whole answer under that messageID.
+pub(crate) fn answer(message_id: MessageId) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for op in entry_ops().into_iter().chain([done_op()]) {
+        write_envelope(&mut octets, message_id, &op, None);
+    }
+    octets
 }
 
 fn name(number: usize) -> String {
