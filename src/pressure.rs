@@ -4,7 +4,9 @@
 //! `limits.memory`, or what the control group or the machine has.
 
 use crate::metrics::{Metrics, number_after};
+use rustix::system::sysinfo;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -94,11 +96,20 @@ fn must_give(taken: u64, most: u64, level: Level, relieved_at: &mut Option<u64>)
     has_grown
 }
 
-/// What there is for this process, in octets: what its control group may have, or what the machine has. `None` where nobody tells.
-pub fn available() -> Option<u64> {
-    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kibibytes(&text, "MemTotal:"));
-    group.into_iter().chain(machine).min()
+/// What there is for this process, in octets: what its control groups may have, or what the machine has. The system call tells where a sandbox hides
+/// /proc/meminfo.
+pub fn available() -> u64 {
+    let machine = sysinfo();
+    let all = machine.totalram.saturating_mul(machine.mem_unit.into());
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    allowed(&groups, |file| fs::read_to_string(file).ok()).map_or(all, |most| most.min(all))
+}
+
+/// The least that a control group allows, from the process's own up to the outermost (cgroups(7), version 2); a container may see only the last.
+fn allowed(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let limits = Path::new(own).ancestors().map(|group| Path::new("/sys/fs/cgroup").join(group).join("memory.max"));
+    limits.filter_map(|file| read(&file)?.trim().parse().ok()).min()
 }
 
 fn resident() -> Option<u64> {
@@ -140,9 +151,22 @@ mod tests {
 
     #[test]
     fn what_there_is_and_what_is_taken_are_known() {
-        assert!(available().unwrap() > resident().unwrap());
+        assert!(available() > resident().unwrap());
         assert_eq!(kibibytes("Name:\tredial\nVmRSS:\t    5120 kB\n", "VmRSS:"), Some(5120 << 10));
         assert_eq!(kibibytes("VmRSS: x kB\n", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn the_tightest_of_the_control_groups_around_a_process_counts() {
+        let limits =
+            [("/sys/fs/cgroup/system.slice/redial.service/memory.max", "max\n"), ("/sys/fs/cgroup/system.slice/memory.max", "4096\n")];
+        let read = |file: &Path| limits.iter().find_map(|(there, limit)| (file == Path::new(there)).then(|| (*limit).to_owned()));
+        assert_eq!(allowed("0::/system.slice/redial.service\n", read), Some(4096));
+        assert_eq!(allowed("0::/user.slice\n", read), None);
+        let container = |file: &Path| (file == Path::new("/sys/fs/cgroup/memory.max")).then(|| "8192\n".to_owned());
+        assert_eq!(allowed("0::/\n", container), Some(8192));
+        assert_eq!(allowed("0::/machine.slice/outside\n", container), Some(8192));
+        assert_eq!(allowed("4:memory:/old\n", container), None);
     }
 
     #[test]

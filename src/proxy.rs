@@ -168,11 +168,10 @@ impl Proxy {
         tasks.spawn(named("the watch over bound sessions".to_owned(), async move { register.watch().await }));
         expiry::note(&config, &metrics);
         tasks.spawn(named("the watch over certificates".to_owned(), expiry::watch(Arc::clone(&metrics))));
-        if let Some(most) = config.limits.memory.or_else(pressure::available) {
-            let (pressure, relieved) = (Arc::clone(pipeline.load().pressure()), Arc::clone(&pipeline));
-            let watch = pressure.watch(most, Arc::clone(&metrics), move || relieved.load().relieve());
-            tasks.spawn(named("the watch over the memory".to_owned(), watch));
-        }
+        let most = config.limits.memory.unwrap_or_else(pressure::available);
+        let (pressure, relieved) = (Arc::clone(pipeline.load().pressure()), Arc::clone(&pipeline));
+        let watch = pressure.watch(most, Arc::clone(&metrics), move || relieved.load().relieve());
+        tasks.spawn(named("the watch over the memory".to_owned(), watch));
         if let Some(admin) = admin {
             tasks.spawn(named("the admin address".to_owned(), admin.run()));
         }

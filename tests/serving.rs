@@ -224,11 +224,11 @@ fn a_bad_configuration_ends_the_program_with_64_and_every_problem() {
 }
 
 #[test]
-fn a_taken_address_ends_the_program_with_64_and_its_name() {
+fn a_taken_address_ends_the_program_with_70_and_its_name() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (status, said) = Program::serving(&toml(&address, ""), "taken-by-another").end();
-    assert_eq!(status.code(), Some(64), "{said}");
+    assert_eq!(status.code(), Some(70), "{said}");
     assert!(said.contains(&address), "{said}");
 }
 

@@ -5,7 +5,7 @@ use super::seal::seal;
 use super::{Failure, supervisor};
 use crate::config::load::{Loaded, load};
 use crate::metrics::Metrics;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, StartError};
 use crate::telemetry::{self, Format};
 use clap::Args;
 use std::future::pending;
@@ -34,7 +34,7 @@ pub struct Arguments {
 /// read again. SIGHUP also opens the audit log's file anew.
 ///
 /// # Errors
-/// [`Failure::Configuration`] where the file, or an address in it, is bad; [`Failure::Fault`] when a part of the proxy dies.
+/// [`Failure::Configuration`] where the file, or an address in it, is bad; [`Failure::Fault`] when an address is taken, or a part of the proxy dies.
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let format = if arguments.log_json { Format::Json } else { Format::Text };
     telemetry::begin(arguments.log.as_deref(), format).map_err(Failure::configuration)?;
@@ -44,13 +44,18 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let began = SystemTime::now();
     let Loaded { config, files, .. } = read(&arguments.config)?;
     let reloading = Reloading::new(arguments.config.clone(), files, began)?;
-    let proxy = Proxy::start_on(config, supervisor::sockets()).await.map_err(Failure::configuration)?;
+    let proxy = Proxy::start_on(config, supervisor::sockets()).await.map_err(unable)?;
     if let Some(address) = proxy.admin_address() {
         info!(%address, "admin address");
     }
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
     supervisor::ready();
     run_until(stop, proxy, Some(reloading)).await
+}
+
+/// An address that somebody else has may be free in a moment: whoever supervises Redial shall try again, as it need not with a bad configuration.
+fn unable(error: StartError) -> Failure {
+    if error.taken_address().is_some() { Failure::fault(error) } else { Failure::configuration(error) }
 }
 
 /// The configuration; its warnings go to the log.
