@@ -2,16 +2,16 @@
 # particular (uid 65532), needs no capability and no writable file system, and reads /etc/redial/redial.toml, so mount that folder
 # read-only:
 #
-#   docker build -t redial .
+#   docker build -t redial .                              (podman: --format docker, or the health check is left out)
 #   docker run --read-only --cap-drop=ALL -v ./config:/etc/redial:ro -p 389:3890 -p 636:3636 redial
 #
-# Listeners inside take ports above 1024. The health check asks the [admin] address at its default, 127.0.0.1:9390.
-# The program holds the list of its own dependencies (`cargo audit bin /usr/bin/redial` reads it).
+# Listeners inside take ports above 1024. The health check asks 127.0.0.1:9390, so that is what [admin] has to name.
 FROM rust:1-bookworm AS build
+# It writes into the program what that is made of; SECURITY.md says how to read it.
+RUN cargo install --locked cargo-auditable@0.7.7
 WORKDIR /src
 COPY . .
-RUN cargo install --locked cargo-auditable \
- && cargo auditable build --release --locked --bin redial \
+RUN cargo auditable build --release --locked --bin redial \
  && config/container/collect target/release/redial /image
 
 FROM scratch
