@@ -11,6 +11,7 @@
 
 mod answers;
 mod api;
+mod controllers;
 mod people;
 mod permission;
 mod query;

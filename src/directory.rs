@@ -4,6 +4,10 @@
 //! is an [`Operation`] that an access has already allowed and narrowed. What comes out is a stream of [`Reply`]s that ends in one
 //! [`Reply::Done`]. Dropping the stream abandons the operation (RFC 4511 section 4.11). References never come out of it.
 
+mod controllers;
+
+pub use controllers::{Controller, NotMoved, Rotation};
+
 use crate::config::Group;
 use crate::identity::{Credentials, Who};
 use crate::ldap::envelope::op;
@@ -30,6 +34,19 @@ pub trait Directory: std::fmt::Debug + Send + Sync + 'static {
     /// during which the number moved may be given, and is not to be kept.
     fn answers_behind(&self) -> u64 {
         0
+    }
+
+    /// The controllers behind it, in no order; a phonebook in memory has none.
+    fn controllers(&self) -> Vec<Controller> {
+        Vec::new()
+    }
+
+    /// An administrator takes the controller with that URL out of rotation, or back.
+    ///
+    /// # Errors
+    /// When it stays where it is.
+    fn rotate(&self, _server: &str, _rotation: Rotation) -> Result<(), NotMoved> {
+        Err(NotMoved::Unknown)
     }
 }
 

@@ -5,6 +5,8 @@
 mod common;
 #[path = "common/directory_by_hand.rs"]
 mod directory_by_hand;
+#[path = "common/scripted_controller.rs"]
+mod scripted_controller;
 #[path = "common/scripted_directory.rs"]
 mod scripted_directory;
 
@@ -14,7 +16,9 @@ use redial::config::Config;
 use redial::config::load::load_text;
 use redial::directory::{Asked, Directory};
 use redial::ldap::ResultCode;
+use redial::ldap::envelope::op;
 use redial::proxy::Proxy;
+use scripted_controller::{Heard, ScriptedController};
 use scripted_directory::{Scripted, ScriptedDirectory};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -293,4 +297,140 @@ async fn a_guarded_account_is_listed_and_released() {
     assert_eq!(bind("wrong-4").await, 3);
     assert_eq!(ask(&proxy, "DELETE", "/guarded?name=corp%5CADA", "").await, (200, json!({ "released": 1 })));
     assert_eq!((bind("wrong-4").await, get(&proxy, "/guarded").await["guarded"].as_array().unwrap().len()), (4, 0));
+}
+
+/// Two controllers that are well but for a search for `slow`, which they do not answer, and a proxy that knows them.
+async fn two_controllers() -> ([ScriptedController; 2], String, Proxy) {
+    let is_slow = |heard: &Heard| heard.tag == op::SEARCH_REQUEST && !heard.is_root_dse() && heard.question().2.to_string() == "(cn=slow)";
+    let script = move |heard: &Heard| is_slow(heard).then(Vec::new);
+    let controllers = [ScriptedController::plain(script).await, ScriptedController::plain(script).await];
+    let servers = format!("servers = [\"{}\", \"{}\"]\nwrites = \"forward\"", url(&controllers[0]), url(&controllers[1]));
+    let toml = SITE.replace("servers = [\"ldap://127.0.0.1:1\"]", &servers);
+    let proxy = Proxy::start(config(&toml, Path::new("."))).await.unwrap();
+    until_up(&proxy).await;
+    (controllers, toml, proxy)
+}
+
+fn url(controller: &ScriptedController) -> String {
+    format!("ldap://{}", controller.address)
+}
+
+async fn until_up(proxy: &Proxy) {
+    until_seen(proxy, |controllers| controllers.iter().all(|controller| controller["state"] == "up")).await;
+}
+
+async fn until_seen(proxy: &Proxy, is_it: impl Fn(&[Value]) -> bool) {
+    while !is_it(get(proxy, "/controllers").await["controllers"].as_array().unwrap()) {
+        yield_now().await;
+    }
+}
+
+/// Takes a controller `out` of rotation or back `in`.
+async fn rotate(proxy: &Proxy, to: &str, controller: &ScriptedController, more: &str) -> (u16, Value) {
+    ask(proxy, "POST", &format!("/controllers/{to}?directory=corp&server={}{more}", url(controller)), "").await
+}
+
+/// What a controller was asked for clients.
+fn work(controller: &ScriptedController) -> Vec<Heard> {
+    let is_work = |heard: &Heard| match heard.tag {
+        op::SEARCH_REQUEST => !heard.is_root_dse(),
+        op::BIND_REQUEST => heard.bind().0 != "cn=redial,dc=corp",
+        op::DELETE_REQUEST => true,
+        _ => false,
+    };
+    controller.heard().into_iter().filter(is_work).collect()
+}
+
+/// So many searches that nobody has asked before, binds and writes; how often each of the two was asked meanwhile.
+async fn work_on(proxy: &Proxy, controllers: &[ScriptedController; 2], round: &'static str) -> [bool; 2] {
+    let before = controllers.each_ref().map(|controller| work(controller).len());
+    let address = proxy.addresses()[0];
+    let phones = move || {
+        for number in 0..12 {
+            let mut client = LdapClient::plain(address).unwrap().bound(&format!("cn={round}{number},dc=corp"), "secret");
+            assert_eq!(client.search(&subtree("dc=corp", &format!("(cn={round}{number})"), &["cn"])).outcome.code, ResultCode::SUCCESS);
+            if number % 4 == 0 {
+                assert_eq!(client.delete(&format!("cn={round}{number},dc=corp")).code, ResultCode::SUCCESS);
+            }
+        }
+    };
+    spawn_blocking(phones).await.unwrap();
+    std::array::from_fn(|place| work(&controllers[place]).len() > before[place])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_out_of_rotation_gets_nothing_until_it_is_back() {
+    let (controllers, toml, mut proxy) = two_controllers().await;
+    let [first, second] = &controllers;
+    // Where it took the first writes, reads and writes went there: another is their home now.
+    work_on(&proxy, &controllers, "a").await;
+    for (out, other, round, asked) in [(first, second, "b", [false, true]), (second, first, "c", [true, false])] {
+        let (status, moved) = rotate(&proxy, "out", out, "").await;
+        assert_eq!((status, &moved["server"], &moved["in_rotation"]), (200, &json!(url(out)), &json!(false)));
+        assert_eq!(work_on(&proxy, &controllers, round).await, asked);
+        assert_eq!(rotate(&proxy, "out", other, "").await.0, 409, "it is the last one");
+        let page = get(&proxy, "/metrics").await.as_str().unwrap().to_owned();
+        for (controller, value) in [(out, 1), (other, 0)] {
+            let line = format!("redial_upstream_out_of_rotation{{directory=\"corp\",server=\"{}\"}} {value}", url(controller));
+            assert!(page.lines().any(|shown| shown == line), "{line} in\n{page}");
+        }
+        assert_eq!(rotate(&proxy, "in", out, "").await.1["in_rotation"], true);
+    }
+
+    assert_eq!((rotate(&proxy, "out", first, "").await.0, rotate(&proxy, "out", second, "&force=true").await.0), (200, 200));
+    let address = proxy.addresses()[0];
+    let code = move || LdapClient::plain(address).unwrap().search(&subtree("dc=corp", "(cn=d)", &["cn"])).outcome.code;
+    assert_eq!(spawn_blocking(code).await.unwrap(), ResultCode::UNAVAILABLE);
+    // Another configuration, in which both are still there.
+    proxy.reload(config(&toml.replace("[directory.corp]", "[directory.corp]\nconnections = 5"), Path::new("."))).await.unwrap();
+    until_up(&proxy).await;
+    assert_eq!(spawn_blocking(code).await.unwrap(), ResultCode::UNAVAILABLE);
+    assert_eq!(rotate(&proxy, "in", second, "").await.0, 200);
+    assert_eq!(work_on(&proxy, &controllers, "e").await, [false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_controller_had_to_do_when_it_was_taken_out_it_ends() {
+    let (controllers, _, proxy) = two_controllers().await;
+    let address = proxy.addresses()[0];
+    let slow = spawn_blocking(move || LdapClient::plain(address).unwrap().search(&subtree("dc=corp", "(cn=slow)", &["cn"])));
+    let (asked, heard) = loop {
+        let heard = controllers.iter().find_map(|controller| work(controller).pop().map(|heard| (controller, heard)));
+        match heard {
+            Some(heard) => break heard,
+            None => yield_now().await,
+        }
+    };
+    until_seen(&proxy, |controllers| controllers.iter().any(|controller| controller["in_flight"] == 1)).await;
+    assert_eq!(rotate(&proxy, "out", asked, "").await.1["in_flight"], 1);
+    asked.act(heard.connection, heard.entry("cn=slow,dc=corp"));
+    asked.act(heard.connection, heard.done(ResultCode::SUCCESS));
+    let found = slow.await.unwrap();
+    assert_eq!((found.outcome.code, found.entries.len()), (ResultCode::SUCCESS, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_is_moved_by_its_whole_name_and_by_post_only() {
+    let (controllers, _, proxy) = two_controllers().await;
+    let server = url(&controllers[0]);
+    for (method, path, status) in [
+        ("GET", format!("/controllers/out?directory=corp&server={server}"), 405),
+        ("POST", format!("/controllers?directory=corp&server={server}"), 405),
+        ("POST", "/controllers/out?directory=corp&server=ldap://127.0.0.1:1".to_owned(), 404),
+        ("POST", format!("/controllers/out?directory=lab&server={server}"), 404),
+        ("POST", format!("/controllers/out?server={server}"), 400),
+        ("POST", "/controllers/out?directory=corp".to_owned(), 400),
+        ("POST", format!("/controllers/out?directory=corp&server={server}&force=yes"), 400),
+        ("GET", "/controllers?directory=lab".to_owned(), 404),
+    ] {
+        assert_eq!(ask(&proxy, method, &path, "").await.0, status, "{method} {path}");
+    }
+    let listed = get(&proxy, "/controllers?directory=corp").await;
+    let mut seen = listed["controllers"][0].clone();
+    for (key, most) in [("connections", 4), ("silent_for_seconds", 60)] {
+        assert!(seen.as_object_mut().unwrap().remove(key).unwrap().as_u64().unwrap() <= most, "{key}: {listed}");
+    }
+    let expected =
+        json!({ "directory": "corp", "server": server, "state": "up", "in_rotation": true, "in_flight": 0, "latency_milliseconds": null });
+    assert_eq!(seen, expected, "no operation was asked yet");
 }

@@ -1,11 +1,11 @@
-//! What an administrator may look at and change, in JSON: [`people`], [`answers`]. OPERATIONS.md has the table of the requests.
+//! What an administrator may look at and change, in JSON: [`people`], [`answers`], [`controllers`]. OPERATIONS.md has the table of the requests.
 //!
 //! No request has a body, and none is read; what one changes is asked for by another method than GET. Whoever asks has passed
 //! [`super::permission`]'s question for the token; no web page is answered. Blocks for as long as it takes to look at the whole cache.
 
 use super::permission::is_from_no_page;
 use super::query::Query;
-use super::{Answer, answers, error, json, people};
+use super::{Answer, answers, controllers, error, json, people};
 use crate::pipeline::Pipeline;
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::http::request::Parts;
@@ -36,6 +36,9 @@ const RESOURCES: &[(&str, Method, Resource)] = &[
     ("/cache", Method::GET, answers::size),
     ("/cache", Method::DELETE, answers::drop),
     ("/cache/answers", Method::GET, answers::list),
+    ("/controllers", Method::GET, controllers::list),
+    ("/controllers/out", Method::POST, controllers::take_out),
+    ("/controllers/in", Method::POST, controllers::take_back),
 ];
 
 /// The answer to a request.

@@ -67,7 +67,9 @@ pub(super) const REJECTED: Metric = metric(
 pub(super) const ACCEPT_ERRORS: Metric =
     metric("redial_downstream_accept_errors_total", "Failures to accept a connection, such as a lack of file descriptors, by listener.");
 
-pub(super) const UPSTREAM_UP: Metric = metric("redial_upstream_up", "1 while a server is in rotation, else 0.");
+pub(super) const UPSTREAM_UP: Metric = metric("redial_upstream_up", "1 while a server answers, else 0.");
+pub(super) const UPSTREAM_OUT: Metric =
+    metric("redial_upstream_out_of_rotation", "1 while a server gets nothing to do, since an administrator has taken it out, else 0.");
 pub(super) const UPSTREAM_CONNECTIONS: Metric = metric("redial_upstream_connections", "Connections to a server that stand.");
 pub(super) const UPSTREAM_IN_FLIGHT: Metric = metric("redial_upstream_in_flight", "Operations sent to a server and not yet answered.");
 pub(super) const UPSTREAM_REQUESTS: Metric =
@@ -151,6 +153,7 @@ const RENDERED_HERE: &[Metric] = &[
     CERTIFICATE_NOT_AFTER,
     OPERATION_DURATION,
     UPSTREAM_UP,
+    UPSTREAM_OUT,
     UPSTREAM_CONNECTIONS,
     UPSTREAM_IN_FLIGHT,
     UPSTREAM_REQUESTS,

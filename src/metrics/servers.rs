@@ -26,6 +26,7 @@ struct Series {
     directory: String,
     url: String,
     up: AtomicBool,
+    out_of_rotation: AtomicBool,
     connections: AtomicUsize,
     in_flight: AtomicUsize,
     answered: AtomicU64,
@@ -36,10 +37,17 @@ struct Series {
 }
 
 impl ServerMetrics {
-    /// It is in rotation, or not.
+    /// It answers, or not.
     pub fn up(&self, up: bool) {
         if !self.is_retired.load(Ordering::Relaxed) {
             self.series.up.store(up, Ordering::Relaxed);
+        }
+    }
+
+    /// An administrator has taken it out of rotation, or back.
+    pub fn out_of_rotation(&self, out: bool) {
+        if !self.is_retired.load(Ordering::Relaxed) {
+            self.series.out_of_rotation.store(out, Ordering::Relaxed);
         }
     }
 
@@ -143,8 +151,9 @@ impl Servers {
 /// Its values, each with its further labels.
 type Values = fn(&Series) -> Vec<(&'static str, u64)>;
 
-const FAMILIES: [(Metric, &str, Values); 4] = [
+const FAMILIES: [(Metric, &str, Values); 5] = [
     (names::UPSTREAM_UP, "gauge", |series| vec![("", u64::from(series.up.load(Ordering::Relaxed)))]),
+    (names::UPSTREAM_OUT, "gauge", |series| vec![("", u64::from(series.out_of_rotation.load(Ordering::Relaxed)))]),
     (names::UPSTREAM_CONNECTIONS, "gauge", |series| vec![("", series.connections.load(Ordering::Relaxed) as u64)]),
     (names::UPSTREAM_IN_FLIGHT, "gauge", |series| vec![("", series.in_flight.load(Ordering::Relaxed) as u64)]),
     (names::UPSTREAM_REQUESTS, "counter", |series| {

@@ -7,7 +7,7 @@ use super::StartError;
 use crate::book::Book;
 use crate::config::lineage::Digest;
 use crate::config::{Config, DirectoryConfig, DirectoryKind, Limits};
-use crate::directory::Directory;
+use crate::directory::{Directory, Rotation};
 use crate::ldap::dn::Dn;
 use crate::lifecycle::{EndOnDrop, Ending, lifecycle};
 use crate::metrics::Metrics;
@@ -89,7 +89,9 @@ impl Residents {
         }
         let number = metrics.directory_opened(directory);
         let started = Resident::start(settings, octets, number, limits, metrics).await;
-        started.inspect_err(|_| metrics.directory_retired(number))
+        let started = started.inspect_err(|_| metrics.directory_retired(number))?;
+        self.all.iter().for_each(|before| started.rotates_as(before));
+        Ok(started)
     }
 
     /// Tells the metrics of those that are not among `others`.
@@ -120,6 +122,17 @@ impl Residents {
 }
 
 impl Resident {
+    /// Whom an administrator has taken out of rotation stays out.
+    fn rotates_as(&self, before: &Self) {
+        if self.settings.config.base_dn != before.settings.config.base_dn {
+            return;
+        }
+        for controller in before.directory.controllers().into_iter().filter(|controller| controller.is_out) {
+            // One that is not configured any more is no error.
+            let _ = self.directory.rotate(&controller.server, Rotation::OutAtAnyRate);
+        }
+    }
+
     /// Makes a directory ready to answer. Controllers that are away are no reason that it is not.
     async fn start(
         settings: Settings,

@@ -65,7 +65,7 @@ pub(crate) struct Reach<'a> {
 
 impl Reach<'_> {
     fn is_met_by(&self, server: usize, servers: &Servers) -> bool {
-        servers.get(server).is_some()
+        servers.is_in_rotation(server)
             && !self.tried.contains(&server)
             && self.first.is_none_or(|first| first == server || !servers.may_be_asked(first))
     }

@@ -106,6 +106,17 @@ impl Health {
         self.state == State::Up
     }
 
+    /// For an administrator.
+    pub(crate) fn in_a_word(&self, now: Instant) -> &'static str {
+        match self.state {
+            State::Untried | State::Joining => "untried",
+            State::Up if self.is_on_probation(now) => "recovering",
+            State::Up => "up",
+            State::Overloaded => "overloaded",
+            State::Down => "down",
+        }
+    }
+
     /// When it is to be probed next.
     pub(crate) const fn next_probe(&self) -> Instant {
         self.next_probe

@@ -1,7 +1,7 @@
 //! Domain controllers as a directory: connections to them, and the way of an operation over these.
 //!
 //! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
-//! [`server`], [`servers`], [`balance`], [`writes`] and [`pin`] (which controller), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is
+//! [`server`], [`servers`], [`balance`], [`writes`] and [`pin`] (which controller), [`rotation`] (who is out of it by hand), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is
 //! it up), [`pool`], [`clients`], [`binds`] and [`fast_bind`] (which connection), [`who`], [`named`] and [`groups`] (whose name has bound), [`connect`] (how it is made),
 //! [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
 //!
@@ -30,6 +30,7 @@ mod outbox;
 mod pin;
 mod pool;
 mod replies;
+mod rotation;
 mod search;
 mod server;
 mod servers;
@@ -53,7 +54,7 @@ pub use self::trust::TrustError;
 pub(crate) use self::trust::client_config;
 use self::writes::Writes;
 use crate::config;
-use crate::directory::{Asked, Directory, DirectoryError, Done, Groups, Operation, Replies, Reply};
+use crate::directory::{Asked, Controller, Directory, DirectoryError, Done, Groups, NotMoved, Operation, Replies, Reply, Rotation};
 use crate::ldap::ResultCode;
 use crate::ldap::envelope::op;
 use crate::ldap::response::write_result_op;
@@ -61,7 +62,7 @@ use crate::lifecycle::{EndOnDrop, Lifecycle};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, interval};
 
@@ -85,6 +86,8 @@ struct Inner {
     retries: RetryBudget,
     page_size: u32,
     metrics: Arc<Metrics>,
+    /// Held by whoever takes a server out of rotation, or back.
+    rotating: Mutex<()>,
 }
 
 impl Upstream {
@@ -123,7 +126,7 @@ impl Upstream {
         let clients = Arc::new(Clients::new(settings));
         let retries = RetryBudget::new(usize::from(config.connections).max(1) * OPERATIONS_PER_CONNECTION);
         let page_size = config.page_size.max(1);
-        let inner = Inner { index, servers, clients, writes: Arc::default(), retries, page_size, metrics };
+        let inner = Inner { index, servers, clients, writes: Arc::default(), retries, page_size, metrics, rotating: Mutex::default() };
         Ok(Self { inner: Arc::new(inner), lifecycle, _end: None })
     }
 
@@ -173,6 +176,14 @@ impl Directory for Upstream {
 
     fn answers_behind(&self) -> u64 {
         self.inner.writes.answers_behind()
+    }
+
+    fn controllers(&self) -> Vec<Controller> {
+        self.seen()
+    }
+
+    fn rotate(&self, server: &str, rotation: Rotation) -> Result<(), NotMoved> {
+        self.move_to(server, rotation)
     }
 }
 

@@ -107,9 +107,14 @@ impl Servers {
         self.get(server).is_some_and(|server| server.standing.load().call == Call::Eligible)
     }
 
-    /// One is up.
+    /// It is there, and nobody has taken it out of rotation.
+    pub(crate) fn is_in_rotation(&self, server: usize) -> bool {
+        self.get(server).is_some_and(|server| !server.standing.is_out())
+    }
+
+    /// One is up, and in rotation.
     pub(crate) fn any_is_up(&self) -> bool {
-        self.0.listed.load().iter().any(|server| server.standing.is_up())
+        self.0.listed.load().iter().any(|server| server.standing.is_up() && !server.standing.is_out())
     }
 
     /// There is none but those with these numbers.

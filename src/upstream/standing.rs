@@ -1,12 +1,14 @@
 //! What Redial knows of one controller, shared by all that speak to it: health, capabilities, how busy it is. Logs when it comes and goes.
 
-use super::balance::{Load, Rank};
+use super::balance::{Call, Load, Rank};
 use super::capabilities::Capabilities;
 use super::health::{Change, Failure, Health};
 use crate::config;
+use crate::directory::Controller;
 use crate::metrics::ServerMetrics;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -22,6 +24,10 @@ pub(crate) struct Standing {
     state: Mutex<(Health, Option<Capabilities>)>,
     outstanding: AtomicUsize,
     connections: AtomicUsize,
+    /// In microseconds; 0: it has answered nothing yet.
+    latency: AtomicU64,
+    /// An administrator has taken it out of rotation.
+    is_out: AtomicBool,
     /// The time of the next probe has changed.
     pub(crate) changed: Notify,
     /// It is probed no more.
@@ -39,6 +45,8 @@ impl Standing {
             state: Mutex::new((health, None)),
             outstanding: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            latency: AtomicU64::new(0),
+            is_out: AtomicBool::new(false),
             changed: Notify::new(),
             left: Notify::new(),
         }
@@ -64,11 +72,45 @@ impl Standing {
     pub(crate) fn load(&self) -> Load {
         let (call, share) = self.with_state(|health, _| (health.call(), health.share(Instant::now())));
         Load {
-            call,
+            call: if self.is_out() { Call::Out } else { call },
             rank: *self.rank.lock().unwrap_or_else(PoisonError::into_inner),
             share,
             outstanding: self.outstanding.load(Ordering::Relaxed),
         }
+    }
+
+    /// An administrator has taken it out of rotation.
+    pub(crate) fn is_out(&self) -> bool {
+        self.is_out.load(Ordering::Relaxed)
+    }
+
+    /// It is out from now on, or back; says whether it was out before.
+    pub(crate) fn rotate(&self, out: bool) -> bool {
+        self.metrics.out_of_rotation(out);
+        self.is_out.swap(out, Ordering::Relaxed)
+    }
+
+    /// As an administrator sees it.
+    pub(crate) fn seen(&self) -> Controller {
+        let now = Instant::now();
+        let (state, last_answer) = self.with_state(|health, _| (health.in_a_word(now), health.last_answer()));
+        Controller {
+            server: self.url.clone(),
+            state,
+            is_out: self.is_out(),
+            in_flight: self.outstanding.load(Ordering::Relaxed),
+            connections: self.connections.load(Ordering::Relaxed),
+            latency: Some(self.latency.load(Ordering::Relaxed)).filter(|latency| *latency > 0).map(Duration::from_micros),
+            silent_for: last_answer.map(|last_answer| now.saturating_duration_since(last_answer)),
+        }
+    }
+
+    /// An operation took so long. What came before counts for seven eighths; two that end at once may count as one.
+    fn took(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let before = self.latency.load(Ordering::Relaxed);
+        let after = if before == 0 { took } else { before - before / 8 + took / 8 };
+        self.latency.store(after.max(1), Ordering::Relaxed);
     }
 
     /// It has answered, and not failed since.
@@ -178,7 +220,11 @@ impl Sent {
 impl Drop for Sent {
     fn drop(&mut self) {
         self.standing.outstanding.fetch_sub(1, Ordering::Relaxed);
-        self.standing.metrics.ended(self.answered, self.at.elapsed());
+        let took = self.at.elapsed();
+        if self.answered {
+            self.standing.took(took);
+        }
+        self.standing.metrics.ended(self.answered, took);
     }
 }
 
