@@ -147,6 +147,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let upstream = Upstream {
             servers: Vec::new(),
+            discover: None,
             ca: None,
             search_as: SearchAs::Client,
             service: None,

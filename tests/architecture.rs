@@ -74,6 +74,8 @@ const PURE: &[&str] = &[
     "upstream/balance",
     "upstream/budget",
     "upstream/health",
+    "upstream/renewal",
+    "upstream/srv",
 ];
 
 const IMPURE: &[&str] = &[

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
+#[path = "common/dns.rs"]
+mod dns;
 #[path = "common/scripted_controller.rs"]
 mod scripted_controller;
 
+use dns::{Dns, Says};
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
 use redial::ldap::oid;
@@ -68,6 +71,42 @@ async fn controllers_that_are_well_are_listed() {
     assert_eq!(code, 0, "{report}");
     assert!(report.starts_with(&format!("directory.corp           ldap://{}", controller.address)), "{report}");
     assert!(report.contains(", bound, Active Directory\nThe configuration is fine.\n"), "{report}");
+}
+
+fn discovering(dns: &Dns, more: &str) -> String {
+    let discover = format!("discover = {{ domain = \"ldaps://corp.example\", resolvers = [\"{}\"] }}", dns.address);
+    configuration(&[], more).replace("servers = []", &discover)
+}
+
+#[tokio::test]
+async fn controllers_that_dns_names_are_listed_and_those_that_may_not_be_asked_are_a_warning() {
+    let (ca, tls) = certificate(Certificate::Good);
+    let controller = ScriptedController::start(Security::Ldaps(tls), active_directory("DC=corp")).await;
+    let port = controller.address.port();
+    let dns = Dns::start(Says::Controllers(vec![(port, "dc1.corp.example."), (port, "dc1.elsewhere.example.")])).await;
+    let (code, report) = check("discovered", &discovering(&dns, &format!("ca = {ca:?}")), true).await;
+    assert_eq!(code, 0, "{report}");
+    assert!(report.starts_with(&format!("directory.corp           ldaps://dc1.corp.example:{port}")), "{report}");
+    assert!(
+        report.contains(", bound, Active Directory\nwarning: directory.corp.discover: dc1.elsewhere.example is named by DNS"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn dns_that_names_no_controller_is_a_problem_with_its_reason() {
+    let dns = Dns::start(Says::NoSuchName).await;
+    for (says, why) in [
+        (Says::NoSuchName, "there are no SRV records of _ldap._tcp"),
+        (Says::Controllers(vec![(389, "dc1.elsewhere.example.")]), "the records name hosts outside the domain alone"),
+        (Says::Controllers(vec![(0, ".")]), "DNS says that corp.example has no LDAP service"),
+        (Says::Nothing, ""),
+    ] {
+        dns.says(says);
+        let (code, report) = check("undiscovered", &discovering(&dns, ""), true).await;
+        assert_eq!(code, 64, "{report}");
+        assert!(report.starts_with(&format!("directory.corp.discover: {why}")) && report.ends_with("1 problem.\n"), "{report}");
+    }
 }
 
 #[tokio::test]

@@ -185,6 +185,7 @@ fn the_sample_explains_every_key() {
         "listener = [{x=1}]",
         "listener = [{tls={x=1}}]",
         "directory.a.x = 1",
+        "directory.a.discover = {x=1}",
         "access = [{x=1}]",
         "account = [{x=1}]",
         "cache.x = 1",

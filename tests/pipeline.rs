@@ -198,6 +198,7 @@ fn config() -> Config {
             base_dn: Dn::parse(BASE).unwrap(),
             kind: DirectoryKind::Upstream(config::Upstream {
                 servers: Vec::new(),
+                discover: None,
                 ca: None,
                 search_as: SearchAs::Service,
                 service: None,

@@ -39,6 +39,7 @@ fn plain(controllers: &[&ScriptedController]) -> config::Upstream {
     let servers = controllers.iter().map(|controller| server(controller, "127.0.0.1", UpstreamSecurity::Plain)).collect();
     config::Upstream {
         servers,
+        discover: None,
         ca: Some(certificate(Certificate::Good).0),
         search_as: SearchAs::Service,
         service: Some(ServiceAccount { bind_dn: "cn=redial".into(), password: Secret::new(b"service") }),

@@ -185,7 +185,8 @@ fn owners(config: &Config) -> [u8; DIGEST] {
         if let DirectoryKind::Upstream(upstream) = &directory.kind {
             let servers: Vec<_> = upstream.servers.iter().map(|server| &server.url).collect();
             let account = upstream.service.as_ref().map(|service| &service.bind_dn);
-            text.push_str(&format!(" {servers:?} {:?} {account:?}", upstream.search_as));
+            let domain = upstream.discover.as_ref().map(|discover| &discover.domain);
+            text.push_str(&format!(" {servers:?} {domain:?} {:?} {account:?}", upstream.search_as));
         }
     }
     let mut owners = [0; DIGEST];

@@ -7,7 +7,7 @@ use crate::book::Book;
 use crate::config::load::{Loaded, Rejected, load};
 use crate::config::problem::Problem;
 use crate::config::{Access, Config, DirectoryConfig, DirectoryKind, Upstream};
-use crate::upstream::examine::{Found, examine};
+use crate::upstream::examine::{ExamineError, Found, examine};
 use clap::Args;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -79,12 +79,18 @@ impl Report {
     }
 
     async fn look_at_controllers(&mut self, directory: &DirectoryConfig, upstream: &Upstream, config: &Config) {
-        let key = format!("directory.{}.servers", directory.name);
+        let key_of = |key: &str| format!("directory.{}.{key}", directory.name);
+        let key = key_of(if upstream.discover.is_some() { "discover" } else { "servers" });
         let examined = match examine(upstream, &config.groups_of(directory), &config.limits).await {
             Ok(examined) => examined,
-            Err(error) => return self.problem(format!("directory.{}.ca", directory.name), error.to_string()),
+            Err(error @ ExamineError::Trust(_)) => return self.problem(key_of("ca"), error.to_string()),
+            Err(error @ ExamineError::Discover(_)) => return self.problem(key, error.to_string()),
         };
-        for server in examined {
+        for name in examined.refused {
+            let why = format!("{name} is named by DNS, but not asked: it is not within the domain, nor in `within`");
+            self.warnings.push(Problem { line: None, key: key.clone(), why });
+        }
+        for server in examined.servers {
             let shown = match server.found {
                 Ok(found) => {
                     if !found.holds(&directory.base_dn) {

@@ -215,8 +215,8 @@ fn answerers(text: &mut String, directory: &DirectoryConfig, asker: &Asker<'_>) 
     match &directory.kind {
         DirectoryKind::Embedded { ldif } => line(text, "answered by", &format!("the entries of {}", ldif.display())),
         DirectoryKind::Upstream(upstream) => {
-            let servers: Vec<&str> = upstream.servers.iter().map(|server| server.url.as_str()).collect();
-            line(text, "servers", &servers.join(", "));
+            let listed = || upstream.servers.iter().map(|server| server.url.as_str()).collect::<Vec<_>>().join(", ");
+            line(text, "servers", &upstream.discover.as_ref().map_or_else(listed, ToString::to_string));
             let under = match (upstream.search_as, &upstream.service) {
                 (SearchAs::Service, Some(service)) => format!("the service account {}", service.bind_dn),
                 (SearchAs::Service, None) => "nobody".to_owned(),
@@ -336,6 +336,14 @@ mod tests {
         let config = load_text(CONFIG, Path::new(""), false).map_err(|rejected| rejected.to_string()).unwrap().config;
         let request = SearchRequest { scope, filter: Filter::parse(filter).unwrap(), ..request(base) };
         explain(&config, from.parse().unwrap(), &identity(name, Vec::new()), &request).unwrap()
+    }
+
+    #[test]
+    fn controllers_that_dns_names_are_called_so() {
+        let discover = "discover = { domain = \"ldaps://own.example\", site = \"Berlin\" }";
+        let config = load_text(&CONFIG.replace("servers = [\"ldaps://dc1.own\"]", discover), Path::new(""), false).unwrap().config;
+        let said = explain(&config, "10.1.1.1".parse().unwrap(), &identity("cn=a,dc=own", Vec::new()), &request("DC=own")).unwrap();
+        assert!(said.contains("whatever DNS names for own.example, by LDAPS, those of the site Berlin first\n"), "{said}");
     }
 
     fn request(base: &str) -> SearchRequest {

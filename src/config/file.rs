@@ -10,6 +10,7 @@ mod audit;
 mod binds;
 mod cache;
 mod directory;
+mod discover;
 mod limits;
 mod listener;
 

@@ -85,7 +85,8 @@ fn numbers<T>(
     given
 }
 
-/// What the one holds, the other does: the same naming context, read under the same name, from servers of which one at least was there before.
+/// What the one holds, the other does: the same naming context, read under the same name, from servers of which one at least was there before,
+/// or which DNS names for the same domain.
 fn is_same_directory(before: &(&DirectoryConfig, &Digest), after: &(&DirectoryConfig, &Digest)) -> bool {
     let same_content = match (&before.0.kind, &after.0.kind) {
         (DirectoryKind::Upstream(one), DirectoryKind::Upstream(other)) => {
@@ -102,6 +103,10 @@ fn account(upstream: &Upstream) -> Option<&str> {
 }
 
 fn has_server_of(one: &Upstream, other: &Upstream) -> bool {
+    let domain = |upstream: &Upstream| upstream.discover.as_ref().map(|discover| discover.domain.clone());
+    if domain(one).is_some() || domain(other).is_some() {
+        return domain(one) == domain(other);
+    }
     one.servers.iter().any(|server| other.servers.iter().any(|known| (&known.host, known.port) == (&server.host, server.port)))
 }
 
@@ -170,6 +175,20 @@ mod tests {
             (format!("{CORP}search_as = \"client\"\n"), 1),
         ] {
             assert_eq!(after(&[CORP], &[&change]).0, [number], "{change}");
+        }
+    }
+
+    #[test]
+    fn a_discovered_directory_is_the_same_while_its_domain_is() {
+        let corp = |discover: &str| CORP.replace("servers = [\"ldaps://dc1\"]", &format!("discover = {discover}"));
+        let domain = corp("\"ldaps://corp.example\"");
+        for (change, number) in [
+            (corp("\"corp.example\""), 0),
+            (corp("{ domain = \"Corp.Example.\", site = \"Berlin\" }"), 0),
+            (corp("\"ldaps://lab.example\""), 1),
+            (CORP.to_owned(), 1),
+        ] {
+            assert_eq!(after(&[&domain], &[&change]).0, [number], "{change}");
         }
     }
 

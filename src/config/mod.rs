@@ -147,8 +147,10 @@ pub enum DirectoryKind {
 /// Equal controllers of one naming context.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
-    /// At least one.
+    /// At least one, unless DNS names them.
     pub servers: Vec<Server>,
+    /// DNS names the servers; then none are listed. Boxed, since most directories have none.
+    pub discover: Option<Box<Discover>>,
     /// PEM file of the CAs that sign the controllers' certificates; the system's roots where not set.
     pub ca: Option<PathBuf>,
     /// Under whose name searches run.
@@ -169,6 +171,29 @@ pub struct Upstream {
     pub probe_interval: Duration,
     /// The most entries in a page of a result that is collected.
     pub page_size: u32,
+}
+
+/// Controllers that DNS names, by SRV records (RFC 2782).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discover {
+    /// The domain whose `_ldap._tcp` records are looked up; as all names here in lower case, and without a dot at its end.
+    pub domain: String,
+    /// How TLS begins: by LDAPS, or by StartTLS. Never without, since whoever can forge DNS would be told passwords.
+    pub security: UpstreamSecurity,
+    /// The Active Directory site whose controllers are asked before the others.
+    pub site: Option<String>,
+    /// Names outside these domains are not asked; the domain itself where nothing else is configured.
+    pub within: Vec<String>,
+    /// The DNS servers to ask, also for the addresses of what they name; empty: the system's.
+    pub resolvers: Vec<SocketAddr>,
+}
+
+impl std::fmt::Display for Discover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let how = if self.security == UpstreamSecurity::Ldaps { "LDAPS" } else { "StartTLS" };
+        write!(f, "whatever DNS names for {}, by {how}", self.domain)?;
+        self.site.as_ref().map_or(Ok(()), |site| write!(f, ", those of the site {site} first"))
+    }
 }
 
 /// One controller.

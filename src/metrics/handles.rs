@@ -7,6 +7,7 @@ use crate::identity::roster::Revocation;
 use crate::outcome::Served;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
+use std::sync::atomic::AtomicBool;
 
 #[derive(Debug)]
 pub(super) struct CacheHandles {
@@ -57,6 +58,10 @@ pub(super) struct ListenerHandles {
 pub(super) struct DirectoryHandles {
     pub(super) name: String,
     pub(super) retries: Counter,
+    /// DNS has named its servers when it was asked last; `None`: they are listed.
+    pub(super) discovery: Option<AtomicBool>,
+    /// Another has taken its place, or none: it only ends what it began.
+    pub(super) is_retired: AtomicBool,
 }
 
 impl CacheHandles {
@@ -128,12 +133,14 @@ impl ListenerHandles {
 impl DirectoryHandles {
     pub(super) fn new(recorder: &PrometheusRecorder, directory: &DirectoryConfig) -> Self {
         let name = directory.name.clone();
-        let retries = match directory.kind {
-            DirectoryKind::Upstream(_) => counter(recorder, names::UPSTREAM_RETRIES, &[("directory", &name)]),
+        let (retries, discover) = match &directory.kind {
+            DirectoryKind::Upstream(upstream) => {
+                (counter(recorder, names::UPSTREAM_RETRIES, &[("directory", &name)]), upstream.discover.as_ref())
+            }
             // A phonebook in memory has no servers, and so no series of its own.
-            DirectoryKind::Embedded { .. } => Counter::noop(),
+            DirectoryKind::Embedded { .. } => (Counter::noop(), None),
         };
-        Self { name, retries }
+        Self { name, retries, discovery: discover.map(|_| AtomicBool::new(false)), is_retired: AtomicBool::new(false) }
     }
 }
 

@@ -26,9 +26,13 @@ use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, Relo
 use histogram::Histogram;
 use metrics::{Counter, Gauge, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use names::Metric;
 pub(crate) use process::number_after;
 pub use servers::ServerMetrics;
 use servers::Servers;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -162,6 +166,16 @@ impl Metrics {
     /// That directory begins nothing more. What is shown of its servers stays only where another directory has the same.
     pub fn directory_retired(&self, directory: usize) {
         self.servers.retire(directory);
+        if let Some(handles) = self.directories.load().get(directory) {
+            handles.is_retired.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// DNS was asked for the servers of that directory, and has named them or not.
+    pub fn discovered(&self, directory: usize, successful: bool) {
+        if let Some(discovery) = self.directories.load().get(directory).and_then(|handles| handles.discovery.as_ref()) {
+            discovery.store(successful, Ordering::Relaxed);
+        }
     }
 
     /// A server of that directory begins, under this URL; shown until it is retired, or its directory is.
@@ -339,7 +353,21 @@ impl Metrics {
             }
         }
         self.servers.render(&mut page);
+        self.render_discoveries(&mut page);
         page
+    }
+
+    /// By the directories' names, each once: after a reload two of one name may run for a moment.
+    fn render_discoveries(&self, page: &mut String) {
+        let directories = self.directories.load();
+        let current = directories.iter().filter(|directory| !directory.is_retired.load(Ordering::Relaxed));
+        let discoveries: BTreeMap<_, _> =
+            current.filter_map(|directory| Some((&directory.name, directory.discovery.as_ref()?.load(Ordering::Relaxed)))).collect();
+        let Metric { name, help } = names::UPSTREAM_DISCOVERY;
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (directory, successful) in discoveries {
+            let _ = writeln!(page, "{name}{{directory=\"{directory}\"}} {}", u8::from(successful));
+        }
     }
 
     /// The names of all metrics, those without a series yet included.

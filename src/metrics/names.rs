@@ -76,6 +76,10 @@ pub(super) const UPSTREAM_REQUESTS: Metric =
     metric("redial_upstream_requests_total", "Operations sent to a server that have ended, with an answer or without.");
 pub(super) const UPSTREAM_DURATION: Metric =
     metric("redial_upstream_request_duration_seconds", "From an operation's sending to its end, by server.");
+pub(super) const UPSTREAM_DISCOVERY: Metric = metric(
+    "redial_upstream_discovery_successful",
+    "1 if DNS has named the controllers of a directory with `discover` when it was asked last; else 0, and those that are known are kept.",
+);
 pub(super) const UPSTREAM_RETRIES: Metric = metric("redial_upstream_retries_total", "Operations tried a second time on another server.");
 
 pub(super) const AUDIT_DROPPED: Metric = metric(
@@ -158,4 +162,5 @@ const RENDERED_HERE: &[Metric] = &[
     UPSTREAM_IN_FLIGHT,
     UPSTREAM_REQUESTS,
     UPSTREAM_DURATION,
+    UPSTREAM_DISCOVERY,
 ];

@@ -133,8 +133,12 @@ fn listeners_and_servers_are_told_apart() {
 }
 
 fn directory(name: &str) -> DirectoryConfig {
-    let servers = "servers = [\"ldaps://dc1.corp.example\"]\nbind_dn = \"cn=a\"\npassword = \"b\"";
-    let text = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n[directory.{name}]\nbase = \"dc=x\"\n{servers}");
+    directory_with(name, "servers = [\"ldaps://dc1.corp.example\"]")
+}
+
+fn directory_with(name: &str, servers: &str) -> DirectoryConfig {
+    let account = "bind_dn = \"cn=a\"\npassword = \"b\"";
+    let text = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n[directory.{name}]\nbase = \"dc=x\"\n{servers}\n{account}");
     let loaded = crate::config::load::load_text(&text, std::path::Path::new("."), true);
     loaded.unwrap_or_else(|rejected| panic!("{rejected}")).config.directories.remove(0)
 }
@@ -189,6 +193,19 @@ fn a_server_that_leaves_takes_its_series_along_and_begins_anew_when_it_comes_bac
     }
     let server = metrics.server_opened(0, DC2);
     assert_eq!(Arc::strong_count(&server), 2, "known to whoever counts and to the page, and those before to nobody");
+}
+
+#[test]
+fn a_directory_whose_servers_dns_names_says_whether_it_did() {
+    let discovered = directory_with("corp", "discover = \"corp.example\"");
+    let metrics = one_of_each();
+    assert!(!metrics.render().contains("redial_upstream_discovery_successful{"), "those of corp are listed");
+    let number = metrics.directory_opened(&discovered);
+    has(&metrics.render(), r#"redial_upstream_discovery_successful{directory="corp"} 0"#);
+    metrics.discovered(number, true);
+    has(&metrics.render(), r#"redial_upstream_discovery_successful{directory="corp"} 1"#);
+    metrics.directory_retired(number);
+    assert!(!metrics.render().contains("redial_upstream_discovery_successful{"));
 }
 
 #[test]

@@ -25,7 +25,8 @@ fn of_others(config: &Config) -> usize {
     let directory = |directory: &DirectoryConfig| match &directory.kind {
         DirectoryKind::Upstream(upstream) => {
             let clients = upstream.search_as == SearchAs::Client || upstream.forward_writes;
-            upstream.servers.len() * OF_A_SERVER + if clients { OF_CLIENTS } else { 0 }
+            let servers = if upstream.discover.is_some() { DISCOVERED } else { upstream.servers.len() };
+            servers * OF_A_SERVER + if clients { OF_CLIENTS } else { 0 }
         }
         DirectoryKind::Embedded { .. } => 0,
     };
@@ -48,6 +49,8 @@ fn raise(wanted: u64) -> usize {
 
 /// The admin address's connections, listening sockets, logs, and what the runtime has.
 const OWN: usize = 100;
+/// Of a directory whose servers DNS names. There may be more; few of them have all the connections that they might.
+const DISCOVERED: usize = 16;
 /// Connections for searches and for binds.
 const OF_A_SERVER: usize = 40;
 /// Connections bound as clients.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::info;
 
 /// The directories of one configuration, in its order.
@@ -149,6 +150,8 @@ impl Resident {
                 let upstream = Upstream::new(number, upstream, limits, Arc::clone(metrics), running);
                 let upstream = upstream.map_err(|error| failed(error.to_string()))?.ending_with(EndOnDrop(Arc::clone(&ending)));
                 upstream.start();
+                // With DNS dead it goes on without, and so does whoever is answered from memory.
+                let _ = timeout(DNS, upstream.asked()).await;
                 Ok(Self { settings, directory: Arc::new(upstream), number, ending: Some(ending) })
             }
             DirectoryKind::Embedded { ldif } => {
@@ -191,3 +194,6 @@ fn book(file: &Path, octets: Vec<u8>, base: &Dn) -> Result<Book, String> {
         lines.collect::<Vec<_>>().join("\n")
     })
 }
+
+/// A start waits so long for the names of the controllers, so that the first phones find them.
+const DNS: Duration = Duration::from_secs(1);

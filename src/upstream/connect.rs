@@ -5,6 +5,7 @@
 
 use super::connection::{Connection, Outgoing, Settings};
 use super::dial::{Dial, Stream};
+use super::names::Names;
 use super::outbox::Payload;
 use crate::certificate::{SOON, not_after};
 use crate::config::{Server, UpstreamSecurity};
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tracing::warn;
@@ -37,6 +38,8 @@ pub(crate) struct Connector {
     pub(crate) server: Server,
     /// Whom to trust.
     pub(crate) tls: Arc<ClientConfig>,
+    /// Who knows its addresses; asked anew for each connection.
+    pub(crate) names: Arc<dyn Names>,
     /// For everything together.
     pub(crate) timeout: Duration,
     /// Told to every connection.
@@ -50,7 +53,7 @@ pub(crate) struct Connector {
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ConnectError {
-    #[error("{server}: the name cannot be resolved ({why}); check the name in `servers` and this machine's resolver")]
+    #[error("{server}: the name cannot be resolved ({why}); check the name in `servers`, or in DNS, and this machine's resolver")]
     Resolve { server: String, why: String },
     #[error("{server}: no TCP connection ({why}); check that the server runs and that no firewall is between")]
     Tcp { server: String, why: String },
@@ -118,8 +121,8 @@ impl Connector {
     async fn tcp(&self, deadline: Instant) -> Result<TcpStream, ConnectError> {
         let Server { host, port, .. } = &self.server;
         let resolve = |why: String| ConnectError::Resolve { server: self.name(), why };
-        let found = self.within(deadline, "resolving the name", lookup_host((host.as_str(), *port))).await?;
-        let addresses: Vec<_> = found.map_err(|error| resolve(error.to_string()))?.collect();
+        let found = self.within(deadline, "resolving the name", self.names.addresses(host, *port)).await?;
+        let addresses = found.map_err(resolve)?;
         let mut why = None;
         for (tried, address) in addresses.iter().enumerate() {
             // An address that swallows packets leaves time for the others.
@@ -251,3 +254,71 @@ const START_TLS_RESPONSE_AT_MOST: usize = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Octets unacknowledged for so long end the connection; above the usual loss recovery, below the idle limits of firewalls.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::lifecycle;
+    use crate::upstream::names::Services;
+    use crate::upstream::trust;
+    use futures_util::future::BoxFuture;
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+    use tokio::net::TcpListener;
+
+    /// What a name stands for, from one look-up to the next.
+    #[derive(Debug)]
+    struct Moves(Mutex<Vec<Vec<SocketAddr>>>);
+
+    impl Names for Moves {
+        fn services<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Services, String>> {
+            Box::pin(async { Ok(Services::default()) })
+        }
+
+        fn addresses<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, Result<Vec<SocketAddr>, String>> {
+            let addresses = self.0.lock().unwrap().remove(0);
+            Box::pin(async { Ok(addresses) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_is_looked_up_for_each_connection_and_its_addresses_are_tried_in_turn() {
+        let [first, second, gone] =
+            [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("[::1]:0").await]
+                .map(Result::unwrap);
+        let [at_first, at_second, nowhere] = [&first, &second, &gone].map(|listener| listener.local_addr().unwrap());
+        drop(gone);
+        let (_ending, lifecycle) = lifecycle();
+        let connector = Connector {
+            server: Server {
+                url: "ldap://dc1.corp.example".to_owned(),
+                host: "dc1.corp.example".to_owned(),
+                port: 389,
+                security: UpstreamSecurity::Plain,
+                priority: 1,
+                weight: 1,
+            },
+            tls: trust::client_config(None).unwrap(),
+            names: Arc::new(Moves(Mutex::new(vec![vec![nowhere, at_first], vec![at_second], vec![]]))),
+            timeout: Duration::from_secs(10),
+            lifecycle,
+            dial: None,
+            metrics: None,
+        };
+        let settings = Settings {
+            frame_limit: 1 << 20,
+            idle: Duration::from_secs(300),
+            max_age: None,
+            backlog: 1 << 20,
+            stall: Duration::from_secs(10),
+            fast_bind: false,
+        };
+        let stays = connector.connect(None, settings, ()).await.unwrap();
+        first.accept().await.unwrap();
+        let _moved = connector.connect(None, settings, ()).await.unwrap();
+        second.accept().await.unwrap();
+        assert!(stays.is_open(), "a connection that stands is left alone");
+        let error = connector.connect(None, settings, ()).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Resolve { .. }), "{error}");
+    }
+}

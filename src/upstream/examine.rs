@@ -5,7 +5,10 @@
 
 use super::connect::{ConnectError, Connector};
 use super::connection::{Connection, Settings};
+use super::discovery;
+use super::names::{Dns, Names};
 use super::search::{base_search, entries, present};
+use super::srv::Selection;
 use super::trust::{self, TrustError};
 use crate::config;
 use crate::directory::DirectoryError;
@@ -17,6 +20,7 @@ use crate::ldap::oid;
 use crate::lifecycle::lifecycle;
 use std::sync::Arc;
 use std::time::Duration;
+use thiserror::Error;
 use tokio::time::Instant;
 
 /// What one controller showed.
@@ -69,21 +73,43 @@ impl Found {
     }
 }
 
-/// Examines each server of a directory, in the order of the configuration.
+/// What the controllers of one directory showed.
+#[derive(Debug, Default)]
+pub struct Examination {
+    /// In the order of the configuration, or as DNS names them, the best first.
+    pub servers: Vec<Examined>,
+    /// What DNS names and may not be asked.
+    pub refused: Vec<String>,
+}
+
+/// Why nothing is known of any.
+#[derive(Debug, Error)]
+pub enum ExamineError {
+    /// The CAs cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// DNS does not name any.
+    #[error("{0}")]
+    Discover(String),
+}
+
+/// Examines each server of a directory.
 ///
 /// # Errors
-/// When the CAs cannot be read.
-pub async fn examine(config: &config::Upstream, groups: &[config::Group], limits: &config::Limits) -> Result<Vec<Examined>, TrustError> {
+/// As [`ExamineError`] says.
+pub async fn examine(config: &config::Upstream, groups: &[config::Group], limits: &config::Limits) -> Result<Examination, ExamineError> {
     let tls = trust::client_config(config.ca.as_deref())?;
     let settings = Settings::new(config, limits);
     // Ends the connections when the examination is over.
     let (_ending, running) = lifecycle();
     let mut account = config.service.as_ref();
-    let mut examined = Vec::with_capacity(config.servers.len());
-    for server in &config.servers {
+    let (names, Selection { servers, refused, .. }) = named(config).await.map_err(ExamineError::Discover)?;
+    let mut examined = Vec::with_capacity(servers.len());
+    for server in servers {
         let connector = Connector {
             server: server.clone(),
             tls: Arc::clone(&tls),
+            names: Arc::clone(&names),
             timeout: config.connect_timeout,
             lifecycle: running.clone(),
             dial: None,
@@ -111,9 +137,22 @@ pub async fn examine(config: &config::Upstream, groups: &[config::Group], limits
                 }
             }
         };
-        examined.push(Examined { server: server.url.clone(), found });
+        examined.push(Examined { server: server.url, found });
     }
-    Ok(examined)
+    Ok(Examination { servers: examined, refused })
+}
+
+/// The servers, and who knows their addresses.
+async fn named(config: &config::Upstream) -> Result<(Arc<dyn Names>, Selection), String> {
+    let Some(discover) = &config.discover else {
+        return Ok((Arc::new(Dns::default()), Selection { servers: config.servers.clone(), ..Selection::default() }));
+    };
+    let names = Arc::new(Dns { resolvers: discover.resolvers.clone() });
+    let (selection, _) = discovery::ask(discover, &*names).await?;
+    if selection.is_declined {
+        return Err(format!("DNS says that {} has no LDAP service", discover.domain));
+    }
+    Ok((names, selection))
 }
 
 async fn look_up(groups: &[config::Group], connection: &Connection, mut found: Found, deadline: Instant) -> Result<Found, DirectoryError> {

@@ -1,9 +1,10 @@
 //! Domain controllers as a directory: connections to them, and the way of an operation over these.
 //!
 //! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
-//! [`server`], [`servers`], [`balance`], [`writes`] and [`pin`] (which controller), [`rotation`] (who is out of it by hand), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is
-//! it up), [`pool`], [`clients`], [`binds`] and [`fast_bind`] (which connection), [`who`], [`named`] and [`groups`] (whose name has bound), [`connect`] (how it is made),
-//! [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
+//! [`server`], [`servers`], [`balance`], [`writes`] and [`pin`] (which controller), [`discovery`], [`srv`] and [`renewal`] (which there are, where
+//! DNS names them), [`rotation`] (who is out of it by hand), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is it
+//! up), [`pool`], [`clients`], [`binds`] and [`fast_bind`] (which connection), [`who`], [`named`] and [`groups`] (whose name has bound),
+//! [`connect`] and [`names`] (how it is made), [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
 //!
 //! What holds always: a reply reaches the operation that asked and no other; an identity never runs another's operation; a bind or write
 //! is sent at most once; nothing is sent in clear where TLS is configured; a controller's octets are checked before they are believed.
@@ -19,6 +20,7 @@ mod collect;
 mod connect;
 mod connection;
 mod dial;
+mod discovery;
 mod driver;
 pub mod examine;
 mod fast_bind;
@@ -26,9 +28,11 @@ mod groups;
 mod health;
 mod message_ids;
 mod named;
+mod names;
 mod outbox;
 mod pin;
 mod pool;
+mod renewal;
 mod replies;
 mod rotation;
 mod search;
@@ -36,6 +40,7 @@ mod server;
 mod servers;
 mod sid;
 mod silence;
+mod srv;
 mod standing;
 mod trust;
 mod who;
@@ -47,6 +52,8 @@ use self::budget::RetryBudget;
 use self::clients::Clients;
 use self::connection::Settings;
 pub use self::dial::{Dial, Stream};
+use self::discovery::Discovery;
+use self::names::Dns;
 use self::pool::OPERATIONS_PER_CONNECTION;
 use self::server::Common;
 use self::servers::Servers;
@@ -64,12 +71,15 @@ use crate::secret::Secret;
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::{Instant, interval};
 
 /// Equal controllers of one naming context.
 #[derive(Debug)]
 pub struct Upstream {
     inner: Arc<Inner>,
+    /// DNS has been asked for the controllers.
+    asked: Arc<Notify>,
     lifecycle: Lifecycle,
     /// Where it ends with its last user.
     _end: Option<EndOnDrop>,
@@ -119,15 +129,24 @@ impl Upstream {
     ) -> Result<Self, TrustError> {
         let tls = client_config(config.ca.as_deref())?;
         let settings = Settings::new(config, limits);
-        let common =
-            Common { index, config: config.clone(), settings, tls, dial, metrics: Arc::clone(&metrics), lifecycle: lifecycle.clone() };
+        let resolvers = config.discover.as_ref().map(|discover| discover.resolvers.clone()).unwrap_or_default();
+        let common = Common {
+            index,
+            config: config.clone(),
+            settings,
+            tls,
+            names: Arc::new(Dns { resolvers }),
+            dial,
+            metrics: Arc::clone(&metrics),
+            lifecycle: lifecycle.clone(),
+        };
         let servers = Servers::new(common);
         servers.change(&config.servers);
         let clients = Arc::new(Clients::new(settings));
         let retries = RetryBudget::new(usize::from(config.connections).max(1) * OPERATIONS_PER_CONNECTION);
         let page_size = config.page_size.max(1);
         let inner = Inner { index, servers, clients, writes: Arc::default(), retries, page_size, metrics, rotating: Mutex::default() };
-        Ok(Self { inner: Arc::new(inner), lifecycle, _end: None })
+        Ok(Self { inner: Arc::new(inner), asked: Arc::default(), lifecycle, _end: None })
     }
 
     /// The same, which begins that end when it is dropped.
@@ -136,11 +155,15 @@ impl Upstream {
         Self { _end: Some(end), ..self }
     }
 
-    /// Starts to probe the controllers; the first probe of each also makes its first connection. Controllers that are away are no error.
-    /// Call it once, within the runtime.
+    /// Starts to probe the controllers, and to ask DNS for them where they are not listed; the first probe of each also makes its first
+    /// connection. Controllers that are away are no error. Call it once, within the runtime.
     pub fn start(&self) {
         for server in self.inner.servers.listed().iter() {
             tokio::spawn(Arc::clone(server).watch(self.lifecycle.clone()));
+        }
+        if let Some(discover) = &self.inner.servers.common().config.discover {
+            let discovery = Discovery::new(discover.clone(), self.inner.servers.clone(), Arc::clone(&self.asked));
+            tokio::spawn(discovery.run(self.lifecycle.clone()));
         }
         let clients = Arc::clone(&self.inner.clients);
         let mut lifecycle = self.lifecycle.clone();
@@ -154,6 +177,13 @@ impl Upstream {
                 }
             }
         });
+    }
+
+    /// Resolves when DNS has been asked for the controllers for the first time, whatever came of it; at once where they are listed. One caller.
+    pub async fn asked(&self) {
+        if self.inner.servers.common().config.discover.is_some() {
+            self.asked.notified().await;
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::connect::Connector;
 use super::connection::Settings;
 use super::dial::Dial;
 use super::health::Health;
+use super::names::Names;
 use super::pool::{Pool, root_dse};
 use super::silence::Silence;
 use super::standing::Standing;
@@ -45,6 +46,8 @@ pub(crate) struct Common {
     pub(crate) settings: Settings,
     /// Whom to trust.
     pub(crate) tls: Arc<ClientConfig>,
+    /// Who knows their names.
+    pub(crate) names: Arc<dyn Names>,
     /// How servers are reached; `None`: over TCP.
     pub(crate) dial: Option<Arc<dyn Dial>>,
     /// Who counts.
@@ -62,6 +65,7 @@ impl Server {
         let connector = Arc::new(Connector {
             server: server.clone(),
             tls: Arc::clone(&common.tls),
+            names: Arc::clone(&common.names),
             timeout: config.connect_timeout,
             lifecycle: common.lifecycle.clone(),
             dial: common.dial.clone(),

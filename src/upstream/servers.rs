@@ -67,6 +67,11 @@ impl Servers {
         change
     }
 
+    /// What they have in common.
+    pub(crate) fn common(&self) -> &Common {
+        &self.0.common
+    }
+
     /// All of them now.
     pub(crate) fn listed(&self) -> Arc<Vec<Arc<Server>>> {
         self.0.listed.load_full()
@@ -132,6 +137,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::upstream::capabilities::Capabilities;
     use crate::upstream::connection::Settings;
+    use crate::upstream::names::Dns;
     use crate::upstream::trust;
     use std::path::Path;
 
@@ -146,7 +152,8 @@ mod tests {
         let settings = Settings::new(upstream, &config.limits);
         let tls = trust::client_config(None).unwrap();
         let (_, lifecycle) = lifecycle();
-        let common = Common { index: 0, config: upstream.clone(), settings, tls, dial: None, metrics, lifecycle };
+        let names = Arc::new(Dns::default());
+        let common = Common { index: 0, config: upstream.clone(), settings, tls, names, dial: None, metrics, lifecycle };
         (Servers::new(common), upstream.servers.clone().try_into().unwrap())
     }
 

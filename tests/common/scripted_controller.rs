@@ -383,7 +383,7 @@ fn result(tag: u8, code: ResultCode) -> Vec<u8> {
 /// What is wrong with a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
-    /// Nothing: it is for `localhost` and 127.0.0.1.
+    /// Nothing: it is for `localhost`, 127.0.0.1 and dc1.corp.example.
     Good,
     /// It is for another name.
     OtherName,
@@ -401,7 +401,7 @@ pub fn certificate(kind: Certificate) -> (PathBuf, Arc<ServerConfig>) {
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
     let issuer = rcgen::Issuer::new(ca, ca_key);
 
-    let names: &[&str] = if kind == Certificate::OtherName { &["dc9.example"] } else { &["localhost", "127.0.0.1"] };
+    let names: &[&str] = if kind == Certificate::OtherName { &["dc9.example"] } else { &["localhost", "127.0.0.1", "dc1.corp.example"] };
     let mut leaf = rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
     if kind == Certificate::Expired {
         leaf.not_after = rcgen::date_time_ymd(2001, 1, 1);

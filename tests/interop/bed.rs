@@ -54,9 +54,20 @@ pub(crate) fn slapd() -> &'static Server {
 impl Server {
     /// Starts a server of one's own on a loopback address that nobody else uses (the certificate names 127.0.66.1 to .3 and .11 to .19).
     pub(crate) fn start(kind: Kind, name: &str, address: &str) -> Self {
+        Self::begin(kind, address, &[name, address])
+    }
+
+    /// Starts a domain controller with the domain's DNS, which answers on port 53 of this address and names the controller there.
+    pub(crate) fn with_dns(name: &str) -> Self {
+        const ADDRESS: &str = "127.0.66.4";
+        Self::begin(Kind::Samba, ADDRESS, &[name, ADDRESS, "dns"])
+    }
+
+    fn begin(kind: Kind, address: &str, arguments: &[&str]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bed").join(kind.script());
         let mut process = Command::new(&script)
-            .args([state().as_os_str(), name.as_ref(), address.as_ref()])
+            .arg(state())
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

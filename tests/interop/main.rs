@@ -21,6 +21,7 @@ mod relay;
 mod access;
 mod binds;
 mod clients;
+mod discovery;
 mod failover;
 mod identities;
 mod keys;

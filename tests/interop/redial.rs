@@ -27,7 +27,7 @@ attributes = ["*"]
 /// What is configured besides the listeners.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
-    /// The controllers' URLs.
+    /// The controllers' URLs; none where `directory` says how they are found.
     pub(crate) servers: Vec<String>,
     /// The account that searches run under; `None`: under the client's own.
     pub(crate) service: Option<&'static str>,
@@ -115,12 +115,14 @@ impl Setup {
              [[listener]]\naddress = \"{start_tls}\"\ntls = {{ {tls}, start_tls = \"required\" }}\n\n\
              [[listener]]\naddress = \"{ldaps}\"\ntls = {{ {tls}{} }}\n\n\
              [admin]\naddress = \"{admin}\"\n\n\
-             [directory.corp]\nbase = \"{}\"\nservers = {:?}\nca = {:?}\n",
+             [directory.corp]\nbase = \"{}\"\nca = {:?}\n",
             self.tls,
             bed::BASE,
-            self.servers,
             bed::ca(),
         );
+        if !self.servers.is_empty() {
+            writeln!(toml, "servers = {:?}", self.servers).expect("a String takes it");
+        }
         match self.service {
             Some(name) => writeln!(toml, "search_as = \"service\"\nbind_dn = {name:?}\npassword_file = {password:?}"),
             None => writeln!(toml, "search_as = \"client\""),

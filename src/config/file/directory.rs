@@ -1,9 +1,9 @@
 //! `[directory.NAME]`: controllers, or an LDIF file.
 
-use super::{Context, Mention, Mentioned, PasswordSource, Placed, path, secret_path};
+use super::{Context, Mention, Mentioned, PasswordSource, Placed, discover, path, secret_path};
 use crate::config::problem::Place;
 use crate::config::table::{Table, Value};
-use crate::config::{DirectoryConfig, DirectoryKind, SearchAs, Server, ServiceAccount, Upstream, UpstreamSecurity};
+use crate::config::{DirectoryConfig, DirectoryKind, Discover, SearchAs, Server, ServiceAccount, Upstream, UpstreamSecurity};
 use crate::ldap::dn::Dn;
 use crate::secret::Secret;
 use rustls::pki_types::ServerName;
@@ -24,30 +24,30 @@ pub(super) fn read(
     }
     let base = base(&mut table);
     let ldif = path(&mut table, "ldif", context);
-    let servers = servers(&mut table);
-    let kind = match (ldif, servers) {
+    let kind = match (ldif, controllers(&mut table, context)) {
         (Some(ldif), None) => {
             embedded_only(&mut table);
             mentions.push(Mention { place: ldif.place, what: Mentioned::Ldif(ldif.value.clone()) });
             Some(DirectoryKind::Embedded { ldif: ldif.value })
         }
-        (None, Some(servers)) => upstream(&mut table, context, servers, index, mentions).map(DirectoryKind::Upstream),
+        (None, Some(controllers)) => upstream(&mut table, context, controllers, index, mentions).map(DirectoryKind::Upstream),
         (Some(ldif), Some(_)) => {
-            upstream(&mut table, context, Vec::new(), index, &mut Vec::new());
-            context.notes.problem(&ldif.place, "a directory has either `ldif` or `servers`; make two directories of it");
+            upstream(&mut table, context, Controllers::default(), index, &mut Vec::new());
+            let key = if table.has("servers") { "servers" } else { "discover" };
+            context.notes.problem(&ldif.place, format!("a directory has either `ldif` or `{key}`; make two directories of it"));
             None
         }
         (None, None) => {
-            upstream(&mut table, context, Vec::new(), index, &mut Vec::new());
+            upstream(&mut table, context, Controllers::default(), index, &mut Vec::new());
             let place = table.missing("servers");
             context.notes.problem(
                 &place,
-                "missing: servers = [\"ldaps://dc1.corp.example\"], or ldif = \"contacts.ldif\" for an embedded directory",
+                "missing: servers = [\"ldaps://dc1.corp.example\"], or discover = \"corp.example\" to ask DNS for them, or ldif = \"contacts.ldif\" for \
+                 an embedded directory",
             );
             None
         }
     };
-    table.refuse("discover", "not supported yet: discovery by DNS comes with a later release; list the controllers in `servers`");
     table.finish();
     let (base_dn, base, place) = base?;
     if !is_name {
@@ -74,6 +74,23 @@ fn embedded_only(table: &mut Table<'_>) {
     }
 }
 
+/// Who answers, as written.
+#[derive(Debug, Default)]
+struct Controllers<'d> {
+    listed: Vec<Value<'d>>,
+    discovered: Option<Discover>,
+}
+
+/// `Some` where one of the keys is there, even if nothing in it can be read.
+fn controllers<'d>(table: &mut Table<'d>, context: Context<'_>) -> Option<Controllers<'d>> {
+    let (listed, discovered) = (servers(table), discover::read(table));
+    if let (Some(_), Some(Placed { place, .. })) = (&listed, &discovered) {
+        context.notes.problem(place, "a directory has either `servers` or `discover`; remove one");
+    }
+    (listed.is_some() || discovered.is_some())
+        .then(|| Controllers { listed: listed.unwrap_or_default(), discovered: discovered.and_then(|discover| discover.value) })
+}
+
 /// `Some` where the key is there, even if nothing in it can be read.
 fn servers<'d>(table: &mut Table<'d>) -> Option<Vec<Value<'d>>> {
     let value = table.value("servers")?;
@@ -87,16 +104,21 @@ fn servers<'d>(table: &mut Table<'d>) -> Option<Vec<Value<'d>>> {
 fn upstream(
     table: &mut Table<'_>,
     context: Context<'_>,
-    servers: Vec<Value<'_>>,
+    controllers: Controllers<'_>,
     index: usize,
     mentions: &mut Vec<Mention>,
 ) -> Option<Upstream> {
+    if controllers.discovered.is_some() {
+        for key in ["start_tls", "plain"] {
+            table.refuse(key, "has no meaning beside `discover`, which says by its scheme how TLS begins: ldap:// or ldaps://; remove it");
+        }
+    }
     let security = Security {
         start_tls: table.value("start_tls").and_then(|value| Some((value.boolean()?, value.place))),
         plain: table.value("plain").map(|value| value.place),
         allow_plain: table.choice("plain", &[("allow", true), ("refuse", false)]).unwrap_or(false),
     };
-    let servers = security.servers(servers, context);
+    let servers = security.servers(controllers.listed, context);
     let ca = path(table, "ca", context);
     if let Some(ca) = &ca {
         mentions.push(Mention { place: ca.place.clone(), what: Mentioned::Ca(ca.value.clone()) });
@@ -126,6 +148,7 @@ fn upstream(
         table.integer("page_size", 500, 1..=1000, "must be 1 to 1000: Active Directory gives no more than 1000 entries in a page");
     Some(Upstream {
         servers,
+        discover: controllers.discovered.map(Box::new),
         ca: ca.map(|ca| ca.value),
         search_as,
         service,
