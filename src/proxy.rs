@@ -17,7 +17,6 @@ use crate::audit::Audit;
 use crate::config::{AuditFile, Config};
 use crate::directory::Directory;
 use crate::downstream::ListenError;
-use crate::identity::register::Register;
 use crate::lifecycle::{Ending, lifecycle};
 use crate::metrics::Metrics;
 use crate::pipeline::{Current, Pipeline};
@@ -146,7 +145,7 @@ impl Proxy {
         let admin_token = Arc::new(Token::new(admin_token_of(&config)));
         let sources = Sources {
             metrics: Arc::clone(&metrics),
-            measure: gauges(Arc::clone(&pipeline), Arc::clone(&register)),
+            measure: gauges(Arc::clone(&pipeline)),
             keeps: kept_answers(Arc::clone(&pipeline)),
             directories: named_directories(Arc::clone(&pipeline)),
             ending: Arc::clone(&ending),
@@ -267,14 +266,8 @@ fn admin_token_of(config: &Config) -> Option<Arc<Secret>> {
     config.admin.as_ref()?.token.clone().map(Arc::new)
 }
 
-fn gauges(pipeline: Arc<Current>, register: Arc<Register>) -> Box<dyn Fn(&Metrics) + Send + Sync> {
-    Box::new(move |metrics| {
-        let pipeline = pipeline.load();
-        let (entries, octets) = pipeline.cache_holds();
-        metrics.cache_holds(entries, octets);
-        metrics.lockout_guarded(register.guarded());
-        metrics.bound_sessions(register.sessions());
-    })
+fn gauges(pipeline: Arc<Current>) -> Box<dyn Fn(&Metrics) + Send + Sync> {
+    Box::new(move |metrics| pipeline.load().measure(metrics))
 }
 
 fn kept_answers(pipeline: Arc<Current>) -> Box<dyn Fn() -> u64 + Send + Sync> {

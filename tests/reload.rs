@@ -7,13 +7,18 @@ mod common;
 mod directory_by_hand;
 #[path = "common/house.rs"]
 mod house;
+#[path = "common/program.rs"]
+mod program;
 #[path = "common/requests.rs"]
 mod requests;
+#[path = "common/site.rs"]
+mod site;
 
-use common::ldap_client::{LdapClient, subtree};
+use common::ldap_client::{LdapClient, subtree, trusting};
 use directory_by_hand::DirectoryByHand;
 use house::House;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use program::Program;
+use rcgen::KeyPair;
 use redial::config::Config;
 use redial::config::lineage::Lineage;
 use redial::config::load::{load, load_text};
@@ -23,14 +28,13 @@ use redial::ldap::frame::frame_length;
 use redial::pipeline::Pipeline;
 use redial::proxy::Proxy;
 use requests::{bind, delete_of, frame, in_words, search_for};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
+use site::Site;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{ChildStderr, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -161,52 +165,14 @@ async fn wrong_passwords_are_counted_on_across_a_reload() {
 
 // ── Over sockets ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// The files of one configuration.
-struct Site {
-    folder: PathBuf,
-    ca: CertifiedIssuer<'static, KeyPair>,
+/// The files of a configuration, with a phonebook.
+fn site(test: &str) -> Site {
+    let site = Site::new(&format!("reload-{test}"));
+    site.write("phonebook.ldif", &phonebook(0));
+    site
 }
 
 impl Site {
-    fn new(test: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("reload-{test}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let site = Self { folder, ca };
-        site.write("ca.pem", &site.ca.pem());
-        site.certify();
-        site.write("phonebook.ldif", &phonebook(0));
-        site
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    }
-
-    /// Another certificate and key.
-    fn certify(&self) -> Vec<u8> {
-        let mut params = CertificateParams::default();
-        params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.ca).unwrap();
-        self.write("cert.pem", &certificate.pem());
-        self.write("key.pem", &key.serialize_pem());
-        certificate.der().to_vec()
-    }
-
-    fn configure(&self, toml: &str) -> PathBuf {
-        self.write("redial.toml", toml);
-        self.path("redial.toml")
-    }
-
     async fn start(&self, toml: &str) -> Proxy {
         Proxy::start(load(&self.configure(toml)).unwrap_or_else(|rejected| panic!("{rejected}")).config).await.unwrap()
     }
@@ -225,6 +191,7 @@ fn phonebook(number: usize) -> String {
 const LISTENERS: &str = r#"
 [[listener]]
 address = "127.0.0.1:0"
+tls = { certificate = "cert.pem", key = "key.pem", start_tls = "optional" }
 [[listener]]
 address = "127.0.0.1:0"
 tls = { certificate = "cert.pem", key = "key.pem" }
@@ -240,23 +207,43 @@ fn number(client: &mut LdapClient) -> usize {
     value.parse().unwrap()
 }
 
-/// Phones that ask until they are told to stop, on connections that stand and on new ones; how often each asked.
+/// Phones that ask until they are told to stop, on connections that stand and on new ones, which some resume; how often they asked.
 struct Phones {
     over: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
     phones: Vec<JoinHandle<()>>,
 }
 
+/// How a phone connects: once, or for each search.
+#[derive(Debug, Clone, Copy)]
+enum PhoneKind {
+    Plain,
+    Ldaps,
+    LdapsEach,
+    Resumes,
+    StartTlsEach,
+}
+
+impl PhoneKind {
+    const ALL: [Self; 5] = [Self::Plain, Self::Ldaps, Self::LdapsEach, Self::Resumes, Self::StartTlsEach];
+}
+
 impl Phones {
     fn begin(plain: SocketAddr, ldaps: SocketAddr, ca: &Path) -> Self {
         let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let phone = |kind: usize| {
+        let phone = |kind: PhoneKind| {
             let (over, asked, ca) = (Arc::clone(&over), Arc::clone(&asked), ca.to_owned());
             spawn_blocking(move || {
-                let connect = || if kind == 0 { LdapClient::plain(plain) } else { LdapClient::ldaps(ldaps, &ca) };
+                let remembers = trusting(&ca).unwrap();
+                let connect = || match kind {
+                    PhoneKind::Plain => LdapClient::plain(plain),
+                    PhoneKind::Ldaps | PhoneKind::LdapsEach => LdapClient::ldaps(ldaps, &ca),
+                    PhoneKind::Resumes => LdapClient::ldaps_with(ldaps, &remembers),
+                    PhoneKind::StartTlsEach => LdapClient::start_tls(plain, &ca),
+                };
                 let mut client = connect().unwrap();
                 while !over.load(Ordering::Relaxed) {
-                    if kind == 2 {
+                    if !matches!(kind, PhoneKind::Plain | PhoneKind::Ldaps) {
                         client = connect().unwrap();
                     }
                     number(&mut client);
@@ -264,7 +251,7 @@ impl Phones {
                 }
             })
         };
-        let phones = (0..3).map(phone).collect();
+        let phones = PhoneKind::ALL.map(phone).into();
         Self { over, asked, phones }
     }
 
@@ -286,7 +273,7 @@ impl Phones {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_certificates_and_configurations_under_load_fail_no_operation() {
-    let site = Site::new("load");
+    let site = site("load");
     let mut proxy = site.start(&format!("{LISTENERS}{DIRECTORY}{ACCESS}")).await;
     let addresses = proxy.addresses();
     let phones = Phones::begin(addresses[0], addresses[1], &site.path("ca.pem"));
@@ -321,13 +308,18 @@ async fn a_hundred_certificates_and_configurations_under_load_fail_no_operation(
     let failed: Vec<_> =
         page.lines().filter(|line| line.starts_with("redial_operations_total") && !line.contains("code=\"success\"")).collect();
     assert!(failed.is_empty(), "{failed:?}");
+    let handshakes = |result: &str| {
+        let lines = page.lines().filter(|line| line.starts_with("redial_downstream_tls_handshakes_total") && line.contains(result));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u32>().unwrap()).sum::<u32>()
+    };
+    assert!(handshakes("\"failed\"") == 0 && handshakes("\"resumed\"") > 0, "{page}");
     drop(client);
     proxy.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn listeners_come_and_go_and_who_is_connected_stays() {
-    let site = Site::new("listeners");
+    let site = site("listeners");
     let one = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
     let two = "[[listener]]\naddress = \"127.0.0.2:0\"\nnetworks = [\"127.0.0.1\"]\n";
     let mut proxy = site.start(&format!("{one}{DIRECTORY}{ACCESS}")).await;
@@ -363,7 +355,7 @@ async fn listeners_come_and_go_and_who_is_connected_stays() {
 
 #[tokio::test]
 async fn what_cannot_be_put_in_force_changes_nothing() {
-    let site = Site::new("refused");
+    let site = site("refused");
     let good = format!("{LISTENERS}{DIRECTORY}{ACCESS}");
     let mut proxy = site.start(&good).await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -383,51 +375,26 @@ async fn what_cannot_be_put_in_force_changes_nothing() {
 
 // ── The program ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// A `redial serve`; ended when dropped.
-struct Program {
-    process: Child,
-    log: BufReader<std::process::ChildStderr>,
-}
+/// The log of a program that runs.
+struct Log(BufReader<ChildStderr>);
 
-impl Program {
-    fn serving(config: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_redial"));
-        command.args(["serve", "--config"]).arg(config).env("RUST_LOG", "info");
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(process.stderr.take().unwrap());
-        Self { process, log }
-    }
-
-    /// Reads its log until a line holds that text; what it said until then.
-    fn log_until(&mut self, text: &str) -> String {
+impl Log {
+    /// Reads it until a line holds that text; what it said until then.
+    fn until(&mut self, text: &str) -> String {
         let mut seen = String::new();
         loop {
             let before = seen.len();
-            assert_ne!(self.log.read_line(&mut seen).unwrap(), 0, "no {text:?} in {seen}");
+            assert_ne!(self.0.read_line(&mut seen).unwrap(), 0, "no {text:?} in {seen}");
             if seen[before..].contains(text) {
                 return seen;
             }
         }
     }
-
-    fn hang_up(&self) {
-        assert!(Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap().success());
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// The certificate that is shown there.
 fn shown(address: SocketAddr, ca: &Path) -> Vec<u8> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_file_iter(ca).unwrap().flatten());
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let mut tls = ClientConnection::new(Arc::new(config), ServerName::IpAddress(address.ip().into())).unwrap();
+    let mut tls = ClientConnection::new(trusting(ca).unwrap(), ServerName::IpAddress(address.ip().into())).unwrap();
     let mut socket = std::net::TcpStream::connect(address).unwrap();
     while tls.is_handshaking() {
         tls.complete_io(&mut socket).unwrap();
@@ -437,15 +404,16 @@ fn shown(address: SocketAddr, ca: &Path) -> Vec<u8> {
 
 #[test]
 fn a_bad_certificate_keeps_the_one_in_force_and_says_why() {
-    let site = Site::new("program");
+    let site = site("program");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let tls = "tls = { certificate = \"cert.pem\", key = \"key.pem\" }";
     let toml = format!("[[listener]]\naddress = \"{port}\"\n{tls}\n{DIRECTORY}{ACCESS}");
     let (cert, key) = (site.path("cert.pem"), site.path("key.pem"));
     let mut in_force = site.certify();
     let config = site.configure(&toml);
-    let mut program = Program::serving(&config);
-    program.log_until("ready");
+    let mut program = Program::serving(&config, Stdio::piped());
+    let mut log = Log(BufReader::new(program.process.stderr.take().unwrap()));
+    log.until("ready");
     assert_eq!(shown(port, &site.path("ca.pem")), in_force);
 
     let good = (std::fs::read_to_string(&cert).unwrap(), std::fs::read_to_string(&key).unwrap());
@@ -460,19 +428,19 @@ fn a_bad_certificate_keeps_the_one_in_force_and_says_why() {
         site.write("cert.pem", &certificate);
         site.write("key.pem", &key);
         program.hang_up();
-        let said = program.log_until("listener[0].tls");
-        assert!(said.contains(expected) || program.log_until(expected).contains(expected), "{said}");
+        let said = log.until("listener[0].tls");
+        assert!(said.contains(expected) || log.until(expected).contains(expected), "{said}");
         assert_eq!(shown(port, &site.path("ca.pem")), in_force);
     }
 
     // A change of the files is noticed without a signal.
     in_force = site.certify();
-    program.log_until("configuration reloaded");
+    log.until("configuration reloaded");
     assert_eq!(shown(port, &site.path("ca.pem")), in_force);
 
     site.configure(&format!("{toml}[cache]\nttl = \"soon\"\ncapacty = 1\n"));
     program.hang_up();
-    let said = program.log_until("cache.capacty");
+    let said = log.until("cache.capacty");
     assert!(said.contains("stays in force") && said.contains("cache.ttl"), "all problems: {said}");
     assert_eq!(shown(port, &site.path("ca.pem")), in_force);
 }

@@ -86,6 +86,11 @@ impl Flights {
         Self { store, table, numbers: AtomicU64::default(), room: Arc::new(Semaphore::new(MAX_FLIGHTS)) }
     }
 
+    /// How many there are.
+    pub fn under_way(&self) -> usize {
+        self.table.len()
+    }
+
     /// Joins the flight for `key`, or starts it. See [`super::SearchCache::fetch`].
     ///
     /// Cancel safe.

@@ -156,6 +156,11 @@ impl SearchCache {
         fill.watched_by(&self.store, directory)
     }
 
+    /// Searches that somebody is being asked for the cache.
+    pub fn under_way(&self) -> usize {
+        self.flights.under_way()
+    }
+
     /// Entries and octets held now, approximately.
     pub fn holds(&self) -> (u64, u64) {
         self.store.holds()

@@ -102,6 +102,11 @@ impl BindCache {
         before != (config.ttl, config.rejected_ttl)
     }
 
+    /// Principals of whom something is known.
+    pub fn principals(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).known.len()
+    }
+
     /// What is remembered. Where no session of an accepted principal lives any more, `principal` makes it anew of whose name it is.
     pub fn recall(&self, presented: &Presented, now: Instant, principal: impl FnOnce(Option<Arc<Who>>) -> Principal) -> Recalled {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -172,6 +172,11 @@ impl LockoutGuard {
         state.closed(now).take(most).map(as_seen).collect()
     }
 
+    /// The principals of whom something is counted.
+    pub fn watched(&self) -> usize {
+        self.state().watched.len()
+    }
+
     /// An administrator says that this principal is to start anew. Says whether it had no attempt left.
     pub fn forget(&self, principal: &Mac, now: Instant) -> bool {
         let mut state = self.state();

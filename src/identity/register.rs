@@ -58,6 +58,11 @@ impl Register {
         self.binds.go_on(config)
     }
 
+    /// Principals of whom accepted or refused passwords are remembered, and of whom wrong ones are counted.
+    pub fn remembered(&self) -> (usize, usize) {
+        (self.binds.principals(), self.guard.watched())
+    }
+
     /// What is remembered of a name and a password that came at a listener.
     pub fn present(&self, listener: usize, name: &str, password: &Secret) -> Presented {
         self.principals.present(listener, name, password)

@@ -256,6 +256,11 @@ impl Metrics {
         self.cache.bytes.set(float(bytes));
     }
 
+    /// What a table of that name holds now.
+    pub fn table_holds(&self, table: &'static str, entries: usize) {
+        gauge(&self.recorder, names::TABLES, &[("table", table)]).set(float(entries as u64));
+    }
+
     /// A client has presented a password that a directory could prove.
     pub fn bind_recalled(&self, recall: BindRecall) {
         if let Some(counter) = self.binds.recalled.get(recall as usize) {

@@ -37,6 +37,12 @@ pub(super) const CACHE_REFRESHES: Metric =
 pub(super) const CACHE_ENTRIES: Metric = metric("redial_cache_entries", "Answers in the cache.");
 pub(super) const CACHE_BYTES: Metric = metric("redial_cache_bytes", "Octets that the cache holds, keys and overhead counted.");
 
+pub(super) const TABLES: Metric = metric(
+    "redial_table_entries",
+    "What tables in memory hold: searches under way for the cache (searches), clients with operations at directories (clients), searches of which \
+     pages are left (pages), accounts of which passwords are remembered (passwords) or wrong ones counted (guard), who counts as one asker (askers).",
+);
+
 pub(super) const BIND_CACHE: Metric = metric(
     "redial_bind_cache_total",
     "Binds to directories: with a password that was accepted or rejected a moment ago, or that a directory had to be asked about (miss).",
@@ -139,6 +145,7 @@ pub(super) const COUNTERS: &[Metric] = &[
 pub(super) const GAUGES: &[Metric] = &[
     CACHE_ENTRIES,
     CACHE_BYTES,
+    TABLES,
     GUARDED,
     BOUND,
     CONNECTIONS_OPEN,

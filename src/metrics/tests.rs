@@ -254,6 +254,7 @@ fn every_family_has_help_and_type_once_and_every_name_is_in_the_list() {
     let server = metrics.server_opened(0, DC1);
     server.sent();
     server.ended(true, Duration::from_millis(3));
+    metrics.table_holds("searches", 1);
     let page = metrics.render();
     for metric in names::all() {
         assert_eq!(page.matches(&format!("# HELP {} ", metric.name)).count(), 1, "help of {}", metric.name);

@@ -68,6 +68,12 @@ impl Pages {
         Self { open: Cache::builder().max_capacity(capacity / 4).weigher(weigh).time_to_live(COOKIE_LIFETIME).build() }
     }
 
+    /// How many there are.
+    pub(super) fn open(&self) -> u64 {
+        self.open.run_pending_tasks();
+        self.open.entry_count()
+    }
+
     /// The answer that a cookie stands for, once.
     pub(super) fn take(&self, page: &PageWanted, key: Option<&[u8]>) -> Result<Open, Refused> {
         let cookie = Cookie::try_from(page.cookie.as_ref()).map_err(|_| DEAD_COOKIE)?;

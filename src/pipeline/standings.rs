@@ -27,6 +27,11 @@ impl Standings {
         Self { first: NEXT.fetch_add(MOST, Ordering::Relaxed), given: Mutex::default() }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The number for what `description` says; `None` when there are too many.
     fn number(&self, description: &[u8]) -> Option<Standing> {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,7 @@ use super::Pipeline;
 use crate::audit::Audit;
 use crate::directory::Directory;
 use crate::identity::register::Register;
+use crate::metrics::Metrics;
 use crate::pressure::Pressure;
 use std::sync::Arc;
 
@@ -31,6 +32,26 @@ impl Pipeline {
     /// Little memory is left: part of what is kept goes.
     pub fn relieve(&self) {
         self.cache.relieve();
+    }
+
+    /// Shows what its tables hold, and how much the cache does.
+    pub fn measure(&self, metrics: &Metrics) {
+        let (entries, octets) = self.cache.holds();
+        metrics.cache_holds(entries, octets);
+        let register = self.register();
+        metrics.lockout_guarded(register.guarded());
+        metrics.bound_sessions(register.sessions());
+        let (passwords, guard) = register.remembered();
+        let pages = usize::try_from(self.pages.open()).unwrap_or(usize::MAX);
+        let tables = [
+            ("searches", self.cache.under_way()),
+            ("clients", self.turns.clients()),
+            ("pages", pages),
+            ("passwords", passwords),
+            ("guard", guard),
+            ("askers", self.standings.len()),
+        ];
+        tables.iter().for_each(|(table, entries)| metrics.table_holds(table, *entries));
     }
 
     /// Answers and octets that the cache holds, approximately.

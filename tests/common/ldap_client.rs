@@ -92,7 +92,12 @@ impl LdapClient {
 
     /// Connects by LDAPS, with a certificate by that CA for the address.
     pub(crate) fn ldaps(address: SocketAddr, ca: &Path) -> io::Result<Self> {
-        Self::plain(address)?.secured(address, ca)
+        Self::ldaps_with(address, &trusting(ca)?)
+    }
+
+    /// The same with TLS settings that outlive the connection, so that the next one resumes its session.
+    pub(crate) fn ldaps_with(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        Self::plain(address)?.secured(address, config)
     }
 
     /// Connects, asks for StartTLS, and goes on by TLS.
@@ -102,16 +107,13 @@ impl LdapClient {
         if outcome.code != ResultCode::SUCCESS {
             return Err(io::Error::other(format!("StartTLS: {outcome:?}")));
         }
-        client.secured(address, ca)
+        client.secured(address, &trusting(ca)?)
     }
 
-    fn secured(self, address: SocketAddr, ca: &Path) -> io::Result<Self> {
+    fn secured(self, address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let Stream::Plain(mut socket) = self.stream else { return Err(io::Error::other("TLS inside TLS")) };
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(CertificateDer::pem_file_iter(ca).map_err(io::Error::other)?.flatten());
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let name = ServerName::IpAddress(address.ip().into());
-        let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         while tls.is_handshaking() {
             tls.complete_io(&mut socket)?;
         }
@@ -419,6 +421,13 @@ impl Write for Stream {
             Self::Tls(stream) => stream.flush(),
         }
     }
+}
+
+/// TLS with servers whose certificate is by that CA.
+pub(crate) fn trusting(ca: &Path) -> io::Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_file_iter(ca).map_err(io::Error::other)?.flatten());
+    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// A whole-subtree search without limits.

@@ -133,6 +133,11 @@ impl ScriptedController {
         self.state.heard.lock().unwrap().clone()
     }
 
+    /// Forgets what was heard: a long run would fill the memory with it.
+    pub fn forget(&self) {
+        self.state.heard.lock().unwrap().clear();
+    }
+
     /// The requests with this tag heard so far.
     pub fn heard_with(&self, tag: u8) -> Vec<Heard> {
         self.heard().into_iter().filter(|heard| heard.tag == tag).collect()

@@ -1,11 +1,12 @@
 //! The built `redial` as a process of its own, with a configuration written for one test.
 
+use crate::addresses::free_addresses;
+use crate::admin;
 use crate::bed::{self, Server};
 use crate::common::ldap_client::LdapClient;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -189,12 +190,7 @@ impl Redial {
 
     /// Any request to the admin address: status and body.
     pub(crate) fn request(&self, method: &str, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(self.admin).ok()?;
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        admin::request(self.admin, method, path)
     }
 
     /// Asks it to stop.
@@ -233,25 +229,6 @@ impl Drop for Redial {
             let _ = fs::remove_dir_all(&self.files);
         }
     }
-}
-
-/// Loopback addresses on which nobody listened a moment ago. No two tests of this process are given the same, and the system gives ports as
-/// low as these to no connection of its own accord (Linux: from 32768), so that hardly anybody else takes them before they are used.
-pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    const PORTS: std::ops::Range<u32> = 10_000..30_000;
-    static TRIED: AtomicU32 = AtomicU32::new(0);
-    // Processes at the same time begin apart.
-    let begin = std::process::id().wrapping_mul(331);
-    let free = |_| loop {
-        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
-        assert!(tried < PORTS.end - PORTS.start, "no port is free");
-        let port = PORTS.start + begin.wrapping_add(tried) % (PORTS.end - PORTS.start);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("below 30,000")));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    };
-    std::array::from_fn(free)
 }
 
 /// Waits until something is so, since nobody says when.
