@@ -409,6 +409,34 @@ async fn three_timeouts_in_a_row_take_a_server_out() {
 // Many on one connection
 
 #[tokio::test]
+async fn searches_behind_a_result_that_nobody_reads_go_elsewhere_and_their_server_is_not_blamed() {
+    let first = answering(|heard| match (heard.tag, heard.tag == op::SEARCH_REQUEST && heard.base() == "cn=large") {
+        (op::SEARCH_REQUEST, true) => Some(vec![heard.entry(&"x".repeat(100_000)); 400]),
+        (op::SEARCH_REQUEST, false) if heard.base() == "cn=held" => Some(vec![]),
+        _ => None,
+    })
+    .await;
+    let second = well().await;
+    let mut config = plain(&[&first, &second]);
+    config.servers[1].priority = 2;
+    let bench = bench(&config);
+    let held = futures_util::future::join_all((0..3).map(|_| bench.search("cn=held", Some(5))));
+    let large = async {
+        first.wait_for(op::SEARCH_REQUEST, 4).await;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let operation = Operation { run_as: RunAs::Service, request: search("cn=large", Some(500)), controls: None, deadline };
+        bench.upstream.run(operation).await.unwrap()
+    };
+    let (held, _unread) = tokio::join!(held, large);
+    for answer in held {
+        assert_eq!(answer.unwrap().1.code, ResultCode::SUCCESS);
+    }
+    assert_eq!(searches(&second).len(), 3);
+    bench.search("cn=new", Some(5)).await.unwrap();
+    assert_eq!(searches(&first).last().unwrap().base(), "cn=new");
+}
+
+#[tokio::test]
 async fn the_pool_never_exceeds_its_connections() {
     let held: Arc<Mutex<Vec<Heard>>> = Arc::default();
     let keep = Arc::clone(&held);

@@ -136,7 +136,7 @@ impl Answer {
                 reply = self.attempt.next() => return reply,
                 is_alive = alive => is_alive,
             };
-            if !is_alive {
+            if !is_alive && !self.attempt.is_held_up() {
                 let has_others = self.upstream.servers.choose(None, &[self.attempt.server()]).is_some();
                 return Some(Err(self.attempt.gives_up(has_others)));
             }
