@@ -83,7 +83,8 @@ async fn controllers_that_dns_names_are_listed_and_those_that_may_not_be_asked_a
     let (ca, tls) = certificate(Certificate::Good);
     let controller = ScriptedController::start(Security::Ldaps(tls), active_directory("DC=corp")).await;
     let port = controller.address.port();
-    let dns = Dns::start(Says::Controllers(vec![(port, "dc1.corp.example."), (port, "dc1.elsewhere.example.")])).await;
+    let named = ["dc1.corp.example.", "dc1.elsewhere.example."].map(|host| (port, host.to_owned()));
+    let dns = Dns::start(Says::Controllers(named.into())).await;
     let (code, report) = check("discovered", &discovering(&dns, &format!("ca = {ca:?}")), true).await;
     assert_eq!(code, 0, "{report}");
     assert!(report.starts_with(&format!("directory.corp           ldaps://dc1.corp.example:{port}")), "{report}");
@@ -95,15 +96,15 @@ async fn controllers_that_dns_names_are_listed_and_those_that_may_not_be_asked_a
 
 #[tokio::test]
 async fn dns_that_names_no_controller_is_a_problem_with_its_reason() {
-    let dns = Dns::start(Says::NoSuchName).await;
+    let server = Dns::start(Says::NoSuchName).await;
     for (says, why) in [
         (Says::NoSuchName, "there are no SRV records of _ldap._tcp"),
-        (Says::Controllers(vec![(389, "dc1.elsewhere.example.")]), "the records name hosts outside the domain alone"),
-        (Says::Controllers(vec![(0, ".")]), "DNS says that corp.example has no LDAP service"),
+        (dns::controller(389, "dc1.elsewhere.example."), "the records name hosts outside the domain alone"),
+        (dns::controller(0, "."), "DNS says that corp.example has no LDAP service"),
         (Says::Nothing, ""),
     ] {
-        dns.says(says);
-        let (code, report) = check("undiscovered", &discovering(&dns, ""), true).await;
+        server.says(says);
+        let (code, report) = check("undiscovered", &discovering(&server, ""), true).await;
         assert_eq!(code, 64, "{report}");
         assert!(report.starts_with(&format!("directory.corp.discover: {why}")) && report.ends_with("1 problem.\n"), "{report}");
     }

@@ -10,7 +10,7 @@ mod dns;
 mod scripted_controller;
 
 use common::ldap_client::{LdapClient, subtree};
-use dns::{Dns, Says};
+use dns::{Dns, Says, controller};
 use redial::config::Config;
 use redial::config::load::load_text;
 use redial::ldap::ResultCode;
@@ -68,7 +68,7 @@ fn good() -> (PathBuf, Arc<ServerConfig>) {
 async fn a_controller_is_found_at_the_start_and_followed_when_it_moves() {
     let (ca, tls) = good();
     let (mut first, second) = (ldaps(&tls).await, ldaps(&tls).await);
-    let dns = Dns::start(Says::Controllers(vec![(first.address.port(), "dc1.corp.example.")])).await;
+    let dns = Dns::start(controller(first.address.port(), "dc1.corp.example.")).await;
     let proxy = Proxy::start(config("ldaps://", &dns, &ca)).await.unwrap();
     let address = proxy.addresses()[0];
     assert_eq!(search(address).await, ResultCode::SUCCESS, "the first phone finds it");
@@ -76,7 +76,7 @@ async fn a_controller_is_found_at_the_start_and_followed_when_it_moves() {
     assert!(proxy.metrics().render().contains(&shown(&first)));
 
     // The zone has the new one, and the old one goes.
-    dns.says(Says::Controllers(vec![(second.address.port(), "dc1.corp.example.")]));
+    dns.says(controller(second.address.port(), "dc1.corp.example."));
     first.stop();
     found_at_last(address).await;
     let page = proxy.metrics().render();
@@ -87,29 +87,43 @@ async fn a_controller_is_found_at_the_start_and_followed_when_it_moves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_dns_dead_at_the_start_phones_are_told_so_until_it_answers() {
     let (ca, tls) = good();
-    let controller = ScriptedController::start(Security::StartTls(tls), |heard| Some(usual(heard))).await;
+    let there = ScriptedController::start(Security::StartTls(tls), |heard| Some(usual(heard))).await;
     let dns = Dns::start(Says::Nothing).await;
     let proxy = Proxy::start(config("", &dns, &ca)).await.unwrap();
     let address = proxy.addresses()[0];
     assert_eq!(search(address).await, ResultCode::UNAVAILABLE);
     dns.says(Says::NoSuchName);
     assert_eq!(search(address).await, ResultCode::UNAVAILABLE);
-    dns.says(Says::Controllers(vec![(controller.address.port(), "DC1.Corp.Example.")]));
+    dns.says(controller(there.address.port(), "DC1.Corp.Example."));
     found_at_last(address).await;
     assert!(proxy.metrics().render().contains("redial_upstream_discovery_successful{directory=\"corp\"} 1\n"));
     proxy.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_too_long_for_a_datagram_is_whole() {
+    let (ca, tls) = good();
+    let there = ldaps(&tls).await;
+    let mut named = vec![(there.address.port(), "dc1.corp.example.".to_owned())];
+    named.extend((100..150).map(|number| (389, format!("dc{number}.a-branch-office-far-away.corp.example."))));
+    let dns = Dns::start(Says::Controllers(named)).await;
+    let proxy = Proxy::start(config("ldaps://", &dns, &ca)).await.unwrap();
+    let page = proxy.metrics().render();
+    assert_eq!(page.lines().filter(|line| line.starts_with("redial_upstream_up{")).count(), 51, "{page}");
+    found_at_last(proxy.addresses()[0]).await;
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_forges_dns_gets_no_password() {
-    let controller = ldaps(&good().1).await;
-    let port = controller.address.port();
+    let there = ldaps(&good().1).await;
+    let named = ["localhost.", "dc1.corp.example."].map(|host| (there.address.port(), host.to_owned()));
     // Another domain's host, and one of this domain for which the machine there has no certificate.
-    let dns = Dns::start(Says::Controllers(vec![(port, "localhost."), (port, "dc1.corp.example.")])).await;
+    let dns = Dns::start(Says::Controllers(named.into())).await;
     let proxy = Proxy::start(config("ldaps://", &dns, &good().0)).await.unwrap();
     assert_eq!(search(proxy.addresses()[0]).await, ResultCode::UNAVAILABLE);
     assert!(!proxy.metrics().render().contains("localhost"), "it is not even looked at");
-    assert!(controller.heard().is_empty(), "something was said to it");
+    assert!(there.heard().is_empty(), "something was said to it");
     proxy.stop().await;
 }
 
@@ -117,7 +131,7 @@ async fn whoever_forges_dns_gets_no_password() {
 async fn a_reload_changes_from_listed_controllers_to_discovered_ones_and_back() {
     let (ca, tls) = good();
     let (listed, discovered) = (ldaps(&tls).await, ldaps(&tls).await);
-    let dns = Dns::start(Says::Controllers(vec![(discovered.address.port(), "dc1.corp.example.")])).await;
+    let dns = Dns::start(controller(discovered.address.port(), "dc1.corp.example.")).await;
     let by_hand = configured(&format!("servers = [\"ldaps://{}\"]\nca = {ca:?}", listed.address));
     let mut proxy = Proxy::start(by_hand.clone()).await.unwrap();
     let address = proxy.addresses()[0];
