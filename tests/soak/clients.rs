@@ -45,8 +45,18 @@ impl Drop for Alarm<'_> {
 type Kind = fn(&Around, usize);
 
 /// Every kind of client, with how many of it there are at once.
-pub(crate) const KINDS: [(usize, Kind); 9] =
-    [(4, owner), (4, writer), (1, pager), (2, wanderer), (1, slow_reader), (1, deaf), (1, slow_writer), (2, guesser), (1, abandoner)];
+pub(crate) const KINDS: [(usize, Kind); 10] = [
+    (1, pulse),
+    (4, owner),
+    (4, writer),
+    (1, pager),
+    (2, wanderer),
+    (1, slow_reader),
+    (1, deaf),
+    (1, slow_writer),
+    (2, guesser),
+    (1, abandoner),
+];
 
 impl Around {
     fn goes_on(&self) -> bool {
@@ -80,6 +90,19 @@ impl Around {
         let since = Instant::now();
         let outcome = client.bind(&user(number), PASSWORD);
         self.succeeded("bind", &outcome, since, Of::One)
+    }
+}
+
+/// Asks what Redial knows by itself, again and again. Where even that takes long, the machine is too busy for any of this.
+fn pulse(around: &Around, _: usize) {
+    let mut client = around.connect(0);
+    while around.goes_on() {
+        let since = Instant::now();
+        assert_eq!(client.who_am_i(), "");
+        if since.elapsed() > Duration::from_millis(300) {
+            around.world.starves();
+        }
+        sleep(PAUSE);
     }
 }
 

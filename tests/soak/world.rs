@@ -60,6 +60,8 @@ struct Truth {
     bound: Mutex<HashMap<(usize, usize), String>>,
     /// What must not be.
     wrong: Mutex<Option<String>>,
+    /// When the machine last had no time for this.
+    starved: Mutex<Option<Instant>>,
     /// By controller.
     trouble: Mutex<[Trouble; 2]>,
 }
@@ -124,9 +126,9 @@ impl World {
     }
 
     /// Redial knows that both are well again.
-    pub(crate) fn is_calm(&self) {
+    pub(crate) fn calms_down(&self) {
         for trouble in self.truth.trouble.lock().unwrap().iter_mut().filter(|trouble| trouble.is_on) {
-            *trouble = Trouble { is_on: false, until: Some(Instant::now()) };
+            *trouble = Trouble { is_on: false, until: trouble.until.max(Some(Instant::now())) };
         }
         // What was heard so far would fill the memory of a long run.
         self.controllers.lock().unwrap().iter().for_each(ScriptedController::forget);
@@ -139,6 +141,16 @@ impl World {
         if of == Of::One { troubled.any(|is_troubled| is_troubled) } else { troubled.all(|is_troubled| is_troubled) }
     }
 
+    /// The machine is so busy with other things that nobody answers in time, and it takes a while until Redial believes in its controllers again.
+    pub(crate) fn starves(&self) {
+        self.truth.starves();
+    }
+
+    /// That has happened since then.
+    pub(crate) fn starved_since(&self, since: Instant) -> bool {
+        self.truth.starved.lock().unwrap().is_some_and(|starved| starved >= since)
+    }
+
     /// What must not be, and was, as the controllers see it.
     pub(crate) fn wrong(&self) -> Option<String> {
         self.truth.wrong.lock().unwrap().clone()
@@ -146,16 +158,20 @@ impl World {
 }
 
 impl Truth {
-    /// On a machine that is busy with other things, controllers do not answer in time though they are well, and it takes a while until Redial
-    /// believes in them again: that is trouble as well.
+    /// Notices when controllers do not get to answer, though they are well.
     async fn watch(self: Arc<Self>) {
         loop {
             let began = Instant::now();
             tokio::time::sleep(BEAT).await;
             if began.elapsed() > 3 * BEAT {
-                self.trouble.lock().unwrap().iter_mut().for_each(|trouble| trouble.until = Some(Instant::now() + AFTERMATH));
+                self.starves();
             }
         }
+    }
+
+    fn starves(&self) {
+        *self.starved.lock().unwrap() = Some(Instant::now());
+        self.trouble.lock().unwrap().iter_mut().for_each(|trouble| trouble.until = Some(Instant::now() + AFTERMATH));
     }
 
     fn answer(&self, controller: usize, heard: &Heard) -> Vec<Act> {
@@ -265,6 +281,13 @@ fn make_people() -> Vec<Person> {
         [("cn", format!("{first} {last}")), ("sn", (*last).to_owned()), ("telephoneNumber", format!("+49 30 {}", 1000 + number))]
     };
     names.enumerate().map(person).collect()
+}
+
+/// Names that are typed, and numbers that call: so few that all of them have been asked for after some seconds.
+pub(crate) fn asked_for() -> (String, String) {
+    let some: Vec<_> = people().iter().step_by(LAST_NAMES.len() + 1).collect();
+    let lines = |attribute: usize| some.iter().map(|person| format!("{}\n", person[attribute].1)).collect();
+    (lines(0), lines(2))
 }
 
 /// The names of everybody, in order.
