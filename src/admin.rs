@@ -2,8 +2,8 @@
 //! own requests ([`api`]).
 //!
 //! It speaks HTTP/1.1 without TLS, and never on a phone's network. Who may ask what is [`permission`]'s. It goes on answering while the proxy
-//! drains, and ends when its task is dropped. Bounded: `MAX_CONNECTIONS` at once, `HEADER_TIMEOUT` for a request,
-//! `CONNECTION_LIFETIME` for everything.
+//! drains, and ends when its task is dropped. Bounded: `MAX_CONNECTIONS` at once, `MAX_CONNECTIONS_OF_ONE` from one address, `HEADER_TIMEOUT` for
+//! a request, `CONNECTION_LIFETIME` for everything.
 //!
 //! `/healthz` is 200 while the process serves: restart it when it is not. `/readyz` is 503 while it must not get phones: while no
 //! directory is available and nothing is kept that could be answered from memory, and from SIGTERM on. Directories that are away leave it ready as
@@ -21,6 +21,7 @@ use crate::lifecycle::Ending;
 use crate::metrics::Metrics;
 use crate::pipeline::Current;
 use crate::secret::Secret;
+use crate::turns::{NotYet, Turns, Whose};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -38,7 +39,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 /// The admin address, bound.
@@ -98,13 +99,18 @@ impl Admin {
     /// Answers until it is dropped.
     pub async fn run(self) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let turns = Arc::new(Turns::new(MAX_CONNECTIONS_OF_ONE));
         loop {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     let state = Arc::clone(&self.state);
+                    let mut turn = turns.ask(Whose::address(peer.ip()));
                     tokio::spawn(async move {
-                        serve_connection(stream, peer, state).await;
+                        match turn.come(Instant::now()).await {
+                            Ok(()) => serve_connection(stream, peer, state).await,
+                            Err(NotYet) => debug!(%peer, "too many admin connections from one address: closed"),
+                        }
                         drop(permit);
                     });
                 }
@@ -224,6 +230,8 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 
 /// Prometheus, a load balancer, a container engine and a few curious people fit in.
 const MAX_CONNECTIONS: usize = 64;
+/// From one address, so that whoever only connects does not keep those out who look whether it is alive.
+const MAX_CONNECTIONS_OF_ONE: usize = 16;
 /// For the head of a request, and between two requests of one connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// After this a connection ends, so that nobody who reads slowly holds a place for ever.
@@ -244,7 +252,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::task::Waker;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::time::Instant;
 
     #[derive(Debug, Default)]
     struct Switched(AtomicBool);
@@ -446,6 +453,27 @@ mod tests {
         let (status, answer) = fixture.ask("HEAD", "/healthz").await;
         assert_eq!(status, 200);
         assert!(answer.ends_with("\r\n\r\n"), "a HEAD has no body: {answer}");
+    }
+
+    #[tokio::test]
+    async fn whoever_only_connects_keeps_others_out_no_more_than_their_share_allows() {
+        let fixture = started().await;
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS_OF_ONE {
+            silent.push(TcpStream::connect(fixture.address).await.unwrap());
+        }
+        let mut one_more = TcpStream::connect(fixture.address).await.unwrap();
+        assert_eq!(one_more.read(&mut [0]).await.unwrap(), 0, "closed at once");
+        drop(silent.pop());
+        loop {
+            let mut next = TcpStream::connect(fixture.address).await.unwrap();
+            // As long as the place is not free again, this is closed, too.
+            let asked = next.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+            let mut answer = String::new();
+            if asked.is_ok() && next.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200") {
+                break;
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,9 +22,10 @@ pub(super) fn list(query: &Query, pipeline: &Pipeline) -> Result<Value, Refused>
     let [directory, access, principal, base, filter, rule, after, limit] =
         query.values(["directory", "access", "principal", "base", "filter", "rule", "after", "limit"])?;
     let wanted = Wanted { directory, access, principal, base, filter, rule };
-    let after = after.map(|after| u64::from_str_radix(after, 16).map_err(|_| bad("after: as an earlier page said"))).transpose()?;
+    let after =
+        after.map(|after| u64::from_str_radix(after, 16).map_err(|_| Refused::bad("after: as an earlier page said"))).transpose()?;
     let most = limit.map_or(Some(USUAL_PAGE), |limit| limit.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit)));
-    let most = most.ok_or_else(|| bad(format!("limit: from 1 to {LARGEST_PAGE}")))?;
+    let most = most.ok_or_else(|| Refused::bad(format!("limit: from 1 to {LARGEST_PAGE}")))?;
     // One more than is shown tells whether there are more.
     let mut found = pipeline.kept_answers(&wanted, after, most + 1)?;
     let there_are_more = found.len() > most && found.pop_last().is_some();
@@ -75,14 +76,12 @@ fn cut(text: &str) -> String {
     }
 }
 
-fn bad(why: impl Into<String>) -> Refused {
-    Refused::new(StatusCode::BAD_REQUEST, why)
-}
-
 impl From<Unclear> for Refused {
     fn from(unclear: Unclear) -> Self {
-        let status = if matches!(unclear, Unclear::Unknown(_)) { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
-        Self::new(status, unclear.to_string())
+        match unclear {
+            Unclear::Unknown(_) => Self::new(StatusCode::NOT_FOUND, unclear.to_string()),
+            Unclear::Malformed(..) => Self::bad(unclear.to_string()),
+        }
     }
 }
 

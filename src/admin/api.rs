@@ -23,6 +23,11 @@ impl Refused {
     pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
         Self { status, why: why.into() }
     }
+
+    /// The request does not say what it should.
+    pub(super) fn bad(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, why)
+    }
 }
 
 type Resource = fn(&Query, &Pipeline) -> Result<Value, Refused>;

@@ -26,7 +26,7 @@ pub(super) fn take_out(query: &Query, pipeline: &Pipeline) -> Result<Value, Refu
     let rotation = match force {
         None | Some("false") => Rotation::Out,
         Some("true") => Rotation::OutAtAnyRate,
-        Some(_) => return Err(Refused::new(StatusCode::BAD_REQUEST, "force: true or false")),
+        Some(_) => return Err(Refused::bad("force: true or false")),
     };
     rotate(directory, server, rotation, pipeline)
 }
@@ -39,7 +39,7 @@ pub(super) fn take_back(query: &Query, pipeline: &Pipeline) -> Result<Value, Ref
 
 fn rotate(name: Option<&str>, server: Option<&str>, rotation: Rotation, pipeline: &Pipeline) -> Result<Value, Refused> {
     let (Some(name), Some(server)) = (name, server) else {
-        return Err(Refused::new(StatusCode::BAD_REQUEST, "directory and server must both be there, as GET /controllers shows them"));
+        return Err(Refused::bad("directory and server must both be there, as GET /controllers shows them"));
     };
     let directory = directory(name, pipeline)?;
     directory.rotate(server, rotation).map_err(|why| match why {

@@ -1,7 +1,6 @@
 //! The parameters behind a path: what an HTML form writes, and `curl --data-urlencode`.
 
 use super::api::Refused;
-use hyper::StatusCode;
 
 /// The parameters of one request.
 pub(super) struct Query(Vec<(String, String)>);
@@ -15,7 +14,7 @@ impl Query {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         let decoded = |pair: &str| pair.split_once('=').and_then(|(name, value)| Some((decoded(name)?, decoded(value)?)));
         let pairs = pairs.map(decoded).collect::<Option<_>>().map(Self);
-        pairs.ok_or_else(|| bad("the query is not made of NAME=VALUE, percent-encoded UTF-8"))
+        pairs.ok_or_else(|| Refused::bad("the query is not made of NAME=VALUE, percent-encoded UTF-8"))
     }
 
     /// The values of these parameters, where they are there. No other may be: whoever misspells one must not drop everything.
@@ -28,15 +27,11 @@ impl Query {
             let place = names.iter().zip(&mut values).find(|(name, _)| *name == given);
             match place {
                 Some((_, place @ None)) if !value.is_empty() => *place = Some(value.as_str()),
-                _ => return Err(bad("an unknown parameter, an empty one, or one twice")),
+                _ => return Err(Refused::bad("an unknown parameter, an empty one, or one twice")),
             }
         }
         Ok(values)
     }
-}
-
-fn bad(why: &str) -> Refused {
-    Refused::new(StatusCode::BAD_REQUEST, why)
 }
 
 fn decoded(text: &str) -> Option<String> {

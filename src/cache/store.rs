@@ -229,7 +229,9 @@ impl Store {
     fn keep_those(&self, stays: impl Fn(&Kept) -> bool) {
         self.kept.retain(|_, kept| {
             let stays = stays(kept);
-            kept.gone.store(!stays, Ordering::Release);
+            if !stays {
+                kept.gone.store(true, Ordering::Release);
+            }
             stays
         });
     }

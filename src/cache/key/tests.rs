@@ -266,6 +266,12 @@ proptest! {
     }
 
     #[test]
+    fn a_filter_that_is_read_back_from_a_key_means_the_same(asked in filters()) {
+        let read = Question::read(&key(&SearchRequest { filter: asked.clone(), ..request() })).unwrap();
+        prop_assert_eq!(meaning(&read.filter), meaning(&asked));
+    }
+
+    #[test]
     fn two_bases_have_one_key_only_if_they_name_the_same(
         one in "([aA](=| = )[bB \\\\,+#\"=]{0,5},){0,1}[aA](=| = )[bB \\\\,+#\"=]{0,5}",
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0u8..3), 1..4),
@@ -305,10 +311,11 @@ fn a_key_goes_over_to_other_numbers_and_back_but_not_a_principals_own() {
 
 proptest! {
     #[test]
-    fn octets_that_are_no_key_are_renumbered_or_refused(octets in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn octets_that_are_no_key_are_read_or_refused(octets in prop::collection::vec(any::<u8>(), 0..40)) {
         // Whatever it says, it does not panic, and what it says is read back alike.
         if let Some(key) = renumbered(&octets, Some, Some) {
             prop_assert_eq!(renumbered(&key, Some, Some), Some(key));
         }
+        let _ = Question::read(&octets);
     }
 }
