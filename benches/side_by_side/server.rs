@@ -10,8 +10,10 @@ use redial::lifecycle::lifecycle;
 use redial::metrics::Metrics;
 use redial::pipeline::{Current, Pipeline};
 use socket2::{Domain, Socket, Type};
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -96,6 +98,8 @@ impl Server {
         let address = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let config = files.join("redial.toml");
         std::fs::write(&config, configuration(address)).unwrap();
+        // Before a controller it holds a password.
+        std::fs::set_permissions(&config, Permissions::from_mode(0o600)).unwrap();
         let mut child = command(tool, &program).args(["serve", "--config"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
