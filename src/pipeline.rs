@@ -14,8 +14,9 @@
 //! ```
 //!
 //! [`Pipeline::repeat`] knows what was asked before, to the octet. [`Pipeline::begin`] never waits: what memory can answer is written there
-//! and then. What needs time becomes a [`Running`] for [`Pipeline::finish`], which waits and always has a last word. Binds go on in `bind`
-//! and `proofs`, compares and writes in `forward`, pages in `paging`; `record` keeps the record, and `upkeep` is for whoever runs the program.
+//! and then. What needs time becomes a [`Running`] for [`Pipeline::finish`], which waits and always has a last word. What they do is told in
+//! `search` (with pages in `paging`), in `bind` (with `proofs`), and in `forward` for compares and writes; `record` keeps the record, and
+//! `upkeep` is for whoever runs the program.
 
 pub mod answers;
 mod bind;
@@ -23,15 +24,14 @@ mod client;
 pub mod controls;
 mod current;
 mod delivery;
-mod errand;
 mod forward;
-mod kept;
 mod membership;
 mod outage;
 mod paging;
 mod proofs;
 mod record;
 mod repeat;
+mod search;
 mod standings;
 mod station;
 mod upkeep;
@@ -41,44 +41,41 @@ pub use current::Current;
 pub use record::OPERATIONS;
 pub use repeat::Hits;
 
-use crate::access::narrow::Part;
-use crate::access::{Accesses, Asker, Grant, Refusal, Verdict};
+use crate::access::Accesses;
 use crate::audit::Audit;
-use crate::cache::answer::AnswerBuilder;
 use crate::cache::keep::Keep;
-use crate::cache::key::{Keyed, Owner, write_key};
-use crate::cache::{Answer, Fetched, Fill, Lookup, SearchCache, Spelling};
+use crate::cache::{Answer, SearchCache};
+use crate::config::Config;
 use crate::config::lineage::Lineage;
-use crate::config::{Config, Lifetimes, SearchAs};
-use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
+use crate::directory::Directory;
 use crate::identity::Principal;
 use crate::identity::accounts::Accounts;
 use crate::identity::register::Register;
 use crate::identity::roster::Member;
 use crate::ldap::ResultCode;
-use crate::ldap::message::{Scope, Search};
 use crate::metrics::Metrics;
 use crate::outcome::{OperationKind, Outcome, Served, Subject};
 use crate::pressure::Pressure;
 use crate::rootdse::RootDse;
 use crate::session::{Accepted, AcceptedRequest, ClientMessageId};
-use crate::turns::{Turn, Turns};
+use crate::turns::Turns;
+use bind::BindWork;
 use bytes::Bytes;
 use controls::Refused;
 use delivery::Delivery;
-use errand::Errand;
+use forward::ForwardWork;
 use membership::{Held, Resumed, groups_ttl};
-use outage::{Outages, is_failure};
-use paging::{PageWanted, Pages};
+use outage::Outages;
+use paging::Pages;
 use proofs::Proofs;
 use record::Recording;
+use search::SearchWork;
 use standings::Standings;
 use station::{Station, stations};
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// All that an operation meets on its way.
 #[derive(Debug)]
@@ -159,26 +156,11 @@ enum Work {
     /// A search that memory does not answer.
     Search(SearchWork),
     /// A password to be proved.
-    Bind(bind::BindWork),
+    Bind(BindWork),
     /// A compare, a write or an extended operation.
-    Forward(forward::ForwardWork),
+    Forward(ForwardWork),
     /// Whatever waits for the client's groups.
     Held(Box<Held>),
-}
-
-/// A search on its way to the directories.
-#[derive(Debug)]
-struct SearchWork {
-    /// `None`: not to be shared or kept.
-    key: Option<Box<[u8]>>,
-    /// The number of the one that answers, where there is one.
-    directory: Option<usize>,
-    lifetimes: Lifetimes,
-    errand: Errand,
-    stale: Option<Arc<Answer>>,
-    page: Option<PageWanted>,
-    /// The client's own time limit.
-    give_up_at: Option<Instant>,
 }
 
 impl Pipeline {
@@ -300,211 +282,6 @@ impl Pipeline {
             recording.ended(&outcome);
         }
     }
-
-    /// A search, as far as memory goes.
-    fn begin_search(
-        &self,
-        client: &Client,
-        asked: AskedAt,
-        search: &Search<'_>,
-        controls: Option<&[u8]>,
-        out: &mut Vec<u8>,
-    ) -> Result<Begun, Refused> {
-        let has_no_controls = controls.is_none();
-        let controls = controls::of_search(controls)?;
-        if search.base_object.is_empty() && search.scope == Scope::BaseObject {
-            return Ok(self.say_root_dse(client, asked, search, out));
-        }
-        let asker = Asker { peer: client.peer.ip(), identity: &client.identity };
-        let grant = match self.accesses.decide(&asker, search.base_object, search.scope) {
-            Verdict::Allow(grant) => grant,
-            Verdict::Refuse(refusal) => return Err(refusal.into()),
-        };
-        let runs_as_client = grant.runs_as_client();
-        if runs_as_client && !client.has_credentials() {
-            // Whoever has a name without a directory's password gets nothing of what memory holds for that name.
-            return Err(BIND_FIRST);
-        }
-        let access = self.lineage.access(grant.index()).ok_or(Refusal::NO_ACCESS)?;
-        let owner = Owner { access, principal: runs_as_client.then(|| client.identity.owner()) };
-
-        KEY.with_borrow_mut(|key| {
-            key.clear();
-            let travelling = (!controls.travelling.is_empty()).then_some(controls.travelling.as_slice());
-            let keyed = write_key(key, owner, self.number(&grant), search, travelling);
-            let key = (keyed == Keyed::Cacheable).then_some(key.as_slice());
-            let page = match key {
-                Some(_) => controls.page.map(PageWanted::new),
-                None if controls.page.is_some() => return Err(controls::UNKNOWN),
-                None => None,
-            };
-
-            // What came with controls is not remembered by its octets.
-            let spelling = client.standing.filter(|_| has_no_controls).map(|standing| Spelling { standing, op: search.op });
-            let found = key.map_or(Lookup::Miss, |key| self.cache.look_up(key, spelling.as_ref(), asked.received_at));
-            let stale = match found {
-                Lookup::Fresh(answer) if page.is_none() => return Ok(write_hit(asked, answer, out)),
-                Lookup::RefreshDue(answer) if page.is_none() => {
-                    self.refresh(self.search_work(client, &grant, asked, search, travelling, key)?);
-                    return Ok(write_hit(asked, answer, out));
-                }
-                Lookup::Stale(answer) => Some(answer),
-                Lookup::Fresh(_) | Lookup::RefreshDue(_) | Lookup::Miss => None,
-            };
-            let work = SearchWork { stale, page, ..self.search_work(client, &grant, asked, search, travelling, key)? };
-            Ok(Running::begun(asked, Work::Search(work)))
-        })
-    }
-
-    /// What must be asked of which directory, and under whose name.
-    fn search_work(
-        &self,
-        client: &Client,
-        grant: &Grant<'_>,
-        asked: AskedAt,
-        search: &Search<'_>,
-        controls: Option<&[u8]>,
-        key: Option<&[u8]>,
-    ) -> Result<SearchWork, Refused> {
-        let lifetimes = self.cache.lifetimes(&search.to_owned().map_err(|_| controls::MALFORMED_FILTER)?.filter);
-        let parts = grant.narrow(search).map_err(|_| controls::MALFORMED_FILTER)?;
-        let entries_wanted = grant.entries_wanted(search.size_limit);
-        let controls = controls.map(Bytes::copy_from_slice);
-        let searches = parts
-            .into_iter()
-            .map(|part| self.operation(client, part, entries_wanted, controls.clone(), asked.received_at))
-            .collect::<Result<_, Refused>>()?;
-        let give_up_at = (search.time_limit > 0).then(|| asked.received_at + Duration::from_secs(search.time_limit.into()));
-        Ok(SearchWork {
-            key: key.map(Box::from),
-            directory: self.number(grant),
-            lifetimes,
-            errand: Errand::new(searches, entries_wanted, &self.turns, client.whose()),
-            stale: None,
-            page: None,
-            give_up_at,
-        })
-    }
-
-    /// One search for one directory.
-    fn operation(
-        &self,
-        client: &Client,
-        part: Part,
-        entries_wanted: Option<u32>,
-        controls: Option<Bytes>,
-        received_at: Instant,
-    ) -> Result<(Arc<dyn Directory>, Operation), Refused> {
-        let station = self.stations.get(part.directory).ok_or(Refusal::NO_ACCESS)?;
-        let run_as = match station.search_as {
-            SearchAs::Service => RunAs::Service,
-            SearchAs::Client => client.runs_as(station.number).ok_or(BIND_FIRST)?,
-        };
-        let request = Asked::Search { op: part.op, request: part.request, entries_wanted };
-        let operation = Operation { run_as, request, controls, deadline: received_at + station.patience };
-        Ok((Arc::clone(&station.directory), operation))
-    }
-
-    /// Asks again in the background; whoever waits for the same meanwhile joins.
-    fn refresh(&self, work: SearchWork) {
-        if let Some(key) = &work.key {
-            self.metrics.cache_refresh();
-            self.cache.refresh(key, work.directory, work.lifetimes, || work.errand.set_out());
-        }
-    }
-
-    /// A search that memory does not answer: from the directories, once for all who ask the same; or stale, where they fail or dawdle.
-    async fn finish_search(&self, work: SearchWork, delivery: Delivery) -> Outcome {
-        let SearchWork { key, directory, lifetimes, errand, stale, page, give_up_at } = work;
-        if let Some(page) = page.as_ref().filter(|page| page.is_continuation()) {
-            return match self.pages.take(page, key.as_deref()) {
-                Ok(open) => self.pages.deliver(open, page, delivery, Served::Hit).await,
-                Err(refused) => delivery.refuse(refused).await,
-            };
-        }
-        let fetched = async {
-            match &key {
-                Some(key) => self.cache.fetch(key, directory, lifetimes, || errand.clone().set_out()).await,
-                None => Fetched::NotShared,
-            }
-        };
-        // Where a stale answer can stand in, the directory has until `STALE_AFTER`; else until its own deadline, or the client's.
-        let patience = stale.as_ref().map(|_| delivery.asked().received_at + STALE_AFTER).into_iter().chain(give_up_at).min();
-        let fetched = match patience {
-            Some(patience) => timeout_at(patience, fetched).await.ok(),
-            None => Some(fetched.await),
-        };
-        if let Some(Fetched::Answer(answer)) = &fetched
-            && !is_failure(answer.code())
-        {
-            self.directory_answered(directory);
-        }
-        match (fetched, stale) {
-            (Some(Fetched::Answer(answer) | Fetched::Coalesced(answer)), Some(stale)) if is_failure(answer.code()) => {
-                self.stale_stands_in(directory, &answer.code());
-                self.deliver(stale, Served::Stale, page, key, delivery).await
-            }
-            (Some(Fetched::Answer(answer)), _) => self.deliver(answer, Served::Miss, page, key, delivery).await,
-            (Some(Fetched::Coalesced(answer)), _) => self.deliver(answer, Served::Coalesced, page, key, delivery).await,
-            (Some(Fetched::Overflow(overflow)), _) => self.deliver_large(overflow.gathered, overflow.rest, page, key, delivery).await,
-            (Some(Fetched::NotShared), _) => {
-                let fill = self.cache.unshared(errand.set_out(), directory);
-                self.deliver_large(AnswerBuilder::default(), fill, page, key, delivery).await
-            }
-            (Some(Fetched::Failed(error)), Some(stale)) if error.allows_stale() => {
-                self.stale_stands_in(directory, &error);
-                self.deliver(stale, Served::Stale, page, key, delivery).await
-            }
-            (Some(Fetched::Failed(error)), _) => delivery.failed(&error).await,
-            (None, Some(stale)) => {
-                self.stale_stands_in(directory, &"no answer within 1.8 s");
-                self.deliver(stale, Served::Stale, page, key, delivery).await
-            }
-            (None, None) => delivery.end(Served::Failed, ResultCode::TIME_LIMIT_EXCEEDED, "the search's own time limit").await,
-        }
-    }
-
-    /// A whole answer, or its first page.
-    async fn deliver(
-        &self,
-        answer: Arc<Answer>,
-        served: Served,
-        page: Option<PageWanted>,
-        key: Option<Box<[u8]>>,
-        delivery: Delivery,
-    ) -> Outcome {
-        match (page, key) {
-            (Some(page), Some(key)) => self.pages.deliver(paging::Open::new(key, answer), &page, delivery, served).await,
-            _ => delivery.answer(&answer, served).await,
-        }
-    }
-
-    /// An answer that is too large to keep: passed on as it comes, unless the client wants pages of it.
-    async fn deliver_large(
-        &self,
-        gathered: AnswerBuilder,
-        rest: Fill,
-        page: Option<PageWanted>,
-        key: Option<Box<[u8]>>,
-        delivery: Delivery,
-    ) -> Outcome {
-        let (Some(page), Some(key)) = (page, key) else { return delivery.stream(gathered, rest).await };
-        match paging::gather(gathered, rest).await {
-            Ok(answer) => self.pages.deliver(paging::Open::new(key, answer), &page, delivery, Served::Miss).await,
-            Err(error) => delivery.failed(&error).await,
-        }
-    }
-
-    /// The rootDSE is Redial's own.
-    fn say_root_dse(&self, client: &Client, asked: AskedAt, search: &Search<'_>, out: &mut Vec<u8>) -> Begun {
-        let (code, entries) = self.root_dse.write_answer(client.listener, client.security, search, asked.message_id.wire(), out);
-        Begun::Answered(asked.outcome(Served::Local, code, entries))
-    }
-
-    /// The number of the one directory that answers.
-    fn number(&self, grant: &Grant<'_>) -> Option<usize> {
-        self.lineage.directory(grant.directory()?)
-    }
 }
 
 impl Running {
@@ -519,43 +296,8 @@ impl AskedAt {
     }
 }
 
-/// Runs an operation that has one response.
-async fn last_word(directory: &dyn Directory, operation: Operation) -> Result<Done, DirectoryError> {
-    let deadline = operation.deadline;
-    let answered = async {
-        let mut replies = directory.run(operation).await?;
-        while let Some(reply) = replies.next().await {
-            if let Reply::Done(done) = reply? {
-                return Ok(done);
-            }
-        }
-        Err(DirectoryError::ConnectionLost { sent: true })
-    };
-    timeout_at(deadline, answered).await.unwrap_or(Err(DirectoryError::TimedOut))
-}
-
-/// An answer from memory: at once, or in pieces where it is large.
-fn write_hit(asked: AskedAt, answer: Arc<Answer>, out: &mut Vec<u8>) -> Begun {
-    if answer.len() > delivery::PIECE {
-        return Running::begun(asked, Work::Write(answer));
-    }
-    answer.write(asked.message_id.wire(), out);
-    Begun::Answered(asked.outcome(Served::Hit, answer.code(), answer.entry_count()))
-}
-
 /// Says no.
 fn refuse(asked: AskedAt, refused: Refused, out: &mut Vec<u8>) -> Begun {
     delivery::write_end(asked, refused.code, refused.reason, out);
     Begun::Answered(asked.outcome(Served::Refused, refused.code, 0))
 }
-
-thread_local! {
-    /// Where keys are written, so that a hit allocates nothing.
-    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A directory that has not answered for so long dawdles: a stale answer goes out instead (RFC 8767 section 5 proposes it for DNS).
-const STALE_AFTER: Duration = Duration::from_millis(1800);
-
-const BIND_FIRST: Refused =
-    Refused { code: ResultCode::INSUFFICIENT_ACCESS_RIGHTS, reason: "this directory is searched as the client: bind to it first" };

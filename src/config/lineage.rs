@@ -63,11 +63,6 @@ impl Lineage {
     pub const fn next(&self) -> usize {
         self.next
     }
-
-    /// The directories are the same, in the same order.
-    pub fn has_directories_of(&self, other: &Self) -> bool {
-        self.directories == other.directories
-    }
 }
 
 /// The number of whichever of the known is the same, each of them once.

@@ -403,7 +403,7 @@ impl Connection {
     /// Who asks now. Put together for each operation: what thousands of idle connections need not hold, they do not.
     fn client(&self) -> Client {
         let identity = self.session.identity().clone();
-        Client { peer: self.peer, listener: self.service.listener, security: self.session.security(), identity, standing: None }
+        Client::new(self.peer, self.service.listener, self.session.security(), identity)
     }
 
     /// The client's standing in that pipeline: found out once, with the first search.

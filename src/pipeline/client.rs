@@ -1,5 +1,6 @@
 //! Whoever asks.
 
+use crate::access::Asker;
 use crate::cache::Standing;
 use crate::directory::RunAs;
 use crate::identity::Identity;
@@ -24,6 +25,16 @@ pub struct Client {
 }
 
 impl Client {
+    /// Somebody whose repeated searches are not known yet.
+    pub const fn new(peer: SocketAddr, listener: usize, security: Security, identity: Identity) -> Self {
+        Self { peer, listener, security, identity, standing: None }
+    }
+
+    /// As accesses see it.
+    pub(super) const fn asker(&self) -> Asker<'_> {
+        Asker { peer: self.peer.ip(), identity: &self.identity }
+    }
+
     /// Whose turns its operations take.
     pub(super) fn whose(&self) -> Whose {
         match &self.identity {

@@ -5,16 +5,17 @@
 
 use super::controls::{self, Refused};
 use super::delivery::Delivery;
-use super::{AskedAt, Begun, Client, Pipeline, Running, Turn, Work};
-use crate::access::{Asker, Refusal, Verdict};
+use super::{AskedAt, Begun, Client, Pipeline, Running, Work};
+use crate::access::{Refusal, Verdict};
 use crate::cache::Fill;
-use crate::config::SearchAs;
-use crate::directory::{Asked, DirectoryError, Operation, Reply, RunAs};
+use crate::directory::{Asked, DirectoryError, Done, Operation, Reply};
 use crate::ldap::ResultCode;
 use crate::ldap::message::{Compare, Extended, Scope, Write};
 use crate::ldap::oid;
 use crate::outcome::{Outcome, Served};
+use crate::turns::Turn;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// One operation on its way to one directory.
 #[derive(Debug)]
@@ -49,18 +50,14 @@ impl Pipeline {
         controls: Option<&[u8]>,
     ) -> Result<Begun, Refused> {
         let controls = controls::of_compare(controls)?;
-        let asker = Asker { peer: client.peer.ip(), identity: &client.identity };
-        let grant = match self.accesses.decide(&asker, compare.entry, Scope::BaseObject) {
+        let grant = match self.accesses.decide(&client.asker(), compare.entry, Scope::BaseObject) {
             Verdict::Allow(grant) if grant.may_compare(compare.attribute) => grant,
             Verdict::Allow(_) => return Err(Refusal::HIDDEN_ATTRIBUTE.into()),
             Verdict::Refuse(refusal) => return Err(refusal.into()),
         };
         let directory = grant.directory().ok_or(Refusal::NO_ACCESS)?;
         let station = self.stations.get(directory).ok_or(Refusal::NO_ACCESS)?;
-        let run_as = match station.search_as {
-            SearchAs::Service => RunAs::Service,
-            SearchAs::Client => client.runs_as(station.number).ok_or(super::BIND_FIRST)?,
-        };
+        let run_as = station.run_as(client)?;
         let deadline = asked.received_at + station.patience;
         let guard = grant.compare_guard(compare.entry).map(|part| {
             let request = Asked::Search { op: part.op, request: part.request, entries_wanted: Some(1) };
@@ -85,8 +82,7 @@ impl Pipeline {
         controls: Option<&[u8]>,
     ) -> Result<Begun, Refused> {
         let controls = controls::of_write(controls)?;
-        let asker = Asker { peer: client.peer.ip(), identity: &client.identity };
-        let grant = match self.accesses.decide_write(&asker, write.target, write.new_superior) {
+        let grant = match self.accesses.decide_write(&client.asker(), write.target, write.new_superior) {
             Verdict::Allow(grant) => grant,
             Verdict::Refuse(refusal) => return Err(refusal.into()),
         };
@@ -146,7 +142,7 @@ impl Pipeline {
             return delivery.failed(&DirectoryError::Busy).await;
         }
         if let Some(guard) = guard {
-            let mut found = Fill::new(vec![(std::sync::Arc::clone(&station.directory), *guard)], Some(1));
+            let mut found = Fill::new(vec![(Arc::clone(&station.directory), *guard)], Some(1));
             match found.next().await {
                 Ok(Reply::Entry(_)) => {}
                 Ok(_) => return delivery.refuse(Refusal::NOTHING_VISIBLE.into()).await,
@@ -155,7 +151,7 @@ impl Pipeline {
         }
         // Where this future is dropped, because the client has gone or abandons, the write counts as one that may have been carried out.
         let under_way = change.is_some().then(|| self.cache.write_begins(station.number));
-        let ended = station.last_word(operation).await;
+        let ended = station.last_word(operation).await.map(|(done, _)| done);
         if let Some(change) = change.as_ref().filter(|_| may_have_changed(&ended)) {
             self.forget_binds(change);
         }
@@ -197,7 +193,7 @@ fn begun(asked: AskedAt, work: ForwardWork) -> Begun {
 }
 
 /// Anything but a clear refusal may have changed the directory.
-fn may_have_changed(ended: &Result<crate::directory::Done, DirectoryError>) -> bool {
+fn may_have_changed(ended: &Result<Done, DirectoryError>) -> bool {
     match ended {
         Ok(done) => done.may_have_changed(),
         Err(error) => error.leaves_unknown(),

@@ -4,7 +4,6 @@
 //! account has read them again, once for all sessions of that principal. Where that fails, or there is no service account, the principal is in
 //! no group until it binds again or a later attempt succeeds.
 
-use super::proofs::last_word;
 use super::station::Station;
 use super::{AskedAt, Begun, Client, Pipeline, Running, Work};
 use crate::directory::{Asked, Operation, RunAs};
@@ -81,7 +80,7 @@ impl Pipeline {
         let request = Asked::Membership { of: who.canonical.clone(), groups: Arc::clone(&station.groups) };
         let deadline = Instant::now() + station.patience.min(PATIENCE);
         let operation = Operation { run_as: RunAs::Service, request, controls: None, deadline };
-        let found = last_word(&*station.directory, operation).await;
+        let found = station.last_word(operation).await;
         let none = |as_of| Membership { groups: Arc::default(), as_of };
         principal.renew(match found {
             Ok((_, Some(who))) => who.membership.clone().unwrap_or_else(|| none(Instant::now())),

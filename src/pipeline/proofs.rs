@@ -12,8 +12,9 @@
 //! What is remembered is in the [`Register`]. A flight is a task of its own: what left is judged even when the phone that asked has gone. Nobody
 //! joins a flight that left before the principal was forgotten.
 
+use super::station::last_word;
 use crate::config;
-use crate::directory::{Asked, Directory, DirectoryError, Done, Groups, Operation, Reply, RunAs};
+use crate::directory::{Asked, Directory, DirectoryError, Done, Groups, Operation, RunAs};
 use crate::identity::binds::{Generation, Proved, Recalled};
 use crate::identity::judgement::Judgement;
 use crate::identity::lockout::Ended;
@@ -232,24 +233,6 @@ impl Drop for Place {
             flights.remove(&self.flight);
         }
     }
-}
-
-/// The response to a bind, and whose name that was where the directory says.
-pub(super) async fn last_word(directory: &dyn Directory, operation: Operation) -> Result<(Done, Option<Arc<Who>>), DirectoryError> {
-    let deadline = operation.deadline;
-    let answered = async {
-        let mut replies = directory.run(operation).await?;
-        let mut who = None;
-        while let Some(reply) = replies.next().await {
-            match reply? {
-                Reply::Who(found) => who = Some(Arc::new(found)),
-                Reply::Done(done) => return Ok((done, who)),
-                Reply::Entry(_) | Reply::Intermediate(_) | Reply::Again => {}
-            }
-        }
-        Err(DirectoryError::ConnectionLost { sent: true })
-    };
-    timeout_at(deadline, answered).await.unwrap_or(Err(DirectoryError::TimedOut))
 }
 
 /// What a response says about the password.

@@ -5,7 +5,6 @@
 //! pipeline that takes this one's place.
 
 use super::{Client, Pipeline};
-use crate::access::Asker;
 use crate::cache::Standing;
 use crate::config::SearchAs;
 use std::collections::HashMap;
@@ -56,9 +55,8 @@ impl Pipeline {
         if self.groups_matter(&client.identity) {
             return None;
         }
-        let asker = Asker { peer: client.peer.ip(), identity: &client.identity };
         let mut description = Vec::with_capacity(64);
-        description.extend(self.accesses.fitting(&asker).map(u8::from));
+        description.extend(self.accesses.fitting(&client.asker()).map(u8::from));
         if self.stations.iter().any(|station| station.search_as == SearchAs::Client) {
             description.push(u8::from(client.has_credentials()));
             description.extend_from_slice(client.identity.owner().as_bytes());

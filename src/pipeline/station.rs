@@ -1,11 +1,15 @@
 //! A directory as the pipeline sees it: who answers, and what the configuration says of how it is asked.
 
-use super::last_word;
+use super::Client;
+use super::controls::Refused;
 use crate::config::lineage::Lineage;
 use crate::config::{Config, DirectoryConfig, DirectoryKind, Group, SearchAs};
-use crate::directory::{Directory, DirectoryError, Done, Groups, Operation};
+use crate::directory::{Directory, DirectoryError, Done, Groups, Operation, Reply, RunAs};
+use crate::identity::Who;
+use crate::ldap::ResultCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout_at;
 
 /// One directory, and what the configuration says of it.
 #[derive(Debug)]
@@ -37,8 +41,16 @@ impl Station {
         how(one) == how(other)
     }
 
-    /// Runs an operation that has one response.
-    pub(super) async fn last_word(&self, operation: Operation) -> Result<Done, DirectoryError> {
+    /// Under whose name it is searched for that client.
+    pub(super) fn run_as(&self, client: &Client) -> Result<RunAs, Refused> {
+        match self.search_as {
+            SearchAs::Service => Ok(RunAs::Service),
+            SearchAs::Client => client.runs_as(self.number).ok_or(BIND_FIRST),
+        }
+    }
+
+    /// See [`last_word`].
+    pub(super) async fn last_word(&self, operation: Operation) -> Result<(Done, Option<Arc<Who>>), DirectoryError> {
         last_word(&*self.directory, operation).await
     }
 
@@ -56,6 +68,28 @@ pub(super) fn stations(config: &Config, lineage: &Lineage, directories: Vec<Arc<
     };
     places.filter_map(station).collect()
 }
+
+/// Runs an operation that has one response: that, and whose name it was about where the directory says so.
+pub(super) async fn last_word(directory: &dyn Directory, operation: Operation) -> Result<(Done, Option<Arc<Who>>), DirectoryError> {
+    let deadline = operation.deadline;
+    let answered = async {
+        let mut replies = directory.run(operation).await?;
+        let mut who = None;
+        while let Some(reply) = replies.next().await {
+            match reply? {
+                Reply::Who(found) => who = Some(Arc::new(found)),
+                Reply::Done(done) => return Ok((done, who)),
+                Reply::Entry(_) | Reply::Intermediate(_) | Reply::Again => {}
+            }
+        }
+        Err(DirectoryError::ConnectionLost { sent: true })
+    };
+    timeout_at(deadline, answered).await.unwrap_or(Err(DirectoryError::TimedOut))
+}
+
+/// Whoever has no name there is told so.
+pub(super) const BIND_FIRST: Refused =
+    Refused { code: ResultCode::INSUFFICIENT_ACCESS_RIGHTS, reason: "this directory is searched as the client: bind to it first" };
 
 /// A phonebook in memory answers in microseconds; this bounds a bug.
 const EMBEDDED_PATIENCE: Duration = Duration::from_secs(10);
