@@ -1,25 +1,16 @@
 //! The admin address as an administrator meets it: HTTP to a proxy that runs.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
-#[path = "common/directory_by_hand.rs"]
-mod directory_by_hand;
-#[path = "common/scripted_controller.rs"]
-mod scripted_controller;
-#[path = "common/scripted_directory.rs"]
-mod scripted_directory;
 
+use common::configuration::{Configuration, load};
 use common::ldap_client::{LdapClient, subtree};
-use directory_by_hand::DirectoryByHand;
-use redial::config::Config;
-use redial::config::load::load_text;
+use common::scripted_controller::{Heard, ScriptedController};
+use common::scripted_directory::{Scripted, ScriptedDirectory};
 use redial::directory::{Asked, Directory};
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
 use redial::proxy::Proxy;
-use scripted_controller::{Heard, ScriptedController};
-use scripted_directory::{Scripted, ScriptedDirectory};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -29,40 +20,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::{spawn_blocking, yield_now};
 
-const SITE: &str = r#"
-[[listener]]
-address = "127.0.0.1:0"
-plain_passwords = "allow"
-
-[directory.corp]
-base = "dc=corp"
-servers = ["ldap://127.0.0.1:1"]
-start_tls = false
-bind_dn = "cn=redial,dc=corp"
-password = "service secret"
-
-[[access]]
-name = "everybody"
-clients = "any"
-bases = ["dc=corp"]
-attributes = ["*"]
-
-[[cache.rule]]
-name = "type-ahead"
-filter = "(cn=?*)"
-ttl = "1h"
-
-[admin]
-address = "127.0.0.1:0"
-"#;
-
-fn config(toml: &str, folder: &Path) -> Config {
-    load_text(toml, folder, true).unwrap_or_else(|rejected| panic!("{rejected}")).config
+fn site() -> String {
+    let more = "[[cache.rule]]\nname = \"type-ahead\"\nfilter = \"(cn=?*)\"\nttl = \"1h\"\n\n[admin]\naddress = \"127.0.0.1:0\"";
+    let listener = "plain_passwords = \"allow\"";
+    Configuration { address: "127.0.0.1:0", listener, more, ..Configuration::default() }.toml()
 }
 
 /// A proxy before that directory.
 async fn before(directory: &Arc<impl Directory>, toml: &str) -> Proxy {
-    Proxy::start_with(config(toml, Path::new(".")), vec![Arc::clone(directory) as Arc<dyn Directory>]).await.unwrap()
+    Proxy::start_with(load(toml, Path::new(".")), vec![Arc::clone(directory) as Arc<dyn Directory>]).await.unwrap()
 }
 
 /// What becomes of a request: the status and the body, as JSON where it is.
@@ -109,7 +75,7 @@ async fn search(proxy: &Proxy, base: &'static str, filter: &'static str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_dropped_is_asked_for_again_and_nothing_else() {
     let directory = Arc::new(ScriptedDirectory::always(Scripted::one("cn=Ada,ou=a,dc=corp", "17")));
-    let proxy = before(&directory, SITE).await;
+    let proxy = before(&directory, &site()).await;
     let searches = [("ou=a,dc=corp", "(cn=ad*)"), ("ou=b,dc=corp", "(cn=bo*)"), ("dc=corp", "(telephoneNumber=17)")];
     for (base, filter) in searches {
         search(&proxy, base, filter).await;
@@ -144,13 +110,13 @@ async fn what_is_dropped_is_asked_for_again_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_being_asked_when_its_answer_is_dropped_is_not_kept() {
-    let directory = Arc::new(DirectoryByHand::default());
-    let proxy = before(&directory, SITE).await;
+    let directory = Arc::new(ScriptedDirectory::by_hand());
+    let proxy = before(&directory, &site()).await;
     let address = proxy.addresses()[0];
     let answered = |number: usize| {
         let directory = Arc::clone(&directory);
         async move {
-            while directory.asked() < number {
+            while directory.times_asked() < number {
                 yield_now().await;
             }
             directory.entry(number, "cn=Ada,dc=corp", &[("cn", "Ada")]);
@@ -161,7 +127,7 @@ async fn what_is_being_asked_when_its_answer_is_dropped_is_not_kept() {
         |filter| spawn_blocking(move || LdapClient::plain(address).unwrap().search(&subtree("dc=corp", filter, &["cn"])).entries.len());
 
     let phone = once("(cn=ad*)");
-    while directory.asked() < 1 {
+    while directory.times_asked() < 1 {
         yield_now().await;
     }
     assert_eq!(dropped(&proxy, "filter=(cn=?*)").await, 0, "nothing is there yet");
@@ -169,22 +135,22 @@ async fn what_is_being_asked_when_its_answer_is_dropped_is_not_kept() {
     assert_eq!(phone.await.unwrap(), 1, "whoever asked before is answered");
     let phone = once("(cn=ad*)");
     answered(2).await;
-    assert_eq!((phone.await.unwrap(), directory.asked()), (1, 2), "it was asked again");
+    assert_eq!((phone.await.unwrap(), directory.times_asked()), (1, 2), "it was asked again");
 
     // Whoever drops something else does not come between.
     let phone = once("(cn=bo*)");
-    while directory.asked() < 3 {
+    while directory.times_asked() < 3 {
         yield_now().await;
     }
     assert_eq!(dropped(&proxy, "filter=(cn=ad*)").await, 1);
     answered(3).await;
-    assert_eq!((phone.await.unwrap(), once("(cn=bo*)").await.unwrap(), directory.asked()), (1, 1, 3));
+    assert_eq!((phone.await.unwrap(), once("(cn=bo*)").await.unwrap(), directory.times_asked()), (1, 1, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cache_is_listed_page_by_page_without_what_was_found() {
     let directory = Arc::new(ScriptedDirectory::always(Scripted::one("cn=Found,dc=corp", "17")));
-    let proxy = before(&directory, SITE).await;
+    let proxy = before(&directory, &site()).await;
     for filter in ["(cn=ad*)", "(cn=bo*)", "(telephoneNumber=17)"] {
         search(&proxy, "ou=a,dc=corp", filter).await;
     }
@@ -223,8 +189,7 @@ async fn a_principals_own_answers_are_dropped_by_any_of_its_names() {
         _ => Scripted::one("cn=x,dc=corp", "17"),
     }));
     let proxy =
-        before(&directory, &SITE.replace("start_tls = false", "start_tls = false\nsearch_as = \"client\"").replace("\"any\"", "\"bound\""))
-            .await;
+        before(&directory, &site().replace("search_as = \"service\"", "search_as = \"client\"").replace("\"any\"", "\"bound\"")).await;
     let own = async |name| search_as(name, proxy.addresses()[0], "dc=corp", "(cn=ad*)").await;
     for name in ["CORP\\ada", "bob@corp"] {
         own(name).await;
@@ -255,21 +220,21 @@ fn folder(test: &str, token: &str) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_takes_the_new_token_and_forgets_the_old_one() {
     let folder = folder("token", "first-token-0123456789\n");
-    let toml = SITE.replace("[admin]", "[admin]\ntoken_file = \"token\"");
+    let toml = site().replace("[admin]", "[admin]\ntoken_file = \"token\"");
     let directory = Arc::new(ScriptedDirectory::always(Scripted::one("cn=Ada,dc=corp", "17")));
-    let mut proxy = Proxy::start_with(config(&toml, &folder), vec![directory]).await.unwrap();
+    let mut proxy = Proxy::start_with(load(&toml, &folder), vec![directory]).await.unwrap();
     let (first, second) = ("Authorization: Bearer first-token-0123456789\r\n", "Authorization: Bearer second-token-012345678\r\n");
     let with = async |proxy: &Proxy, header| ask(proxy, "DELETE", "/cache", header).await.0;
     assert_eq!((with(&proxy, "").await, with(&proxy, first).await, with(&proxy, second).await), (401, 200, 401));
 
     std::fs::write(folder.join("token"), "second-token-012345678\n").unwrap();
-    proxy.reload(config(&toml, &folder)).await.unwrap();
+    proxy.reload(load(&toml, &folder)).await.unwrap();
     assert_eq!((with(&proxy, "").await, with(&proxy, first).await, with(&proxy, second).await), (401, 401, 200));
     // Another address needs a restart, and so the token of the old one stays.
-    let moved = SITE.replace("[admin]\naddress = \"127.0.0.1:0\"", "[admin]\naddress = \"127.0.0.2:0\"");
-    proxy.reload(config(&moved, &folder)).await.unwrap();
+    let moved = site().replace("[admin]\naddress = \"127.0.0.1:0\"", "[admin]\naddress = \"127.0.0.2:0\"");
+    proxy.reload(load(&moved, &folder)).await.unwrap();
     assert_eq!((with(&proxy, "").await, with(&proxy, second).await), (401, 200));
-    proxy.reload(config(SITE, &folder)).await.unwrap();
+    proxy.reload(load(&site(), &folder)).await.unwrap();
     assert_eq!(with(&proxy, "").await, 200, "none is asked for any more");
     assert_eq!(ask(&proxy, "GET", "/healthz", "").await.0, 200);
 }
@@ -278,7 +243,7 @@ async fn a_reload_takes_the_new_token_and_forgets_the_old_one() {
 async fn a_guarded_account_is_listed_and_released() {
     let wrong = "80090308: LdapErr: DSID-0C090439, comment: AcceptSecurityContext error, data 52e, v4563";
     let directory = Arc::new(ScriptedDirectory::always(Scripted::Result(ResultCode::INVALID_CREDENTIALS, wrong)));
-    let proxy = before(&directory, SITE).await;
+    let proxy = before(&directory, &site()).await;
     let address = proxy.addresses()[0];
     let bind = async |password: &'static str| {
         spawn_blocking(move || LdapClient::plain(address).unwrap().bind("CORP\\ada", password)).await.unwrap();
@@ -304,9 +269,9 @@ async fn two_controllers() -> ([ScriptedController; 2], String, Proxy) {
     let is_slow = |heard: &Heard| heard.tag == op::SEARCH_REQUEST && !heard.is_root_dse() && heard.question().2.to_string() == "(cn=slow)";
     let script = move |heard: &Heard| is_slow(heard).then(Vec::new);
     let controllers = [ScriptedController::plain(script).await, ScriptedController::plain(script).await];
-    let servers = format!("servers = [\"{}\", \"{}\"]\nwrites = \"forward\"", url(&controllers[0]), url(&controllers[1]));
-    let toml = SITE.replace("servers = [\"ldap://127.0.0.1:1\"]", &servers);
-    let proxy = Proxy::start(config(&toml, Path::new("."))).await.unwrap();
+    let servers = format!("servers = [\"{}\", \"{}\"]", url(&controllers[0]), url(&controllers[1]));
+    let toml = site().replace("servers = [\"ldap://127.0.0.1:1\"]", &servers);
+    let proxy = Proxy::start(load(&toml, Path::new("."))).await.unwrap();
     until_up(&proxy).await;
     (controllers, toml, proxy)
 }
@@ -382,7 +347,7 @@ async fn a_controller_out_of_rotation_gets_nothing_until_it_is_back() {
     let code = move || LdapClient::plain(address).unwrap().search(&subtree("dc=corp", "(cn=d)", &["cn"])).outcome.code;
     assert_eq!(spawn_blocking(code).await.unwrap(), ResultCode::UNAVAILABLE);
     // Another configuration, in which both are still there.
-    proxy.reload(config(&toml.replace("[directory.corp]", "[directory.corp]\nconnections = 5"), Path::new("."))).await.unwrap();
+    proxy.reload(load(&toml.replace("[directory.corp]", "[directory.corp]\nconnections = 5"), Path::new("."))).await.unwrap();
     until_up(&proxy).await;
     assert_eq!(spawn_blocking(code).await.unwrap(), ResultCode::UNAVAILABLE);
     assert_eq!(rotate(&proxy, "in", second, "").await.0, 200);

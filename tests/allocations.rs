@@ -1,27 +1,28 @@
 //! A hit allocates nothing: neither deciding, nor the key, nor the look-up, nor writing the answer.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper fails the test")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test's helper fails the test")]
+
+mod common;
 
 use allocation_counter::measure;
+use common::configuration::Configuration;
+use common::requests;
 use redial::access::{Accesses, Asker, Verdict};
 use redial::cache::Spelling;
 use redial::cache::answer::{Answer, AnswerBuilder};
 use redial::cache::key::{Keyed, Owner, write_key};
 use redial::cache::store::{Lookup, Store};
-use redial::config::load::load_text;
-use redial::config::{Access, Clients, DirectoryConfig, DirectoryKind, Lifetimes};
+use redial::config::{Access, Clients, Config, Lifetimes};
 use redial::identity::Identity;
-use redial::ldap::dn::Dn;
-use redial::ldap::envelope::{op, write_envelope};
+use redial::ldap::envelope::op;
 use redial::ldap::filter::Filter;
 use redial::ldap::message::{Request, Scope, SearchRequest};
 use redial::ldap::response::{write_entry_op, write_result_op};
-use redial::ldap::{Envelope, MessageId, ResultCode};
+use redial::ldap::{Envelope, ResultCode};
 use redial::metrics::Metrics;
 use redial::outcome::{OperationKind, Outcome, Served};
 use redial::pipeline::{Client, Pipeline};
 use redial::session::Security;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -59,33 +60,14 @@ fn a_hit_allocates_nothing() {
     assert_eq!((served, counted.count_total), (10_000, 0));
 }
 
-const CONFIGURATION: &str = r#"
-[[listener]]
-address = "127.0.0.1:3389"
-[directory.people]
-base = "dc=example"
-ldif = "config/demo.ldif"
-[[access]]
-name = "everybody"
-clients = "any"
-bases = ["dc=example"]
-attributes = ["*"]
-"#;
-
 #[test]
 fn a_repeated_hit_allocates_nothing() {
     let (store, metrics, now) = (Store::new(256 << 20, 1, Duration::from_secs(600)), Metrics::unrecorded(), Instant::now());
     let frame = frame();
     let (_, op) = Envelope::split(&frame).unwrap();
-    let config = load_text(CONFIGURATION, Path::new(env!("CARGO_MANIFEST_DIR")), true).unwrap().config;
+    let config = Configuration { base: "dc=example", directory: "ldif = \"config/demo.ldif\"", ..Configuration::default() }.load();
     let pipeline = Pipeline::new(&config, Vec::new(), Arc::new(Metrics::unrecorded()));
-    let client = Client {
-        peer: "10.20.1.2:50000".parse().unwrap(),
-        listener: 0,
-        security: Security::Clear,
-        identity: Identity::Anonymous,
-        standing: None,
-    };
+    let client = Client::new(([10, 20, 1, 2], 50_000).into(), 0, Security::Clear, Identity::Anonymous);
     let spelling = Spelling { standing: pipeline.standing(&client).unwrap(), op };
     assert!(store.insert(b"key", &answer(), store.generation(Some(0)), &LIFETIMES, 0.5, now));
     for _ in 0..2 {
@@ -113,39 +95,24 @@ fn the_counter_counts() {
 }
 
 fn frame() -> Vec<u8> {
-    let request = SearchRequest {
-        base_object: STAFF.to_lowercase(),
-        scope: Scope::WholeSubtree,
-        deref_aliases: 0,
-        size_limit: 50,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::parse("(|(cn=smi*)(sn=smi*)(!(givenName:caseExactMatch:=Smith)))").unwrap(),
-        attributes: ["cn", "sn", "givenName", "telephoneNumber", "mobile", "ipPhone"].map(str::to_owned).to_vec(),
-    };
-    let mut frame = Vec::new();
-    write_envelope(&mut frame, MessageId::new(7).unwrap(), &request.encode(), None);
-    frame
+    let filter = Filter::parse("(|(cn=smi*)(sn=smi*)(!(givenName:caseExactMatch:=Smith)))").unwrap();
+    let attributes = ["cn", "sn", "givenName", "telephoneNumber", "mobile", "ipPhone"];
+    let request = SearchRequest::new(&STAFF.to_lowercase(), Scope::WholeSubtree, filter, &attributes);
+    requests::frame(7, &SearchRequest { size_limit: 50, ..request }.encode())
 }
 
+/// An access that narrows: some attributes of some entries.
 fn accesses() -> Accesses {
+    let Config { accesses, directories, .. } = Configuration { base: STAFF, ..Configuration::default() }.load();
     let access = Access {
-        name: "phones".to_owned(),
         networks: vec!["10.20.0.0/16".parse().unwrap()],
         clients: Clients::Anonymous,
-        bases: vec![(STAFF.to_owned(), Dn::parse(STAFF).unwrap())],
         attributes: Some(["cn".to_owned(), "sn".to_owned()].into()),
         filter: Some(Filter::parse("(objectClass=person)").unwrap()),
         size_limit: Some(500),
+        ..accesses[0].clone()
     };
-    let base = "DC=corp,DC=example";
-    let directory = DirectoryConfig {
-        name: "corp".to_owned(),
-        base: base.to_owned(),
-        base_dn: Dn::parse(base).unwrap(),
-        kind: DirectoryKind::Embedded { ldif: "phonebook.ldif".into() },
-    };
-    Accesses::new(&[access], &[directory])
+    Accesses::new(&[access], &directories)
 }
 
 fn answer() -> Arc<Answer> {

@@ -1,32 +1,27 @@
 //! Binds answered from memory, and accounts that are never locked: over a scripted directory and a paused clock.
 #![allow(clippy::allow_attributes, clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
-#[path = "common/requests.rs"]
-mod requests;
-#[path = "common/scripted_directory.rs"]
-mod scripted_directory;
+mod common;
 
+use common::configuration::Configuration;
+use common::phone::Phone;
+use common::scripted_directory::{Scripted, ScriptedDirectory};
 use futures_util::future::join_all;
-use redial::config::Config;
-use redial::config::load::load_text;
 use redial::directory::{Asked, Directory, DirectoryError, Operation};
 use redial::identity::{Identity, Principal, accounts};
-use redial::ldap::message::{LdapResult, Request};
-use redial::ldap::{Envelope, ResultCode};
+use redial::ldap::ResultCode;
 use redial::metrics::Metrics;
-use redial::pipeline::{Begun, Client, Pipeline, Said};
+use redial::pipeline::Pipeline;
 use redial::secret::Secret;
-use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
-use scripted_directory::{Scripted, ScriptedDirectory};
 use std::fmt::Write as _;
 use std::io::Write;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 const ALICE: &str = "alice@corp.example";
+/// It takes no writes, so nothing runs under a client's name.
+const DIRECTORY: &str = "servers = [\"ldaps://dc1.corp.example\"]\nbind_dn = \"CN=redial\"\npassword = \"service\"";
 const RIGHT: &str = "correct horse";
 
 /// A pipeline in front of one scripted controller.
@@ -42,7 +37,8 @@ impl House {
     }
 
     fn with(directory: ScriptedDirectory, toml: &str) -> Self {
-        let config = config(toml);
+        let more = format!("[[listener]]\naddress = \"127.0.0.1:3390\"\n{toml}");
+        let config = Configuration { base: "dc=corp,dc=example", directory: DIRECTORY, more: &more, ..Configuration::default() }.load();
         let directory = Arc::new(directory);
         let metrics = Arc::new(Metrics::new(&config));
         let directories: Vec<Arc<dyn Directory>> = vec![Arc::clone(&directory) as _];
@@ -56,28 +52,11 @@ impl House {
 
     /// A bind on a connection of its own.
     async fn bind_at(&self, listener: usize, name: &str, password: &str) -> (ResultCode, Identity) {
-        let frame = requests::frame(1, &requests::bind(name, password));
-        let envelope = Envelope::parse(&frame).unwrap();
-        let Request::Bind(bind) = Request::parse(&envelope).unwrap() else { panic!("a bind") };
-        let message_id = ClientMessageId::new(envelope.message_id).unwrap();
-        let accepted = Accepted { message_id, request: AcceptedRequest::Bind(bind), controls: None };
-        let client = Client {
-            peer: "10.20.1.7:50000".parse().unwrap(),
-            listener,
-            security: Security::Clear,
-            identity: Identity::Anonymous,
-            standing: None,
-        };
-        let Begun::Running(running) = self.pipeline.begin(&client, &accepted, Instant::now(), &mut Vec::new()) else { panic!("answered") };
-        let (outbox, mut said) = mpsc::channel(4);
-        tokio::spawn(Arc::clone(&self.pipeline).finish(running, outbox));
-        let Some(Said::BindFinished(_, bound, octets)) = said.recv().await else { panic!("no last word") };
-        let identity = bound.map_or(Identity::Anonymous, |bound| Identity::Bound(bound.principal));
-        let response = Envelope::parse(&octets).unwrap();
-        let result = LdapResult::parse(response.op_content).unwrap();
-        assert_eq!(identity.is_anonymous(), result.code != ResultCode::SUCCESS);
-        assert!(result.code != ResultCode::INVALID_CREDENTIALS || result.diagnostic.is_empty(), "49 says why");
-        (result.code, identity)
+        let mut phone = Phone::new(&self.pipeline);
+        phone.client.listener = listener;
+        let answered = phone.bind(name, password).await;
+        assert!(answered.code != ResultCode::INVALID_CREDENTIALS || answered.diagnostic.is_empty(), "49 says why");
+        (answered.code, phone.client.identity)
     }
 
     async fn principal(&self, listener: usize, name: &str, password: &str) -> Arc<Principal> {
@@ -96,28 +75,15 @@ impl House {
     }
 }
 
-fn config(toml: &str) -> Config {
-    let text = format!(
-        "[[listener]]\naddress = \"127.0.0.1:3389\"\n[[listener]]\naddress = \"127.0.0.1:3390\"\n\
-         [directory.corp]\nbase = \"DC=corp,DC=example\"\nservers = [\"ldaps://dc1.corp.example\"]\nbind_dn = \"CN=redial\"\n\
-         password = \"service\"\n[[access]]\nname = \"all\"\nclients = \"any\"\nbases = [\"DC=corp,DC=example\"]\nattributes = [\"*\"]\n{toml}"
-    );
-    load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}")).config
-}
-
 fn refused(data: &str) -> Scripted {
     let text = format!("80090308: LdapErr: DSID-0C09044E, comment: AcceptSecurityContext error, data {data}, v4563");
     Scripted::Result(ResultCode::INVALID_CREDENTIALS, text.leak())
 }
 
-fn accepted() -> Scripted {
-    Scripted::Result(ResultCode::SUCCESS, "")
-}
-
 /// A controller that knows one password, and takes 50 ms to say so.
 fn knows(right: &'static str) -> impl Fn(&Operation) -> Scripted + Send + Sync + 'static {
     move |operation| {
-        let answer = if shown(operation) == right { accepted() } else { refused("52e") };
+        let answer = if shown(operation) == right { Scripted::success() } else { refused("52e") };
         answer.after(Duration::from_millis(50))
     }
 }

@@ -4,31 +4,29 @@
 //! nowhere in the process's memory; the last is looked at as root can, since the program lets nobody else. Names and passwords that the
 //! program must hold show that what is there is found.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
-#[path = "common/requests.rs"]
-mod requests;
-#[path = "common/scripted_controller.rs"]
-mod scripted_controller;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordHasher};
+use common::addresses::free_addresses;
+use common::admin;
 use common::ldap_client::{Change, LdapClient, Outcome, subtree};
+use common::program::Program;
+use common::requests::{self, frame, sasl_bind_with};
+use common::scripted_controller::{self, Certificate, Heard, ScriptedController, Security, certificate};
 use memchr::memmem;
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
-use requests::{frame, sasl_bind_with};
-use scripted_controller::{Certificate, Heard, ScriptedController, Security, certificate};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
@@ -61,9 +59,9 @@ fn controller(heard: &Heard) -> Option<Vec<scripted_controller::Act>> {
     Some(vec![heard.done(if is_right { ResultCode::SUCCESS } else { ResultCode::INVALID_CREDENTIALS })])
 }
 
-/// A running `redial serve`, logging all that it can log.
-struct Program {
-    process: Child,
+/// A running Redial, logging all that it can log.
+struct Redial {
+    program: Program,
     folder: PathBuf,
     plain: SocketAddr,
     start_tls: SocketAddr,
@@ -71,7 +69,7 @@ struct Program {
     admin: SocketAddr,
 }
 
-impl Program {
+impl Redial {
     fn start(test: &str, controller: SocketAddr, controllers_ca: &Path) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("canary-{test}"));
         let _ = std::fs::remove_dir_all(&folder);
@@ -130,35 +128,27 @@ impl Program {
         );
         std::fs::write(folder.join("redial.toml"), config).unwrap();
         // As whoever wants core files would start it.
-        let process = Command::new("sh")
-            .args(["-c", "ulimit -c unlimited; exec \"$0\" serve --config redial.toml --log trace"])
-            .arg(env!("CARGO_BIN_EXE_redial"))
-            .env("RUST_BACKTRACE", "full")
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .stdout(File::create(folder.join("stdout")).unwrap())
-            .stderr(File::create(folder.join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut program = Self { process, folder, plain, start_tls, ldaps, admin };
+        let program = Program::of(
+            Command::new("sh")
+                .args(["-c", "ulimit -c unlimited; exec \"$0\" serve --config redial.toml --log trace"])
+                .arg(env!("CARGO_BIN_EXE_redial"))
+                .env("RUST_BACKTRACE", "full")
+                .current_dir(&folder)
+                .stdin(Stdio::null())
+                .stdout(File::create(folder.join("stdout")).unwrap())
+                .stderr(File::create(folder.join("log")).unwrap()),
+        );
+        let mut redial = Self { program, folder, plain, start_tls, ldaps, admin };
         let begun = Instant::now();
-        while !program.page("/readyz").is_some_and(|page| page.starts_with("HTTP/1.1 200")) {
-            assert!(program.process.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE, "{}", program.read("log"));
+        while admin::request(admin, "GET", "/readyz").is_none_or(|(status, _)| status != 200) {
+            assert!(redial.program.process.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE, "{}", redial.read("log"));
             sleep(Duration::from_millis(20));
         }
-        program
+        redial
     }
 
     fn read(&self, file: &str) -> String {
         String::from_utf8_lossy(&std::fs::read(self.folder.join(file)).unwrap()).into_owned()
-    }
-
-    fn page(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.admin).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: redial\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
     }
 
     fn clients(&self) -> [(&'static str, LdapClient); 3] {
@@ -172,15 +162,7 @@ impl Program {
 
     /// See [`in_memory`].
     fn remembers(&self, mark: &str) -> Option<BTreeSet<String>> {
-        in_memory(self.process.id(), mark)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It has ended already in a test that passes.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        in_memory(self.program.process.id(), mark)
     }
 }
 
@@ -206,11 +188,6 @@ fn in_memory(process: u32, mark: &str) -> Option<BTreeSet<String>> {
         }
     }
     Some(found)
-}
-
-fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
 }
 
 fn plain_bind(client: &mut LdapClient, name: &str, password: &str) -> ResultCode {
@@ -267,24 +244,24 @@ fn write_passwords(over: &str, client: &mut LdapClient) {
 }
 
 /// What is refused before it is understood, and what comes in pieces.
-fn show_broken_passwords(program: &Program) {
-    let refused = LdapClient::plain(program.start_tls).unwrap().bind("cn=a,dc=corp", &canary("before-tls"));
+fn show_broken_passwords(redial: &Redial) {
+    let refused = LdapClient::plain(redial.start_tls).unwrap().bind("cn=a,dc=corp", &canary("before-tls"));
     assert_eq!(refused.code, ResultCode::CONFIDENTIALITY_REQUIRED);
     for cut in [3, 30] {
         let bind = frame(1, &requests::bind("cn=a,dc=corp", &canary("in-pieces-wrong")));
-        let mut stream = TcpStream::connect(program.plain).unwrap();
+        let mut stream = TcpStream::connect(redial.plain).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.write_all(&bind[..bind.len() - cut]).unwrap();
         // Another connection is answered: the first piece has been read by then, if the threads are not very busy.
-        LdapClient::plain(program.plain).unwrap().bind("", "");
+        LdapClient::plain(redial.plain).unwrap().bind("", "");
         stream.write_all(&bind[bind.len() - cut..]).unwrap();
         assert_ne!(stream.read(&mut [0; 64]).unwrap(), 0);
-        let mut stream = TcpStream::connect(program.plain).unwrap();
+        let mut stream = TcpStream::connect(redial.plain).unwrap();
         stream.write_all(&bind[..bind.len() - cut]).unwrap();
     }
     let mut malformed = frame(1, &requests::bind("cn=a,dc=corp", &canary("malformed")));
     malformed[1] -= 1;
-    let mut stream = TcpStream::connect(program.plain).unwrap();
+    let mut stream = TcpStream::connect(redial.plain).unwrap();
     stream.write_all(&malformed).unwrap();
     let mut said = Vec::new();
     stream.read_to_end(&mut said).unwrap();
@@ -314,48 +291,48 @@ async fn a_password_is_found_nowhere_a_second_after_it_was_shown() {
     let controller = ScriptedController::start(Security::Ldaps(tls), controller).await;
     let address = controller.address;
     spawn_blocking(move || {
-        let program = Program::start("watched", address, &ca);
+        let redial = Redial::start("watched", address, &ca);
         let (mut open, mut writers) = (Vec::new(), Vec::new());
-        for (over, mut client) in program.clients() {
+        for (over, mut client) in redial.clients() {
             show_passwords(over, &mut client);
             open.push(client);
         }
-        for (over, mut client) in program.clients() {
+        for (over, mut client) in redial.clients() {
             show_passwords(over, &mut client);
         }
-        for (over, mut client) in program.clients() {
+        for (over, mut client) in redial.clients() {
             write_passwords(over, &mut client);
             writers.push(client);
         }
-        show_broken_passwords(&program);
+        show_broken_passwords(&redial);
         sleep(Duration::from_secs(1));
 
         for place in ["log", "stdout", "audit.jsonl"] {
-            let text = program.read(place);
+            let text = redial.read(place);
             assert!(place == "stdout" || text.contains("cn=a"), "{place} says nothing");
             for secret in [MARK, &unicode(MARK)[2..], SERVICE, OWN] {
                 assert!(!text.contains(secret), "{place} holds a secret");
             }
         }
         for path in ["/metrics", "/readyz", "/healthz", "/"] {
-            let page = program.page(path).unwrap();
+            let (_, page) = admin::request(redial.admin, "GET", path).unwrap();
             for secret in [MARK, SERVICE, OWN] {
                 assert!(!page.contains(secret), "{path} shows a secret");
             }
         }
 
-        let Some(found) = program.remembers(MARK) else {
+        let Some(found) = redial.remembers(MARK) else {
             println!("The memory was not looked at: that needs root and CAP_SYS_PTRACE.");
             return;
         };
-        assert!(!program.remembers(SERVICE).unwrap().is_empty(), "the service account's password is needed, and not found");
-        assert!(!program.remembers(OWN).unwrap().is_empty(), "a session's own password is needed, and not found");
+        assert!(!redial.remembers(SERVICE).unwrap().is_empty(), "the service account's password is needed, and not found");
+        assert!(!redial.remembers(OWN).unwrap().is_empty(), "a session's own password is needed, and not found");
         assert!(found.is_empty(), "{} in memory: {:#?}", found.len(), found.iter().take(50).collect::<Vec<_>>());
         drop(open);
         drop(writers);
         let begun = Instant::now();
-        while !program.remembers(OWN).unwrap().is_empty() {
-            assert!(begun.elapsed() < PATIENCE, "still there: {:#?}", program.remembers(OWN).unwrap());
+        while !redial.remembers(OWN).unwrap().is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "still there: {:#?}", redial.remembers(OWN).unwrap());
             sleep(Duration::from_millis(500));
         }
     })
@@ -369,13 +346,13 @@ async fn a_killed_program_leaves_no_core() {
     let controller = ScriptedController::start(Security::Ldaps(tls), controller).await;
     let address = controller.address;
     spawn_blocking(move || {
-        let mut program = Program::start("killed", address, &ca);
-        let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.process.id())).unwrap();
+        let mut redial = Redial::start("killed", address, &ca);
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", redial.program.process.id())).unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
-        let id = program.process.id().to_string();
+        let id = redial.program.process.id().to_string();
         assert!(Command::new("kill").args(["-s", "ABRT", &id]).status().unwrap().success());
-        let ended = program.process.wait().unwrap();
+        let ended = redial.program.process.wait().unwrap();
         assert!(ended.signal() == Some(6) && !ended.core_dumped(), "{ended:?}");
     })
     .await

@@ -2,17 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
-#[path = "common/dns.rs"]
-mod dns;
-#[path = "common/scripted_controller.rs"]
-mod scripted_controller;
+mod common;
 
-use dns::{Dns, Says};
+use common::dns;
+use common::dns::{Dns, Says};
+use common::scripted_controller::{Act, Certificate, Heard, ScriptedController, Security, certificate};
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
 use redial::ldap::oid;
 use redial::ldap::response::write_entry_op;
-use scripted_controller::{Act, Certificate, Heard, ScriptedController, Security, certificate};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokio::task::spawn_blocking;

@@ -1,22 +1,17 @@
 //! Connections under strain: phones that do not read, that flood, that leave; and listeners on real sockets.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/directory_by_hand.rs"]
-mod directory_by_hand;
-#[path = "common/house.rs"]
-mod house;
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
-use directory_by_hand::DirectoryByHand;
-use house::House;
+use common::hearing::{hear, settle};
+use common::house::House;
+use common::requests::{abandon, bind, extended, frame, search_for, who_am_i};
+use common::scripted_directory::ScriptedDirectory;
 use redial::directory::Directory;
 use redial::downstream::Listener;
 use redial::ldap::ResultCode;
 use redial::ldap::frame::frame_length;
-use redial::ldap::oid;
 use redial::pipeline::Pipeline;
-use requests::{bind, extended, frame, in_words, search_for};
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
@@ -28,22 +23,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
-
-fn who_am_i(message_id: u32) -> Vec<u8> {
-    frame(message_id, &extended(oid::WHO_AM_I, None))
-}
-
-/// Reads whole messages until there are `count`.
-async fn hear<S: AsyncRead + Unpin>(stream: &mut S, count: usize) -> Vec<String> {
-    let (mut received, mut heard) = (Vec::new(), Vec::new());
-    while heard.len() < count {
-        match frame_length(&received, usize::MAX).unwrap() {
-            Some(length) if length <= received.len() => heard.push(in_words(&received.drain(..length).collect::<Vec<_>>())),
-            _ => assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "closed after {heard:?}"),
-        }
-    }
-    heard
-}
 
 /// Gives the directory entries of a kilobyte for its first question until it can take no more; how many that were.
 async fn fill(house: &House, most: usize) -> usize {
@@ -73,13 +52,13 @@ async fn five_thousand_phones_with_one_question_make_one_search() {
         phones.push(phone);
     }
     settle().await;
-    assert_eq!(house.directory.asked(), 1);
+    assert_eq!(house.directory.times_asked(), 1);
     assert!(house.directory.entry(1, "cn=a,dc=corp", &[("telephoneNumber", "17")]));
     house.directory.done(1, ResultCode::SUCCESS);
     for phone in &mut phones {
         assert_eq!(hear(phone, 2).await[1], "1 done 0");
     }
-    assert_eq!(house.directory.asked(), 1);
+    assert_eq!(house.directory.times_asked(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,15 +142,15 @@ async fn an_operation_ends_in_the_pipeline_that_it_began_in_and_the_next_begins_
     let mut stream = house.connect(4096);
     stream.write_all(&frame(1, &search_for("dc=corp", "(cn=ada)", &[]))).await.unwrap();
     settle().await;
-    assert_eq!(house.directory.asked(), 1);
+    assert_eq!(house.directory.times_asked(), 1);
 
-    let successor = Arc::new(DirectoryByHand::default());
+    let successor = Arc::new(ScriptedDirectory::by_hand());
     let pipeline = Pipeline::new(&house.config, vec![Arc::clone(&successor) as Arc<dyn Directory>], Arc::clone(&house.metrics));
     let before = Arc::downgrade(&house.pipeline.load());
     house.pipeline.replace(Arc::new(pipeline));
     stream.write_all(&frame(2, &search_for("dc=corp", "(cn=ada)", &[]))).await.unwrap();
     settle().await;
-    assert_eq!((house.directory.asked(), successor.asked()), (1, 1));
+    assert_eq!((house.directory.times_asked(), successor.times_asked()), (1, 1));
 
     successor.done(1, ResultCode::SUCCESS);
     assert_eq!(hear(&mut stream, 1).await, ["2 done 0"]);
@@ -186,10 +165,10 @@ async fn an_operation_ends_in_the_pipeline_that_it_began_in_and_the_next_begins_
 async fn an_operation_that_is_abandoned_before_it_could_begin_is_on_record() {
     let house = House::new("", "");
     let mut stream = house.connect(4096);
-    let both = [frame(1, &search_for("dc=corp", "(cn=ada)", &[])), frame(2, &requests::abandon(1))].concat();
+    let both = [frame(1, &search_for("dc=corp", "(cn=ada)", &[])), frame(2, &abandon(1))].concat();
     stream.write_all(&both).await.unwrap();
     settle().await;
-    assert_eq!(house.directory.asked(), 0);
+    assert_eq!(house.directory.times_asked(), 0);
     let recorded = r#"redial_operations_total{operation="search",served="abandoned",code="canceled"} 1"#;
     assert!(house.metrics.render().contains(recorded), "{}", house.metrics.render());
 }
@@ -247,13 +226,6 @@ async fn a_full_listener_lets_newcomers_wait() {
     assert_eq!(hear(&mut second, 1).await, ["2 extended 0"]);
 }
 
-/// Lets every task do what it can without time passing.
-async fn settle() {
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_hit_takes_one_read_and_one_write_and_so_do_many_that_come_together() {
     let house = House::new("", "");
@@ -278,13 +250,13 @@ async fn a_hit_takes_one_read_and_one_write_and_so_do_many_that_come_together() 
     let heard = hear(&mut phone, 32).await;
     assert_eq!(counts.take(), (1, 1));
     assert_eq!(heard.iter().collect::<HashSet<_>>().len(), 32, "each under its own messageID");
-    assert_eq!(house.directory.asked(), 1);
+    assert_eq!(house.directory.times_asked(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bind_ends_what_was_known_of_the_client() {
     let accesses = "[[access]]\nname = \"bound\"\nclients = \"bound\"\nbases = [\"dc=corp\"]\nattributes = [\"cn\"]";
-    let house = House::with_tls("plain_passwords = \"allow\"", accesses, |config| config.accesses.reverse());
+    let house = House::with("plain_passwords = \"allow\"", accesses, |config| config.accesses.reverse());
     let mut phone = house.connect(64 * 1024);
     let question = search_for("dc=corp", "(cn=a)", &["cn", "mobile"]);
     phone.write_all(&frame(1, &question)).await.unwrap();
@@ -302,7 +274,7 @@ async fn a_bind_ends_what_was_known_of_the_client() {
     hear(&mut phone, 1).await;
     phone.write_all(&frame(11, &question)).await.unwrap();
     settle().await;
-    assert_eq!(house.directory.asked(), 3, "under another access it is another search");
+    assert_eq!(house.directory.times_asked(), 3, "under another access it is another search");
 }
 
 /// How often octets were read and written.

@@ -10,14 +10,12 @@
     reason = "a test fails by panicking, and uses its part of what is shared"
 )]
 
-#[path = "common/agreement.rs"]
-mod agreement;
-#[path = "common/generate.rs"]
-mod generate;
-#[path = "common/messages.rs"]
-mod messages;
+mod common;
 
-use messages::{element, frame, search};
+use common::agreement;
+use common::generate;
+use common::messages::{self, element, search};
+use common::requests::frame;
 use proptest::prelude::*;
 use redial::ldap::ber::{self, BerError, tag};
 use redial::ldap::control::parse_controls;

@@ -1,23 +1,18 @@
 //! Controllers that a DNS server on loopback names, before the whole proxy: found, followed when they move, and verified by TLS.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
-#[path = "common/dns.rs"]
-mod dns;
-#[path = "common/scripted_controller.rs"]
-mod scripted_controller;
 
+use common::configuration::load;
+use common::dns::{Dns, Says, controller};
 use common::ldap_client::{LdapClient, subtree};
-use dns::{Dns, Says, controller};
+use common::scripted_controller::{Certificate, ScriptedController, Security, certificate, usual};
 use redial::config::Config;
-use redial::config::load::load_text;
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
 use redial::proxy::Proxy;
 use rustls::ServerConfig;
-use scripted_controller::{Certificate, ScriptedController, Security, certificate, usual};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +32,7 @@ fn configured(directory: &str) -> Config {
          [directory.corp]\nbase = \"dc=corp\"\nprobe = \"1s\"\nbind_dn = \"cn=redial\"\npassword = \"b\"\n{directory}\n\
          [[access]]\nname = \"open\"\nclients = \"any\"\nbases = [\"dc=corp\"]\nattributes = [\"*\"]\n"
     );
-    load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}")).config
+    load(&text, Path::new("."))
 }
 
 async fn ldaps(tls: &Arc<ServerConfig>) -> ScriptedController {

@@ -1,33 +1,23 @@
 //! A name without a password proves nothing (RFC 4513 section 5.1.2): in no encoding, in no mode, whatever a directory would say to it.
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/certificates.rs"]
-mod certificates;
-#[path = "common/requests.rs"]
-mod requests;
-#[path = "common/scripted_directory.rs"]
-mod scripted_directory;
+mod common;
 
-use certificates::Certificate;
+use common::certificates::Certificate;
+use common::configuration::Configuration;
+use common::hearing::ask;
+use common::house::House;
+use common::requests::{extended, frame};
+use common::scripted_directory::{Scripted, ScriptedDirectory};
 use redial::config::TlsMode;
-use redial::config::load::load_text;
-use redial::directory::Directory;
-use redial::downstream::{Service, Tls};
 use redial::identity::accounts;
 use redial::ldap::envelope::op;
-use redial::ldap::frame::frame_length;
-use redial::ldap::{ResultCode, oid};
-use redial::lifecycle::lifecycle;
-use redial::metrics::Metrics;
-use redial::pipeline::{Current, Pipeline};
+use redial::ldap::oid;
 use redial::secret::Secret;
-use requests::{extended, frame, in_words};
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
-use scripted_directory::{Scripted, ScriptedDirectory};
-use std::path::Path;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 /// How a length is written (X.690 section 8.1.3).
@@ -70,70 +60,17 @@ impl Lengths {
 }
 
 /// A service over a directory that says yes to everything.
-struct House {
-    service: Arc<Service>,
-    directory: Arc<ScriptedDirectory>,
-    lifecycle: redial::lifecycle::Lifecycle,
-    _ending: redial::lifecycle::Ending,
-}
-
-impl House {
-    fn new(certificate: &Certificate, search_as: &str) -> Self {
-        let hash = accounts::hash(&Secret::new(b"")).unwrap();
-        let text = format!(
-            r#"
-            [[listener]]
-            address = "127.0.0.1:389"
-            plain_passwords = "allow"
-
-            [directory.corp]
-            base = "dc=corp"
-            servers = ["ldap://127.0.0.1:1"]
-            start_tls = false
-            {search_as}
-            writes = "forward"
-
-            [[access]]
-            name = "everybody"
-            clients = "any"
-            bases = ["dc=corp"]
-            attributes = ["*"]
-
-            [[account]]
-            name = "room"
-            password_hash = "{hash}"
-            "#
-        );
-        let mut config = load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
-        let files = certificate.listener_tls(TlsMode::StartTlsOptional);
-        let tls = Arc::new(Tls::load(&files).unwrap());
-        let listener = config.listeners.first_mut().unwrap();
-        listener.tls = Some(files);
-        let listener = listener.clone();
-        let directory = Arc::new(ScriptedDirectory::new(|_| Scripted::Result(ResultCode::SUCCESS, "")));
-        let metrics = Arc::new(Metrics::unrecorded());
-        let directories = vec![Arc::clone(&directory) as Arc<dyn Directory>];
-        let pipeline = Arc::new(Current::new(Arc::new(Pipeline::new(&config, directories, Arc::clone(&metrics)))));
-        let service = Arc::new(Service::new(0, &listener, &config.limits, Some(tls), pipeline, metrics));
-        let (ending, lifecycle) = lifecycle();
-        Self { service, directory, lifecycle, _ending: ending }
+fn house(certificate: &Certificate, search_as: &str) -> House {
+    let hash = accounts::hash(&Secret::new(b"")).unwrap();
+    let mut config = Configuration {
+        listener: "plain_passwords = \"allow\"",
+        directory: &format!("servers = [\"ldap://127.0.0.1:1\"]\nstart_tls = false\nwrites = \"forward\"\n{search_as}"),
+        more: &format!("[[account]]\nname = \"room\"\npassword_hash = \"{hash}\""),
+        ..Configuration::default()
     }
-
-    fn connect(&self) -> tokio::io::DuplexStream {
-        let (near, far) = duplex(4096);
-        tokio::spawn(Arc::clone(&self.service).serve(far, "127.0.0.1:40000".parse().unwrap(), self.lifecycle.clone()));
-        near
-    }
-}
-
-async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), message: &[u8]) -> String {
-    stream.write_all(message).await.unwrap();
-    stream.flush().await.unwrap();
-    let mut received = Vec::new();
-    while frame_length(&received, usize::MAX).unwrap().is_none_or(|length| length > received.len()) {
-        assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "closed");
-    }
-    in_words(&received)
+    .load();
+    config.listeners[0].tls = Some(certificate.listener_tls(TlsMode::StartTlsOptional));
+    House::over(ScriptedDirectory::always(Scripted::success()), config)
 }
 
 async fn nothing_is_proved(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), house: &House, over: &str) {
@@ -163,7 +100,7 @@ async fn nothing_is_proved(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), h
             assert_eq!(ask(stream, &frame(2, &extended(oid::WHO_AM_I, None))).await, "2 extended 0", "{over}: {bind:02x?}");
         }
     }
-    assert_eq!(house.directory.asked().len(), 0, "a directory was asked");
+    assert_eq!(house.directory.times_asked(), 0, "a directory was asked");
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,14 +109,14 @@ async fn an_empty_password_succeeds_in_no_encoding_and_no_mode() {
     let phone = TlsConnector::from(Arc::new(certificate.phone(&[&TLS13])));
     let service = "search_as = \"service\"\nbind_dn = \"cn=redial,dc=corp\"\npassword = \"service secret\"";
     for search_as in [service, "search_as = \"client\""] {
-        let house = House::new(&certificate, search_as);
-        let mut stream = house.connect();
+        let house = house(&certificate, search_as);
+        let mut stream = house.connect(4096);
         nothing_is_proved(&mut stream, &house, "clear").await;
         assert_eq!(ask(&mut stream, &frame(1, &extended(oid::START_TLS, None))).await, "1 extended 0");
         let mut stream = phone.connect(ServerName::try_from("phonebook.example").unwrap(), stream).await.unwrap();
         nothing_is_proved(&mut stream, &house, "tls").await;
         // The directory is there, and would have said yes.
         assert_eq!(ask(&mut stream, &Lengths::Long(4).simple("cn=pbx,dc=corp", b"secret")).await, "1 bind 0");
-        assert_eq!(house.directory.asked().len(), 1);
+        assert_eq!(house.directory.times_asked(), 1);
     }
 }

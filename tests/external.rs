@@ -1,25 +1,18 @@
 //! SASL EXTERNAL: a client certificate that was verified proves a name, and nothing else does. Without sockets, under a paused clock.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/certificates.rs"]
-mod certificates;
-#[path = "common/directory_by_hand.rs"]
-mod directory_by_hand;
-#[path = "common/house.rs"]
-mod house;
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
-use certificates::Certificate;
-use house::House;
+use common::certificates::Certificate;
+use common::hearing::hear_all;
+use common::house::House;
+use common::requests::{self, bind, extended, frame, frame_with_control, sasl_bind_with, search_for};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType, date_time_ymd};
 use redial::config::{ClientName, Clients, Config, DirectoryKind, ListenerTls, SearchAs, TlsMode};
 use redial::downstream::{Service, Tls};
 use redial::ldap::filter::Filter;
-use redial::ldap::frame::frame_length;
 use redial::ldap::message::{Scope, SearchRequest};
 use redial::ldap::{ResultCode, oid};
-use requests::{bind, extended, frame, frame_with_control, in_words, sasl_bind_with, search_for};
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -29,7 +22,7 @@ use rustls::{ClientConfig, HandshakeKind, SignatureScheme};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, duplex};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -95,7 +88,7 @@ fn house(tls: ListenerTls) -> House {
 }
 
 fn house_with(tls: ListenerTls, change: impl FnOnce(&mut Config)) -> House {
-    House::with_tls("plain_passwords = \"allow\"", "", |config| {
+    House::with("plain_passwords = \"allow\"", "", |config| {
         config.listeners[0].tls = Some(tls);
         config.accesses[0].clients = Clients::Listed { names: vec!["cn=pbx 1, o=example".to_owned()], groups: Vec::new() };
         change(config);
@@ -107,22 +100,11 @@ async fn connect<S: AsyncRead + AsyncWrite + Unpin>(client: &Arc<ClientConfig>, 
     TlsConnector::from(Arc::clone(client)).connect(name, stream).await
 }
 
-/// Sends one message and gives the answer, up to the last message of it, in words.
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, message: &[u8]) -> io::Result<Vec<String>> {
-    stream.write_all(message).await?;
-    stream.flush().await?;
-    let (mut received, mut words) = (Vec::new(), Vec::new());
-    loop {
-        while let Some(length) = frame_length(&received, usize::MAX).unwrap().filter(|length| *length <= received.len()) {
-            words.push(in_words(&received.drain(..length).collect::<Vec<_>>()));
-        }
-        if received.is_empty() && words.last().is_some_and(|last| !last.contains(" entry ")) {
-            return Ok(words);
-        }
-        if stream.read_buf(&mut received).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
+/// Sends one message, and hears the answer; `None`: it is hung up on.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, message: &[u8]) -> Option<Vec<String>> {
+    stream.write_all(message).await.ok()?;
+    stream.flush().await.ok()?;
+    hear_all(stream).await
 }
 
 async fn last<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, op: &[u8]) -> String {
@@ -144,9 +126,9 @@ async fn mechanisms<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> String
 
 /// Sends a request, and says yes for the directory once it is asked.
 async fn granted(house: &House, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), op: &[u8]) -> String {
-    let number = house.directory.asked() + 1;
+    let number = house.directory.times_asked() + 1;
     let answer = async {
-        while house.directory.asked() < number {
+        while house.directory.times_asked() < number {
             tokio::task::yield_now().await;
         }
         house.directory.done(number, ResultCode::SUCCESS);
@@ -255,7 +237,7 @@ async fn without_a_certificate_external_proves_nothing() {
 /// Is a client with that certificate hung up on in its handshake? Under TLS 1.3 it learns that with the first answer.
 async fn is_hung_up_on(house: &House, client: &Arc<ClientConfig>) -> bool {
     match connect(client, house.connect(4096)).await {
-        Ok(mut stream) => ask(&mut stream, &frame(1, &extended(oid::WHO_AM_I, None))).await.is_err(),
+        Ok(mut stream) => ask(&mut stream, &requests::who_am_i(1)).await.is_none(),
         Err(_) => true,
     }
 }
@@ -301,7 +283,7 @@ async fn a_resumed_session_keeps_the_name_for_as_long_as_its_ca_is_trusted() {
         tls.replace(tls.renewed(configured.tls.as_ref().unwrap()).unwrap());
         let mut stream = connect(&client, dial()).await.unwrap();
         assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
-        assert!(ask(&mut stream, &frame(1, &external(None))).await.is_err(), "{version:?}");
+        assert!(ask(&mut stream, &frame(1, &external(None))).await.is_none(), "{version:?}");
     }
 }
 
@@ -321,11 +303,11 @@ async fn a_certificate_is_no_password_where_searches_run_as_the_client() {
     let search = search_for("dc=corp", "(cn=a)", &[]);
     assert_eq!(granted(&house, &mut owner, &search).await, "1 done 0");
     assert_eq!(last(&mut owner, &search).await, "1 done 0", "from memory");
-    let asked = house.directory.asked();
+    let asked = house.directory.times_asked();
 
     let mut stream = connect(&with(server.phone(&[&TLS13]), issuer.pbx(|_| ())), house.connect(4096)).await.unwrap();
     assert_eq!(last(&mut stream, &external(None)).await, "1 bind 0");
     assert_eq!(last(&mut stream, &search).await, "1 done 50");
     assert_eq!(last(&mut stream, &requests::delete_of("cn=a,dc=corp")).await, "1 delete 50");
-    assert_eq!(house.directory.asked(), asked);
+    assert_eq!(house.directory.times_asked(), asked);
 }

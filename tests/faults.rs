@@ -14,6 +14,7 @@
 
 #[path = "faults/bench.rs"]
 mod bench;
+mod common;
 #[path = "faults/site.rs"]
 mod site;
 #[path = "faults/table.rs"]

@@ -2,21 +2,14 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/certificates.rs"]
-mod certificates;
-#[path = "common/directory_by_hand.rs"]
-mod directory_by_hand;
-#[path = "common/house.rs"]
-mod house;
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
-use certificates::Certificate;
-use house::House;
+use common::certificates::Certificate;
+use common::house::House;
+use common::requests::{extended, frame};
 use redial::config::TlsMode;
 use redial::downstream::Listener;
 use redial::ldap::oid;
-use requests::{extended, frame};
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use rustls::{ClientConnection, StreamOwned};
@@ -28,7 +21,7 @@ use std::sync::Arc;
 async fn idle_phones_take_little_memory() {
     let certificate = Certificate::new("idle");
     let plain = House::new("", "[limits]\nhandshakes = 8");
-    let ldaps = House::with_tls("", "", |config| config.listeners[0].tls = Some(certificate.listener_tls(TlsMode::Ldaps)));
+    let ldaps = House::with("", "", |config| config.listeners[0].tls = Some(certificate.listener_tls(TlsMode::Ldaps)));
     let phone = Arc::new(certificate.phone(&[&TLS13]));
 
     let address = listen(&plain);

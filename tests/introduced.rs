@@ -1,29 +1,21 @@
 //! Clients that a load balancer introduces by the PROXY protocol, over real sockets.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/certificates.rs"]
-mod certificates;
-#[path = "common/directory_by_hand.rs"]
-mod directory_by_hand;
-#[path = "common/house.rs"]
-mod house;
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
-use certificates::Certificate;
-use house::House;
+use common::certificates::Certificate;
+use common::hearing::next;
+use common::house::House;
+use common::requests::{frame, in_words, search_for, who_am_i};
 use redial::config::TlsMode;
 use redial::downstream::Listener;
 use redial::ldap::ResultCode;
-use redial::ldap::frame::frame_length;
-use redial::ldap::oid;
-use requests::{extended, frame, in_words, search_for};
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -31,7 +23,7 @@ use tokio_rustls::TlsConnector;
 /// Everything that comes from loopback is a load balancer's; only 192.0.2.0/24 may search.
 fn house(listener: &str, certificate: Option<&Certificate>) -> (House, SocketAddr) {
     let listener = format!("proxy_protocol = [\"127.0.0.1\"]\n{listener}");
-    let house = House::with_tls(&listener, "[limits]\nfirst_message = \"1s\"", |config| {
+    let house = House::with(&listener, "[limits]\nfirst_message = \"1s\"", |config| {
         config.accesses[0].networks = vec!["192.0.2.0/24".parse().unwrap()];
         config.listeners[0].address = "127.0.0.1:0".parse().unwrap();
         config.listeners[0].tls = certificate.map(|certificate| certificate.listener_tls(TlsMode::Ldaps));
@@ -55,16 +47,7 @@ const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
 /// The first message that comes; `None`: it hangs up.
 async fn heard(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
-    let mut received = Vec::new();
-    loop {
-        if let Some(length) = frame_length(&received, usize::MAX).unwrap().filter(|length| *length <= received.len()) {
-            return Some(in_words(&received[..length]));
-        }
-        match stream.read_buf(&mut received).await {
-            Ok(0) | Err(_) => return None,
-            Ok(_) => {}
-        }
-    }
+    next(stream, &mut Vec::new()).await.map(|message| in_words(&message))
 }
 
 async fn say(address: SocketAddr, octets: &[u8]) -> Option<String> {
@@ -76,7 +59,7 @@ async fn say(address: SocketAddr, octets: &[u8]) -> Option<String> {
 #[tokio::test]
 async fn the_client_is_whom_the_header_names_wherever_it_is_cut() {
     let (_house, address) = house("", None);
-    let who = frame(1, &extended(oid::WHO_AM_I, None));
+    let who = who_am_i(1);
     for header in [line(MEMBER), binary(MEMBER)] {
         let octets = [header, who.clone()].concat();
         for cut in 1..octets.len() {
@@ -99,14 +82,14 @@ async fn accesses_and_networks_look_at_the_client_and_not_at_the_proxy() {
         assert_eq!(refused.as_deref(), Some("1 done 50"));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(&[header(MEMBER), search].concat()).await.unwrap();
-        while house.directory.asked() < number {
+        while house.directory.times_asked() < number {
             tokio::task::yield_now().await;
         }
         house.directory.done(number, ResultCode::SUCCESS);
         assert_eq!(heard(&mut stream).await.as_deref(), Some("1 done 0"));
     }
     let (house, address) = self::house("networks = [\"192.0.2.0/24\"]", None);
-    let who = frame(1, &extended(oid::WHO_AM_I, None));
+    let who = who_am_i(1);
     for header in [line as fn(_) -> _, binary] {
         assert_eq!(say(address, &[header(STRANGER), who.clone()].concat()).await, None);
         assert_eq!(say(address, &[header(MEMBER), who.clone()].concat()).await.as_deref(), Some("1 extended 0"));
@@ -118,7 +101,7 @@ async fn accesses_and_networks_look_at_the_client_and_not_at_the_proxy() {
 #[tokio::test]
 async fn a_proxy_that_sends_no_header_is_hung_up_on_and_a_silent_one_after_its_time() {
     let (house, address) = house("", None);
-    let who = frame(1, &extended(oid::WHO_AM_I, None));
+    let who = who_am_i(1);
     for octets in
         [who, b"\x16\x03\x01\x02\x00\x01".to_vec(), b"PROXY TCP4 192.0.2.7\r\n".to_vec(), b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".to_vec()]
     {
@@ -127,7 +110,7 @@ async fn a_proxy_that_sends_no_header_is_hung_up_on_and_a_silent_one_after_its_t
     let mut silent = TcpStream::connect(address).await.unwrap();
     silent.write_all(b"PROXY").await.unwrap();
     assert_eq!(timeout(Duration::from_secs(60), heard(&mut silent)).await, Ok(None));
-    assert!(say(address, &[line(MEMBER), frame(1, &extended(oid::WHO_AM_I, None))].concat()).await.is_some(), "others are served");
+    assert!(say(address, &[line(MEMBER), who_am_i(1)].concat()).await.is_some(), "others are served");
     drop(house);
 }
 
@@ -139,7 +122,7 @@ async fn a_header_from_anybody_else_is_not_believed() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(listener.open(Arc::clone(&house.pipeline), Arc::clone(&house.metrics)).run(house.lifecycle.clone()));
     for header in [line(MEMBER), binary(MEMBER)] {
-        let answer = say(address, &[header, frame(1, &extended(oid::WHO_AM_I, None))].concat()).await;
+        let answer = say(address, &[header, who_am_i(1)].concat()).await;
         assert_eq!(answer.as_deref(), Some("notice 2"));
     }
 }
@@ -156,5 +139,5 @@ async fn tls_begins_behind_the_header() {
         stream.write_all(&frame(1, &search_for("dc=corp", "(cn=a)", &[]))).await.unwrap();
         assert_eq!(heard(&mut stream).await.as_deref(), Some("1 done 50"));
     }
-    assert_eq!(house.directory.asked(), 0);
+    assert_eq!(house.directory.times_asked(), 0);
 }

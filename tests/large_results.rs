@@ -1,20 +1,18 @@
 //! A result of fifty megabytes on its way through: it takes no memory to speak of, and nobody waits behind it.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
 use allocation_counter::measure;
-use redial::config::load::load_text;
+use common::configuration::Configuration;
+use common::requests::{frame, search_for};
 use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::frame::frame_length;
 use redial::ldap::response::{write_entry_op, write_result_op};
 use redial::ldap::{Envelope, MessageId, ResultCode};
 use redial::proxy::Proxy;
-use requests::{frame, search_for};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -60,28 +58,10 @@ fn a_phone_that_does_not_read_holds_up_nobody_on_the_same_connection() {
 
 /// A proxy with one connection to that controller. It runs when the runtime does.
 fn proxy_before(controller: SocketAddr) -> (Runtime, Proxy) {
-    let toml = format!(
-        r#"
-        [[listener]]
-        address = "127.0.0.1:0"
-        [directory.corp]
-        base = "dc=corp"
-        servers = ["ldap://{controller}"]
-        start_tls = false
-        search_as = "service"
-        bind_dn = "cn=redial"
-        password = "x"
-        connections = 1
-        [[access]]
-        name = "everybody"
-        clients = "any"
-        bases = ["dc=corp"]
-        attributes = ["*"]
-        [limits]
-        upstream_message = "1MiB"
-        "#
-    );
-    let config = load_text(&toml, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
+    let directory =
+        format!("servers = [\"ldap://{controller}\"]\nstart_tls = false\nbind_dn = \"cn=redial\"\npassword = \"x\"\nconnections = 1");
+    let more = "[limits]\nupstream_message = \"1MiB\"";
+    let config = Configuration { address: "127.0.0.1:0", directory: &directory, more, ..Configuration::default() }.load();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let proxy = runtime.block_on(Proxy::start(config)).unwrap();
     (runtime, proxy)

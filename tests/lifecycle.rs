@@ -1,10 +1,12 @@
 //! The program between its supervisor, its phones and its controllers: what each of them is told, and that nothing is lost at the end.
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
 
+use common::addresses::free_addresses;
+use common::configuration::{Configuration, before_a_phonebook, folder};
 use common::ldap_client::LdapClient;
+use common::program::Program;
 use redial::ldap::envelope::{Envelope, op, write_envelope};
 use redial::ldap::frame::frame_length;
 use redial::ldap::response::{response_tag, write_result_op};
@@ -13,28 +15,29 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const PHONEBOOK: &str = "[directory.x]\nbase = \"dc=x\"\nldif = \"phonebook.ldif\"\n";
-const ACCESS: &str = "[[access]]\nname = \"all\"\nclients = \"any\"\nbases = [\"dc=x\"]\nattributes = [\"*\"]\n";
 
-/// A `redial serve` that tells a supervisor how it goes; ended when dropped.
-struct Program {
-    process: Child,
+fn free_address() -> SocketAddr {
+    let [address] = free_addresses();
+    address
+}
+
+/// The program, and what it tells its supervisor.
+struct Supervised {
+    program: Program,
     told: UnixDatagram,
     folder: PathBuf,
 }
 
-impl Program {
+impl Supervised {
     /// With that socket as the one that the supervisor has opened.
     fn start(test: &str, toml: &str, inherits: Option<TcpListener>) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lifecycle-{test}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("phonebook.ldif"), "dn: dc=x\nobjectClass: domain\n").unwrap();
+        let folder = folder(&format!("lifecycle-{test}"));
         let config = folder.join("redial.toml");
         std::fs::write(&config, toml).unwrap();
         let socket = folder.join("notify");
@@ -47,8 +50,8 @@ impl Program {
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_redial"), "serve", "--log", "warn", "--config"]).arg(&config);
         command.stdin(inherits.map_or_else(Stdio::null, |socket| Stdio::from(OwnedFd::from(socket)))).stdout(Stdio::null());
-        let process = command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000").spawn().unwrap();
-        Self { process, told, folder }
+        let program = Program::of(command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000"));
+        Self { program, told, folder }
     }
 
     /// Waits until the supervisor is told that.
@@ -63,54 +66,43 @@ impl Program {
         }
     }
 
-    fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap().success());
+    /// Waits for its end.
+    fn ended(&mut self) -> Option<i32> {
+        self.program.process.wait().unwrap().code()
     }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Port that was free a moment ago.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]
 fn the_supervisor_is_told_of_readiness_life_reloads_and_the_stop() {
-    let toml = format!("[[listener]]\naddress = \"{}\"\n{PHONEBOOK}{ACCESS}", free());
-    let mut program = Program::start("supervisor", &toml, None);
-    program.tells("READY=1");
-    program.tells("WATCHDOG=1");
-    program.signal("HUP");
-    assert!(program.tells("RELOADING=1").lines().any(|line| line.starts_with("MONOTONIC_USEC=")));
-    assert!(program.tells("READY=1").contains("STATUS=serving"));
-    std::fs::write(program.folder.join("redial.toml"), "nonsense").unwrap();
-    program.signal("HUP");
-    program.tells("RELOADING=1");
-    assert!(program.tells("READY=1").contains("is wrong"));
-    program.tells("WATCHDOG=1");
-    program.signal("TERM");
-    program.tells("STOPPING=1");
-    assert_eq!(program.process.wait().unwrap().code(), Some(0));
+    let toml = before_a_phonebook(&free_address().to_string(), "");
+    let mut redial = Supervised::start("supervisor", &toml, None);
+    redial.tells("READY=1");
+    redial.tells("WATCHDOG=1");
+    redial.program.signal("HUP");
+    assert!(redial.tells("RELOADING=1").lines().any(|line| line.starts_with("MONOTONIC_USEC=")));
+    assert!(redial.tells("READY=1").contains("STATUS=serving"));
+    std::fs::write(redial.folder.join("redial.toml"), "nonsense").unwrap();
+    redial.program.signal("HUP");
+    redial.tells("RELOADING=1");
+    assert!(redial.tells("READY=1").contains("is wrong"));
+    redial.tells("WATCHDOG=1");
+    redial.program.signal("TERM");
+    redial.tells("STOPPING=1");
+    assert_eq!(redial.ended(), Some(0));
 }
 
 #[test]
 fn a_socket_that_the_supervisor_has_opened_is_served_and_outlives_the_program() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let toml = format!("[[listener]]\naddress = \"{address}\"\n[[listener]]\naddress = \"{}\"\n{PHONEBOOK}{ACCESS}", free());
+    let toml = before_a_phonebook(&address.to_string(), &format!("[[listener]]\naddress = \"{}\"", free_address()));
     for _ in 0..2 {
-        let mut program = Program::start("inherits", &toml, Some(socket.try_clone().unwrap()));
+        let mut redial = Supervised::start("inherits", &toml, Some(socket.try_clone().unwrap()));
         // A phone that comes before the program does waits in the socket's queue.
         assert_eq!(LdapClient::plain(address).unwrap().who_am_i(), "");
-        program.tells("READY=1");
-        program.signal("TERM");
-        assert_eq!(program.process.wait().unwrap().code(), Some(0));
+        redial.tells("READY=1");
+        redial.program.signal("TERM");
+        assert_eq!(redial.ended(), Some(0));
     }
 }
 
@@ -156,13 +148,20 @@ fn answer(mut stream: TcpStream, deleted: &Sender<()>, go_on: &std::sync::Mutex<
 #[test]
 fn sigterm_tells_idle_phones_and_loses_no_write_that_is_under_way() {
     let ((deleted, write_has_come), (go_on, may_go_on)) = (channel(), channel());
-    let (address, controller) = (free(), controller(deleted, may_go_on));
-    let toml = format!(
-        "[[listener]]\naddress = \"{address}\"\nplain_passwords = \"allow\"\n[directory.x]\nbase = \"dc=x\"\nservers = [\"ldap://{controller}\"]\n\
-         start_tls = false\nsearch_as = \"client\"\nwrites = \"forward\"\ntimeout = \"60s\"\n{ACCESS}[limits]\ndrain = \"60s\"\n"
-    );
-    let mut program = Program::start("drain", &toml, None);
-    program.tells("READY=1");
+    let (address, controller) = (free_address(), controller(deleted, may_go_on));
+    let directory =
+        format!("servers = [\"ldap://{controller}\"]\nstart_tls = false\nsearch_as = \"client\"\nwrites = \"forward\"\ntimeout = \"60s\"");
+    let toml = Configuration {
+        address: &address.to_string(),
+        listener: "plain_passwords = \"allow\"",
+        base: "dc=x",
+        directory: &directory,
+        more: "[limits]\ndrain = \"60s\"",
+        ..Configuration::default()
+    }
+    .toml();
+    let mut redial = Supervised::start("drain", &toml, None);
+    redial.tells("READY=1");
     let mut idle = LdapClient::plain(address).unwrap();
     assert_eq!(idle.who_am_i(), "");
     let mut writer = LdapClient::plain(address).unwrap().bound("cn=ada,dc=x", "secret");
@@ -171,8 +170,8 @@ fn sigterm_tells_idle_phones_and_loses_no_write_that_is_under_way() {
     let id = writer.send(&delete, None);
     write_has_come.recv_timeout(PATIENCE).unwrap();
 
-    program.signal("TERM");
-    program.tells("STOPPING=1");
+    redial.program.signal("TERM");
+    redial.tells("STOPPING=1");
     let notice = idle.receive().unwrap();
     assert_eq!((notice.id, notice.op_tag), (0, op::EXTENDED_RESPONSE));
     assert!(idle.receive().is_err(), "its connection is closed");
@@ -181,12 +180,12 @@ fn sigterm_tells_idle_phones_and_loses_no_write_that_is_under_way() {
         assert!(begun.elapsed() < PATIENCE, "it still listens");
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(program.process.try_wait().unwrap().is_none(), "it waits for the write");
+    assert!(redial.program.process.try_wait().unwrap().is_none(), "it waits for the write");
 
     go_on.send(()).unwrap();
     let response = writer.receive().unwrap();
     assert_eq!((response.id, response.op_tag), (id, op::DELETE_RESPONSE));
     assert_eq!(common::ldap_client::Outcome::parse(&response.content).code, ResultCode::SUCCESS);
     assert_eq!(writer.receive().unwrap().id, 0, "then it is told as well");
-    assert_eq!(program.process.wait().unwrap().code(), Some(0));
+    assert_eq!(redial.ended(), Some(0));
 }

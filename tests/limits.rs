@@ -1,53 +1,28 @@
 //! What one client, one address, or a crowd of slow phones can take from the others: so much and no more.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/directory_by_hand.rs"]
-mod directory_by_hand;
-#[path = "common/house.rs"]
-mod house;
-#[path = "common/phonebook.rs"]
-mod phonebook;
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
 use allocation_counter::measure;
-use house::House;
-use phonebook::{folder, toml};
-use redial::config::load::load_text;
+use common::addresses::free_addresses;
+use common::admin;
+use common::configuration::{before_a_phonebook, folder, load};
+use common::hearing::{hear_one, settle};
+use common::house::House;
+use common::program::Program;
+use common::requests::{abandon, bind, frame, search_for};
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
-use redial::ldap::frame::frame_length;
 use redial::pressure::Level;
 use redial::proxy::Proxy;
-use requests::{abandon, bind, frame, in_words, search_for};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::runtime::Builder;
 use tokio::time::sleep;
-
-/// Lets everything happen that can without time passing.
-async fn settle() {
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// The next message.
-async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> String {
-    let mut received = Vec::new();
-    loop {
-        if frame_length(&received, usize::MAX).unwrap().is_some_and(|length| length == received.len()) {
-            return in_words(&received);
-        }
-        let mut octet = [0];
-        assert_ne!(stream.read(&mut octet).await.unwrap(), 0, "hung up on after {received:02x?}");
-        received.push(octet[0]);
-    }
-}
 
 /// Searches that are all different, under messageIDs from 1 on.
 async fn ask(stream: &mut DuplexStream, filters: &[&str]) {
@@ -62,19 +37,19 @@ async fn the_operations_of_one_client_reach_a_directory_so_many_at_a_time() {
     let house = House::new("", "[limits]\nclient_operations = 2");
     let mut phone = house.connect(1 << 16);
     ask(&mut phone, &["(cn=a)", "(cn=b)", "(cn=c)"]).await;
-    assert_eq!(house.directory.asked(), 2);
+    assert_eq!(house.directory.times_asked(), 2);
     house.directory.done(1, ResultCode::SUCCESS);
     settle().await;
-    assert_eq!(house.directory.asked(), 3, "the third has its turn when one has ended");
+    assert_eq!(house.directory.times_asked(), 3, "the third has its turn when one has ended");
 
     // Nobody waits for the second any more, but the directory is still at it.
     phone.write_all(&frame(9, &abandon(2))).await.unwrap();
     let mut other = house.connect(1 << 16);
     ask(&mut other, &["(cn=d)"]).await;
-    assert_eq!(house.directory.asked(), 3, "another connection from the same address makes no difference");
+    assert_eq!(house.directory.times_asked(), 3, "another connection from the same address makes no difference");
     house.directory.done(2, ResultCode::SUCCESS);
     settle().await;
-    assert_eq!(house.directory.asked(), 4);
+    assert_eq!(house.directory.times_asked(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,10 +59,10 @@ async fn who_has_bound_and_who_has_not_have_turns_of_their_own() {
     bound.write_all(&frame(7, &bind("cn=pbx,dc=corp", "secret"))).await.unwrap();
     settle().await;
     house.directory.done(1, ResultCode::SUCCESS);
-    hear(&mut bound).await;
+    hear_one(&mut bound).await;
     ask(&mut anonymous, &["(cn=a)"]).await;
     ask(&mut bound, &["(cn=b)"]).await;
-    assert_eq!(house.directory.asked(), 3);
+    assert_eq!(house.directory.times_asked(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +73,7 @@ async fn when_memory_is_scarce_what_is_kept_goes() {
     let mut phone = house.connect(1 << 16);
     ask(&mut phone, &["(cn=a)"]).await;
     house.directory.done(1, ResultCode::SUCCESS);
-    hear(&mut phone).await;
+    hear_one(&mut phone).await;
     assert_eq!(pipeline.cache_holds().0, 1);
     assert_eq!(pressure.level(), Level::Calm);
     // One octet is less than any process has.
@@ -107,12 +82,12 @@ async fn when_memory_is_scarce_what_is_kept_goes() {
     assert_eq!(pressure.level(), Level::Critical);
     assert_eq!(pipeline.cache_holds().0, 0);
     ask(&mut phone, &["(cn=a)"]).await;
-    assert_eq!(house.directory.asked(), 2, "who is connected is served all the same");
+    assert_eq!(house.directory.times_asked(), 2, "who is connected is served all the same");
 }
 
 /// A proxy on a port of its own, before a phonebook of one person.
 async fn proxy(test: &str, limits: &str) -> Proxy {
-    let config = load_text(&toml("127.0.0.1:0", limits), &folder(test), true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
+    let config = load(&before_a_phonebook("127.0.0.1:0", limits), &folder(test));
     Proxy::start(config).await.unwrap()
 }
 
@@ -183,7 +158,7 @@ fn two_thousand_phones_that_read_an_octet_a_second_hold_no_more_and_no_more() {
             ask(&mut phone, &["(cn=*)"]).await;
             phones.push(phone);
         }
-        assert_eq!(house.directory.asked(), 1, "it is answered from memory");
+        assert_eq!(house.directory.times_asked(), 1, "it is answered from memory");
         phones
     });
     let seconds = |count: usize, phones: &mut Vec<DuplexStream>| {
@@ -202,69 +177,32 @@ fn two_thousand_phones_that_read_an_octet_a_second_hold_no_more_and_no_more() {
     assert!(grown.bytes_current < 2_000 * 100, "{} octets more are held", grown.bytes_current);
 }
 
-/// The program with few files.
-struct Program {
-    child: Child,
-    listener: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Program {
-    fn with_files(files: usize) -> Self {
-        let folder = folder("files");
-        let [listener, admin] = free_addresses();
-        std::fs::write(folder.join("redial.toml"), toml(&listener.to_string(), &format!("[admin]\naddress = \"{admin}\""))).unwrap();
-        let command = format!("ulimit -n {files} && exec {} serve --config redial.toml", env!("CARGO_BIN_EXE_redial"));
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &command]).current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::null());
-        let program = Self { child: shell.spawn().unwrap(), listener, admin };
-        while program.page("/healthz").is_none() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        program
-    }
-
-    fn page(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.admin).ok()?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page).ok()?;
-        Some(page)
-    }
-
-    /// Whether a search on that connection is answered within a time in which it would be.
-    fn serves(stream: &mut TcpStream, patience: Duration) -> bool {
-        stream.set_read_timeout(Some(patience)).unwrap();
-        stream.write_all(&frame(1, &search_for("dc=x", "(cn=ada)", &["cn"]))).unwrap();
-        let mut heard = [0; 512];
-        matches!(stream.read(&mut heard), Ok(1..))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_addresses() -> [SocketAddr; 2] {
-    // Both at once, so that they differ.
-    let listeners = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
+/// Whether a search on that connection is answered within a time in which it would be.
+fn serves(stream: &mut TcpStream, patience: Duration) -> bool {
+    stream.set_read_timeout(Some(patience)).unwrap();
+    stream.write_all(&frame(1, &search_for("dc=x", "(cn=ada)", &["cn"]))).unwrap();
+    let mut heard = [0; 512];
+    matches!(stream.read(&mut heard), Ok(1..))
 }
 
 #[test]
 fn where_files_run_out_newcomers_wait_and_the_admin_address_answers() {
-    let program = Program::with_files(160);
-    let mut phones: Vec<_> = (0..200).map(|_| TcpStream::connect(program.listener).unwrap()).collect();
-    assert!(Program::serves(&mut phones[0], Duration::from_secs(20)));
-    assert!(!Program::serves(&mut phones[199], Duration::from_secs(1)), "it waits in the kernel's queue");
-    assert!(program.page("/healthz").unwrap().starts_with("HTTP/1.1 200 "));
-    let metrics = program.page("/metrics").unwrap();
+    let folder = folder("files");
+    let [listener, admin] = free_addresses();
+    let toml = before_a_phonebook(&listener.to_string(), &format!("[admin]\naddress = \"{admin}\""));
+    std::fs::write(folder.join("redial.toml"), toml).unwrap();
+    let command = format!("ulimit -n 160 && exec {} serve --config redial.toml", env!("CARGO_BIN_EXE_redial"));
+    let _program = Program::of(Command::new("sh").args(["-c", &command]).current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::null()));
+    while admin::request(admin, "GET", "/healthz").is_none() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut phones: Vec<_> = (0..200).map(|_| TcpStream::connect(listener).unwrap()).collect();
+    assert!(serves(&mut phones[0], Duration::from_secs(20)));
+    assert!(!serves(&mut phones[199], Duration::from_secs(1)), "it waits in the kernel's queue");
+    assert!(admin::request(admin, "GET", "/healthz").is_some_and(|(status, _)| status == 200));
+    let (_, metrics) = admin::request(admin, "GET", "/metrics").unwrap();
     let errors = metrics.lines().find(|line| line.starts_with("redial_downstream_accept_errors_total")).unwrap();
     assert!(errors.ends_with(" 0"), "it never came to that: {errors}");
     phones.truncate(0);
-    assert!(Program::serves(&mut TcpStream::connect(program.listener).unwrap(), Duration::from_secs(20)));
+    assert!(serves(&mut TcpStream::connect(listener).unwrap(), Duration::from_secs(20)));
 }

@@ -1,9 +1,11 @@
 //! The swarm against a proxy in front of a phonebook, and against a server that lies.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod common;
+
+use common::configuration::{Configuration, IN_MEMORY};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use redial::config::load::load_text;
 use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::frame::frame_length;
 use redial::ldap::response::{write_entry_op, write_result};
@@ -36,26 +38,16 @@ impl Site {
         std::fs::write(&key, signing_key.serialize_pem()).unwrap();
         std::fs::set_permissions(key, Permissions::from_mode(0o600)).unwrap();
         std::fs::write(folder.join("phonebook.ldif"), phonebook()).unwrap();
-        let toml = r#"
-            [[listener]]
-            address = "127.0.0.1:0"
-            tls = { certificate = "cert.pem", key = "key.pem", start_tls = "optional" }
-
-            [[listener]]
-            address = "127.0.0.1:0"
-            tls = { certificate = "cert.pem", key = "key.pem" }
-
-            [directory.contacts]
-            base = "dc=x"
-            ldif = "phonebook.ldif"
-
-            [[access]]
-            name = "everybody"
-            clients = "any"
-            bases = ["dc=x"]
-            attributes = ["*"]
-        "#;
-        let config = load_text(toml, &folder, true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
+        let tls = "tls = { certificate = \"cert.pem\", key = \"key.pem\"";
+        let config = Configuration {
+            address: "127.0.0.1:0",
+            listener: &format!("{tls}, start_tls = \"optional\" }}"),
+            base: "dc=x",
+            directory: IN_MEMORY,
+            more: &format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{tls} }}"),
+            ..Configuration::default()
+        }
+        .load_in(&folder);
         Self { proxy: Proxy::start(config).await.unwrap(), folder }
     }
 

@@ -11,11 +11,11 @@
 
 #[path = "../fuzz/src/checks/mod.rs"]
 mod checks;
-#[path = "common/generate.rs"]
-mod generate;
-#[path = "common/messages.rs"]
-mod messages;
+mod common;
 
+use common::generate;
+use common::messages;
+use common::requests;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redial::ldap::ber::{self, Reader};
@@ -85,7 +85,7 @@ proptest! {
         let envelope = Envelope::parse(&message).unwrap();
         let mut at = 0;
         while let Some(op) = with_element_too_many(envelope.op, &mut at.clone()) {
-            let frame = messages::frame(1, &op);
+            let frame = requests::frame(1, &op);
             prop_assert!(Request::parse(&Envelope::parse(&frame).unwrap()).is_err(), "{:02x?}", op);
             at += 1;
         }
@@ -98,7 +98,7 @@ proptest! {
 
     #[test]
     fn a_search_reads_back(search in generate::search()) {
-        let frame = messages::frame(1, &search.encode());
+        let frame = requests::frame(1, &search.encode());
         let envelope = Envelope::parse(&frame).unwrap();
         let Ok(Request::Search(view)) = Request::parse(&envelope) else { panic!("refused") };
         prop_assert_eq!(view.to_owned().unwrap(), search);

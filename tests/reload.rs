@@ -1,49 +1,39 @@
 //! Another configuration while phones are served: nobody fails, nobody sees what is not theirs, and a bad file changes nothing.
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
-#[path = "common/directory_by_hand.rs"]
-mod directory_by_hand;
-#[path = "common/house.rs"]
-mod house;
-#[path = "common/program.rs"]
-mod program;
-#[path = "common/requests.rs"]
-mod requests;
-#[path = "common/site.rs"]
-mod site;
 
+use common::addresses::free_addresses;
+use common::configuration;
+use common::hearing::{hear_all, settle};
+use common::house::House;
 use common::ldap_client::{LdapClient, subtree, trusting};
-use directory_by_hand::DirectoryByHand;
-use house::House;
-use program::Program;
+use common::program::Program;
+use common::requests::{bind, delete_of, frame, search_for};
+use common::scripted_directory::ScriptedDirectory;
+use common::site::Site;
 use rcgen::KeyPair;
 use redial::config::Config;
 use redial::config::lineage::Lineage;
-use redial::config::load::{load, load_text};
+use redial::config::load::load;
 use redial::directory::Directory;
 use redial::ldap::ResultCode;
-use redial::ldap::frame::frame_length;
 use redial::pipeline::Pipeline;
 use redial::proxy::Proxy;
-use requests::{bind, delete_of, frame, in_words, search_for};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
-use site::Site;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{ChildStderr, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 // ── Over a directory that is played by hand ─────────────────────────────────────────────────────────────────────────────────
 
 /// Puts the configuration in force that `change` makes of the house's own, before `directory`.
-fn succeed(house: &mut House, directory: &Arc<DirectoryByHand>, change: impl FnOnce(&mut Config)) {
+fn succeed(house: &mut House, directory: &Arc<ScriptedDirectory>, change: impl FnOnce(&mut Config)) {
     let mut config = house.config.clone();
     change(&mut config);
     let before = house.pipeline.load();
@@ -56,29 +46,16 @@ fn succeed(house: &mut House, directory: &Arc<DirectoryByHand>, change: impl FnO
     house.config = config;
 }
 
-async fn settle() {
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// Asks, lets the directory answer its question of that number with an entry where it is asked, and says what came back.
 async fn ask(stream: &mut DuplexStream, octets: &[u8], answer: impl FnOnce()) -> Vec<String> {
     stream.write_all(octets).await.unwrap();
     settle().await;
     answer();
-    let (mut received, mut heard) = (Vec::new(), Vec::<String>::new());
-    while heard.last().is_none_or(|message| message.contains(" entry ")) {
-        match frame_length(&received, usize::MAX).unwrap() {
-            Some(length) if length <= received.len() => heard.push(in_words(&received.drain(..length).collect::<Vec<_>>())),
-            _ => assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "closed after {heard:?}"),
-        }
-    }
-    heard
+    hear_all(stream).await.expect("an answer")
 }
 
-fn answers_with(directory: &DirectoryByHand, number: usize, name: &str) {
-    assert_eq!(directory.asked(), number, "who is asked");
+fn answers_with(directory: &ScriptedDirectory, number: usize, name: &str) {
+    assert_eq!(directory.times_asked(), number, "who is asked");
     directory.entry(number, name, &[("cn", "a")]);
     directory.done(number, ResultCode::SUCCESS);
 }
@@ -102,7 +79,7 @@ async fn an_access_that_shows_the_same_keeps_its_answers_and_one_that_comes_befo
     succeed(&mut house, &directory, |config| config.accesses = vec![wide]);
     let heard = ask(&mut stream, &search(3), || ()).await;
     assert!(heard[0].contains("cn=wide"), "{heard:?}");
-    assert_eq!(directory.asked(), 2, "its answer was still there");
+    assert_eq!(directory.times_asked(), 2, "its answer was still there");
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +89,7 @@ async fn a_client_that_has_bound_to_one_directory_does_not_write_to_another_that
     let mut stream = house.connect(4096);
     let bound = ask(&mut stream, &frame(1, &bind("cn=ada,dc=corp", "secret")), || first.done(1, ResultCode::SUCCESS)).await;
     assert_eq!(bound, ["1 bind 0"]);
-    let second = Arc::new(DirectoryByHand::default());
+    let second = Arc::new(ScriptedDirectory::by_hand());
     succeed(&mut house, &second, |config| {
         config.directories[0].kind = match &config.directories[0].kind {
             redial::config::DirectoryKind::Upstream(upstream) => {
@@ -125,7 +102,7 @@ async fn a_client_that_has_bound_to_one_directory_does_not_write_to_another_that
     });
     let refused = ask(&mut stream, &frame(2, &delete_of("cn=bob,dc=corp")), || ()).await;
     assert_eq!(refused, ["2 delete 50"]);
-    assert_eq!((first.asked(), second.asked()), (1, 0), "nobody was asked, and nobody was shown the password");
+    assert_eq!((first.times_asked(), second.times_asked()), (1, 0), "nobody was asked, and nobody was shown the password");
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +113,7 @@ async fn remembered_binds_outlive_a_reload_that_does_not_touch_them_and_no_other
     ask(&mut house.connect(4096), &octets, || directory.done(1, ResultCode::SUCCESS)).await;
     succeed(&mut house, &directory, |config| config.cache.defaults.ttl *= 2);
     assert_eq!(ask(&mut house.connect(4096), &octets, || ()).await, ["1 bind 0"]);
-    assert_eq!(directory.asked(), 1, "it was remembered");
+    assert_eq!(directory.times_asked(), 1, "it was remembered");
 
     // One that is under way when the directory changes is not remembered either.
     let other = frame(1, &bind("cn=bob,dc=corp", "secret"));
@@ -147,7 +124,7 @@ async fn remembered_binds_outlive_a_reload_that_does_not_touch_them_and_no_other
     assert_eq!(ask(&mut under_way, &[], || directory.done(2, ResultCode::SUCCESS)).await, ["1 bind 0"]);
     assert_eq!(ask(&mut house.connect(4096), &octets, || directory.done(3, ResultCode::SUCCESS)).await, ["1 bind 0"]);
     assert_eq!(ask(&mut house.connect(4096), &other, || directory.done(4, ResultCode::SUCCESS)).await, ["1 bind 0"]);
-    assert_eq!(directory.asked(), 4);
+    assert_eq!(directory.times_asked(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,7 +137,7 @@ async fn wrong_passwords_are_counted_on_across_a_reload() {
         succeed(&mut house, &directory, |config| config.binds.rejected_ttl *= 2);
     }
     assert_eq!(ask(&mut house.connect(4096), &frame(1, &bind("cn=ada,dc=corp", "d")), || ()).await, ["1 bind 49"]);
-    assert_eq!(directory.asked(), 3, "the account has had its attempts");
+    assert_eq!(directory.times_asked(), 3, "the account has had its attempts");
 }
 
 // ── Over sockets ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -364,8 +341,7 @@ async fn what_cannot_be_put_in_force_changes_nothing() {
     for (change, expected) in
         [(format!("{taken}{good}"), "cannot listen on 127.0.0.1:"), (good.replace("phonebook.ldif", "broken.ldif"), "directory.contacts: ")]
     {
-        let config = load_text(&change, &site.folder, true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
-        let error = proxy.reload(config).await.unwrap_err().to_string();
+        let error = proxy.reload(configuration::load(&change, &site.folder)).await.unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
         let address = proxy.addresses()[0];
         assert_eq!(spawn_blocking(move || number(&mut LdapClient::plain(address).unwrap())).await.unwrap(), 0);
@@ -374,23 +350,6 @@ async fn what_cannot_be_put_in_force_changes_nothing() {
 }
 
 // ── The program ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-/// The log of a program that runs.
-struct Log(BufReader<ChildStderr>);
-
-impl Log {
-    /// Reads it until a line holds that text; what it said until then.
-    fn until(&mut self, text: &str) -> String {
-        let mut seen = String::new();
-        loop {
-            let before = seen.len();
-            assert_ne!(self.0.read_line(&mut seen).unwrap(), 0, "no {text:?} in {seen}");
-            if seen[before..].contains(text) {
-                return seen;
-            }
-        }
-    }
-}
 
 /// The certificate that is shown there.
 fn shown(address: SocketAddr, ca: &Path) -> Vec<u8> {
@@ -405,15 +364,14 @@ fn shown(address: SocketAddr, ca: &Path) -> Vec<u8> {
 #[test]
 fn a_bad_certificate_keeps_the_one_in_force_and_says_why() {
     let site = site("program");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let [port] = free_addresses();
     let tls = "tls = { certificate = \"cert.pem\", key = \"key.pem\" }";
     let toml = format!("[[listener]]\naddress = \"{port}\"\n{tls}\n{DIRECTORY}{ACCESS}");
     let (cert, key) = (site.path("cert.pem"), site.path("key.pem"));
     let mut in_force = site.certify();
     let config = site.configure(&toml);
     let mut program = Program::serving(&config, Stdio::piped());
-    let mut log = Log(BufReader::new(program.process.stderr.take().unwrap()));
-    log.until("ready");
+    program.log_until("ready");
     assert_eq!(shown(port, &site.path("ca.pem")), in_force);
 
     let good = (std::fs::read_to_string(&cert).unwrap(), std::fs::read_to_string(&key).unwrap());
@@ -427,20 +385,20 @@ fn a_bad_certificate_keeps_the_one_in_force_and_says_why() {
     ] {
         site.write("cert.pem", &certificate);
         site.write("key.pem", &key);
-        program.hang_up();
-        let said = log.until("listener[0].tls");
-        assert!(said.contains(expected) || log.until(expected).contains(expected), "{said}");
+        program.signal("HUP");
+        let said = program.log_until("listener[0].tls");
+        assert!(said.contains(expected) || program.log_until(expected).contains(expected), "{said}");
         assert_eq!(shown(port, &site.path("ca.pem")), in_force);
     }
 
     // A change of the files is noticed without a signal.
     in_force = site.certify();
-    log.until("configuration reloaded");
+    program.log_until("configuration reloaded");
     assert_eq!(shown(port, &site.path("ca.pem")), in_force);
 
     site.configure(&format!("{toml}[cache]\nttl = \"soon\"\ncapacty = 1\n"));
-    program.hang_up();
-    let said = log.until("cache.capacty");
+    program.signal("HUP");
+    let said = program.log_until("cache.capacty");
     assert!(said.contains("stays in force") && said.contains("cache.ttl"), "all problems: {said}");
     assert_eq!(shown(port, &site.path("ca.pem")), in_force);
 }

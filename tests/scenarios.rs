@@ -27,17 +27,14 @@
 //! `compare DN ATTRIBUTE VALUE`, `delete DN`, `modify DN ATTRIBUTE VALUE`, `passwd NAME` (`-`: one's own), `abandon ID`, `cancel ID`, `whoami`,
 //! `starttls`, `unbind`, `extended OID`.
 //! MESSAGE: `ID entry DN ATTRIBUTE=VALUE ...`, `ID done CODE`, `ID bind CODE`, `ID compare CODE`, `ID delete CODE`, `ID modify CODE`,
-//! `ID extended CODE [VALUE]`, `notice CODE`. QUESTION: as `tests/common/directory_by_hand.rs` words it.
+//! `ID extended CODE [VALUE]`, `notice CODE`. QUESTION: as `tests/common/scripted_directory.rs` words it.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
-#[path = "common/directory_by_hand.rs"]
-mod directory_by_hand;
-#[path = "common/house.rs"]
-mod house;
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
-use house::House;
+use common::hearing::settle;
+use common::house::House;
+use common::requests;
 use redial::directory::DirectoryError;
 use redial::ldap::ResultCode;
 use redial::ldap::frame::frame_length;
@@ -272,13 +269,6 @@ fn duration_of(text: &str) -> Duration {
         "m" => Duration::from_secs(60 * number),
         "h" => Duration::from_secs(3600 * number),
         unit => panic!("no such unit: {unit}"),
-    }
-}
-
-/// Lets every task do what it can without time passing.
-async fn settle() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
     }
 }
 

@@ -1,9 +1,12 @@
 //! Each rule of a session as a sentence (RFC 4511, RFC 4513, RFC 3909, RFC 4532).
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
+use common::requests::{
+    abandon, bind, bind_version, cancel, compare, delete, extended, frame, frame_with_control, said, sasl_bind, sasl_bind_with, search,
+    unbind,
+};
 use redial::identity::{Identity, Principal};
 use redial::ldap::ber::{Reader, tag, write_boolean, write_constructed, write_element, write_integer};
 use redial::ldap::control::{parse_controls, write_control};
@@ -11,10 +14,6 @@ use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::message::Authentication;
 use redial::ldap::{Envelope, MessageId, ResultCode, oid};
 use redial::session::{AcceptedRequest, ClientMessageId, Security, Session, SessionRules, Step};
-use requests::{
-    abandon, bind, bind_version, cancel, compare, delete, extended, frame, frame_with_control, said, sasl_bind, sasl_bind_with, search,
-    unbind,
-};
 use std::sync::Arc;
 
 const RULES: SessionRules = SessionRules { max_pending: 4, start_tls: true, tls_required: false, plain_passwords: true, external: true };

@@ -1,15 +1,14 @@
 //! What holds after any sequence of requests and ends of operations.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
+use common::requests::{abandon, bind, cancel, delete, frame, said, search};
 use proptest::prelude::*;
 use redial::identity::{Identity, Principal};
 use redial::ldap::MessageId;
 use redial::ldap::envelope::op;
 use redial::session::{ClientMessageId, Session, SessionRules, Step};
-use requests::{abandon, bind, cancel, delete, frame, said, search};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

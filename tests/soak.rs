@@ -12,22 +12,11 @@
     reason = "a test fails by panicking, and a long one says how it goes"
 )]
 
-#[path = "common/addresses.rs"]
-mod addresses;
-#[path = "common/admin.rs"]
-mod admin;
 #[path = "soak/clients.rs"]
 mod clients;
-#[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
-#[path = "common/program.rs"]
-mod program;
 #[path = "soak/reading.rs"]
 mod reading;
-#[path = "common/scripted_controller.rs"]
-mod scripted_controller;
-#[path = "common/site.rs"]
-mod site;
 #[path = "soak/swarm.rs"]
 mod swarm;
 #[path = "soak/weather.rs"]
@@ -35,12 +24,13 @@ mod weather;
 #[path = "soak/world.rs"]
 mod world;
 
-use addresses::free_addresses;
 use clients::{Alarm, Around, KINDS, STRANGERS};
+use common::addresses::free_addresses;
+use common::admin;
 use common::ldap_client::{LdapClient, subtree};
-use program::Program;
+use common::program::Program;
+use common::site::Site;
 use reading::Reading;
-use site::Site;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -102,7 +92,7 @@ impl Soak {
     pub(crate) fn signal(&self) {
         let reloads = || self.reading().sum("redial_config_reloads_total{result=\"succeeded\"}");
         let before = reloads();
-        self.program.hang_up();
+        self.program.signal("HUP");
         eventually("the configuration is reloaded", || reloads() > before);
     }
 

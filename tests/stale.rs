@@ -4,6 +4,7 @@
 
 #[path = "faults/bench.rs"]
 mod bench;
+mod common;
 #[path = "faults/site.rs"]
 mod site;
 

@@ -1,21 +1,15 @@
 //! TLS with phones: LDAPS, StartTLS, resumption, and peers that mean no good. Without sockets, under a paused clock.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/certificates.rs"]
-mod certificates;
-#[path = "common/directory_by_hand.rs"]
-mod directory_by_hand;
-#[path = "common/house.rs"]
-mod house;
-#[path = "common/requests.rs"]
-mod requests;
+mod common;
 
-use certificates::Certificate;
-use house::House;
+use common::certificates::Certificate;
+use common::hearing::{ask, settle};
+use common::house::House;
+use common::requests::{bind, extended, frame, in_words, search, unbind, who_am_i};
 use redial::config::TlsMode;
 use redial::ldap::frame::frame_length;
 use redial::ldap::oid;
-use requests::{bind, extended, frame, in_words, search};
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
@@ -33,35 +27,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 fn house(certificate: &Certificate, mode: TlsMode, toml: &str) -> House {
-    House::with_tls("", toml, |config| config.listeners[0].tls = Some(certificate.listener_tls(mode)))
+    House::with("", toml, |config| config.listeners[0].tls = Some(certificate.listener_tls(mode)))
 }
 
 async fn connect<S: AsyncRead + AsyncWrite + Unpin>(phone: &Arc<ClientConfig>, stream: S) -> TlsStream<S> {
     let name = ServerName::try_from("phonebook.example").unwrap();
     TlsConnector::from(Arc::clone(phone)).connect(name, stream).await.unwrap()
-}
-
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, message: &[u8]) -> String {
-    stream.write_all(message).await.unwrap();
-    stream.flush().await.unwrap();
-    hear(stream).await
-}
-
-async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> String {
-    let mut received = Vec::new();
-    loop {
-        if let Some(length) = frame_length(&received, usize::MAX).unwrap()
-            && length <= received.len()
-        {
-            assert_eq!(length, received.len(), "one message");
-            return in_words(&received);
-        }
-        assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "closed");
-    }
-}
-
-fn who_am_i(message_id: u32) -> Vec<u8> {
-    frame(message_id, &extended(oid::WHO_AM_I, None))
 }
 
 fn start_tls(message_id: u32) -> Vec<u8> {
@@ -78,7 +49,7 @@ async fn ldaps_carries_a_session() {
         assert_eq!(ask(&mut stream, &who_am_i(1)).await, "1 extended 0");
         // TLS is up, and it is no StartTLS listener.
         assert_eq!(ask(&mut stream, &start_tls(2)).await, "2 extended 1");
-        stream.write_all(&frame(3, &requests::unbind())).await.unwrap();
+        stream.write_all(&frame(3, &unbind())).await.unwrap();
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "TLS ends with a close_notify");
     }
 }
@@ -257,7 +228,7 @@ async fn hello_only(phone: &Arc<ClientConfig>, mut stream: DuplexStream) -> Dupl
 async fn a_certificate_is_asked_of_a_phone_only_where_one_is_configured() {
     let certificate = Certificate::new("asked");
     for (asks, expected) in [(false, 0), (true, 1)] {
-        let house = House::with_tls("", "", |config| {
+        let house = House::with("", "", |config| {
             let mut tls = certificate.listener_tls(TlsMode::Ldaps);
             tls.client_ca = asks.then(|| tls.certificate.clone());
             config.listeners[0].tls = Some(tls);
@@ -283,12 +254,5 @@ impl ResolvesClientCert for Asked {
 
     fn has_certs(&self) -> bool {
         true
-    }
-}
-
-/// Lets every task do what it can without time passing.
-async fn settle() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
     }
 }

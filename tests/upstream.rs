@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that meets the unexpected fails")]
 
-#[path = "common/scripted_controller.rs"]
-mod scripted_controller;
+mod common;
 
 use bytes::Bytes;
+use common::scripted_controller::{Act, Certificate, Heard, ScriptedController, Security, certificate, root_dse, usual};
 use redial::config::{self, Limits, SearchAs, Server, ServiceAccount, UpstreamSecurity};
 use redial::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
 use redial::identity::Credentials;
@@ -21,7 +21,6 @@ use redial::lifecycle::{Ending, lifecycle};
 use redial::metrics::Metrics;
 use redial::secret::Secret;
 use redial::upstream::Upstream;
-use scripted_controller::{Act, Certificate, Heard, ScriptedController, Security, certificate, root_dse, usual};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

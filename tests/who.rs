@@ -1,33 +1,26 @@
 //! Whose name is that: a principal has many names, and they share one guard and one set of answers; over scripted controllers.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-#[path = "common/domain.rs"]
-mod domain;
+mod common;
 #[path = "who/fast_bind.rs"]
 mod fast_bind;
-#[path = "common/requests.rs"]
-mod requests;
-#[path = "common/scripted_controller.rs"]
-mod scripted_controller;
 
-use domain::{Domain, Kind, SAMBA, sid_text};
-use redial::config::load::load_text;
+use common::configuration::load;
+use common::domain::{self, Domain, Kind, SAMBA, sid_text};
+use common::phone::Phone;
+use common::scripted_controller::{Act, Heard, ScriptedController};
 use redial::directory::{Asked, Directory, Operation, RunAs};
-use redial::identity::{Identity, Principal};
-use redial::ldap::message::{LdapResult, Request};
-use redial::ldap::{Envelope, ResultCode, envelope::op};
+use redial::ldap::ResultCode;
+use redial::ldap::envelope::op;
 use redial::lifecycle::{Ending, lifecycle};
 use redial::metrics::Metrics;
-use redial::pipeline::{Begun, Client, Pipeline, Said};
-use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
+use redial::pipeline::Pipeline;
 use redial::upstream::Upstream;
-use scripted_controller::{Act, Heard, ScriptedController};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
 
+const BASE: &str = "dc=corp,dc=example";
 const OPEN: &str = "[[access]]\nname = \"all\"\nclients = \"any\"\nbases = [\"dc=corp,dc=example\"]\nattributes = [\"*\"]\n";
 const NAMES: [&str; 4] = ["cn=alice,dc=corp,dc=example", "alice@corp.example", "CORP\\alice", "CN=Alice, DC=corp, DC=example"];
 
@@ -74,7 +67,7 @@ impl House {
              start_tls = false\n{toml}",
             controller.address,
         );
-        let config = load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}")).config;
+        let config = load(&text, Path::new("."));
         let metrics = Arc::new(Metrics::unrecorded());
         let (ending, running) = lifecycle();
         let redial::config::DirectoryKind::Upstream(upstream) = &config.directories[0].kind else { panic!("controllers") };
@@ -85,84 +78,19 @@ impl House {
     }
 
     /// A phone that has just connected.
-    fn phone(&self) -> Phone<'_> {
-        Phone { house: self, identity: Identity::Anonymous }
+    fn phone(&self) -> Phone {
+        Phone::new(&self.pipeline)
     }
 
-    async fn bound(&self, name: &str) -> Phone<'_> {
+    async fn bound(&self, name: &str) -> Phone {
         let mut phone = self.phone();
-        assert_eq!(phone.bind(name, "right").await, ResultCode::SUCCESS, "{name}");
+        assert_eq!(phone.bind(name, "right").await.code, ResultCode::SUCCESS, "{name}");
         phone
     }
 
     /// What the controller has heard of clients' binds.
     fn binds(&self) -> usize {
         self.controller.heard_with(op::BIND_REQUEST).iter().filter(|heard| heard.bind().0 != domain::SERVICE).count()
-    }
-}
-
-struct Phone<'a> {
-    house: &'a House,
-    identity: Identity,
-}
-
-impl Phone<'_> {
-    async fn bind(&mut self, name: &str, password: &str) -> ResultCode {
-        self.ask(&requests::bind(name, password)).await.0
-    }
-
-    /// Code and number of entries.
-    async fn search(&mut self, filter: &str) -> (ResultCode, usize) {
-        self.ask(&requests::search_for("dc=corp,dc=example", filter, &["objectClass"])).await
-    }
-
-    fn principal(&self) -> &Principal {
-        let Identity::Bound(principal) = &self.identity else { panic!("bound") };
-        principal
-    }
-
-    async fn ask(&mut self, op: &[u8]) -> (ResultCode, usize) {
-        let frame = requests::frame(1, op);
-        let envelope = Envelope::parse(&frame).unwrap();
-        let request = match Request::parse(&envelope).unwrap() {
-            Request::Bind(bind) => AcceptedRequest::Bind(bind),
-            Request::Search(search) => AcceptedRequest::Search(search),
-            other => panic!("{other:?}"),
-        };
-        let accepted = Accepted { message_id: ClientMessageId::new(envelope.message_id).unwrap(), request, controls: None };
-        let identity = if matches!(request, AcceptedRequest::Bind(_)) { Identity::Anonymous } else { self.identity.clone() };
-        let client = Client { peer: "10.20.1.7:50000".parse().unwrap(), listener: 0, security: Security::Clear, identity, standing: None };
-        let mut octets = Vec::new();
-        if let Begun::Running(running) = self.house.pipeline.begin(&client, &accepted, Instant::now(), &mut octets) {
-            let (outbox, mut said) = mpsc::channel(4);
-            tokio::spawn(Arc::clone(&self.house.pipeline).finish(running, outbox));
-            while let Some(said) = said.recv().await {
-                match said {
-                    Said::Part(_, part) | Said::Finished(_, part) => octets.extend_from_slice(&part),
-                    Said::BindFinished(_, identity, response) => {
-                        self.identity = identity.map_or(Identity::Anonymous, |bound| Identity::Bound(bound.principal));
-                        octets.extend_from_slice(&response);
-                    }
-                }
-            }
-        }
-        ended(&octets)
-    }
-}
-
-/// The last message's code, and how many came before it.
-fn ended(mut octets: &[u8]) -> (ResultCode, usize) {
-    let mut before = 0;
-    loop {
-        let length = redial::ldap::frame::frame_length(octets, 1 << 20).unwrap().expect("a whole message");
-        let (message, rest) = octets.split_at(length);
-        let envelope = Envelope::parse(message).unwrap();
-        if envelope.op_tag != op::SEARCH_RESULT_ENTRY {
-            assert!(rest.is_empty());
-            return (LdapResult::parse(envelope.op_content).unwrap().code, before);
-        }
-        before += 1;
-        octets = rest;
     }
 }
 
@@ -178,11 +106,11 @@ async fn wrong_passwords_under_three_names_of_one_user_count_together() {
     }
     let before = house.binds();
     for (number, name) in NAMES.iter().cycle().take(8).enumerate() {
-        assert_eq!(house.phone().bind(name, &format!("wrong {number}")).await, ResultCode::INVALID_CREDENTIALS);
+        assert_eq!(house.phone().bind(name, &format!("wrong {number}")).await.code, ResultCode::INVALID_CREDENTIALS);
     }
     assert_eq!(house.binds() - before, 3);
     assert_eq!(house.pipeline.register().guarded(), 1);
-    assert_eq!(house.phone().bind("bob@corp.example", "wrong").await, ResultCode::INVALID_CREDENTIALS);
+    assert_eq!(house.phone().bind("bob@corp.example", "wrong").await.code, ResultCode::INVALID_CREDENTIALS);
     assert_eq!(house.binds() - before, 4, "another user's attempts are their own");
 }
 
@@ -206,7 +134,7 @@ async fn a_principal_is_known_by_what_the_server_says_and_else_by_the_name_as_se
 async fn who_binds_next_on_a_connection_is_not_taken_for_who_bound_before() {
     for kind in [SAMBA, Kind::OpenLdap] {
         let house = House::new(kind, "service").await;
-        let whose = |phone: &Phone<'_>| phone.principal().who.clone().unwrap().canonical.clone();
+        let whose = |phone: &Phone| phone.principal().who.clone().unwrap().canonical.clone();
         let (alice, bob, again) =
             (house.bound("alice@corp.example").await, house.bound("bob@corp.example").await, house.bound("CORP\\alice").await);
         assert_eq!(house.controller.connections().1, 1);
@@ -220,14 +148,15 @@ async fn answers_belong_to_the_user_under_all_names_and_never_to_another_user() 
     let house = House::new(SAMBA, "client").await;
     let asked = || house.controller.heard_with(op::SEARCH_REQUEST).iter().filter(is_search_for_people).count();
     for (number, name) in NAMES.iter().enumerate() {
-        assert_eq!(house.bound(name).await.search("(|(telephoneNumber=1)(objectClass=user))").await, (ResultCode::SUCCESS, 2));
+        let found = house.bound(name).await.search(BASE, "(|(telephoneNumber=1)(objectClass=user))").await;
+        assert_eq!((found.code, found.entries.len()), (ResultCode::SUCCESS, 2));
         assert_eq!(asked(), 1, "{name}: one answer for all, {number}");
     }
-    house.bound("bob@corp.example").await.search("(|(telephoneNumber=1)(objectClass=user))").await;
+    house.bound("bob@corp.example").await.search(BASE, "(|(telephoneNumber=1)(objectClass=user))").await;
     assert_eq!(asked(), 2, "another user's answer is their own");
     let silent = House::new(Kind::Silent, "client").await;
     for name in NAMES {
-        silent.bound(name).await.search("(|(telephoneNumber=1)(objectClass=user))").await;
+        silent.bound(name).await.search(BASE, "(|(telephoneNumber=1)(objectClass=user))").await;
     }
     let asked = silent.controller.heard_with(op::SEARCH_REQUEST).iter().filter(is_search_for_people).count();
     assert_eq!(asked, NAMES.len(), "where nobody says whose names they are, each is its own");
@@ -270,11 +199,11 @@ async fn members_by_way_of_other_groups_are_members_on_every_kind_of_server() {
     for (kind, alice) in [(SAMBA, YES), (Kind::OpenLdap, YES), (Kind::Silent, NO)] {
         let house = House::before(nested(kind), MEMBERS).await;
         for name in NAMES {
-            assert_eq!(house.bound(name).await.search("(cn=*)").await.0, alice, "{kind:?}: {name}");
+            assert_eq!(house.bound(name).await.search(BASE, "(cn=*)").await.code, alice, "{kind:?}: {name}");
         }
-        assert_eq!(house.bound("bob@corp.example").await.search("(cn=*)").await.0, NO, "{kind:?}");
+        assert_eq!(house.bound("bob@corp.example").await.search(BASE, "(cn=*)").await.code, NO, "{kind:?}");
         house.domain.group("staff", 2002, &[]);
-        assert_eq!(house.bound(NAMES[0]).await.search("(cn=*)").await.0, NO, "{kind:?}: no longer");
+        assert_eq!(house.bound(NAMES[0]).await.search(BASE, "(cn=*)").await.code, NO, "{kind:?}: no longer");
     }
 }
 
@@ -302,12 +231,12 @@ async fn groups_are_read_under_the_service_account_and_as_the_client_where_there
 async fn a_session_whose_groups_are_too_old_asks_the_directory_again() {
     for kind in [SAMBA, Kind::OpenLdap] {
         let house = House::before(nested(kind), MEMBERS).await;
-        let mut alice = house.bound(NAMES[1]).await;
-        assert_eq!(alice.search("(cn=*)").await.0, YES, "{kind:?}");
+        let alice = house.bound(NAMES[1]).await;
+        assert_eq!(alice.search(BASE, "(cn=*)").await.code, YES, "{kind:?}");
         house.domain.group("staff", 2002, &[]);
         // Groups are believed for a second where binds are not remembered at all.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(alice.search("(cn=*)").await.0, NO, "{kind:?}");
+        assert_eq!(alice.search(BASE, "(cn=*)").await.code, NO, "{kind:?}");
         assert_eq!(house.binds(), 1, "{kind:?}");
     }
 }
@@ -316,7 +245,7 @@ async fn a_session_whose_groups_are_too_old_asks_the_directory_again() {
 async fn a_group_that_is_not_there_has_no_members() {
     for kind in [SAMBA, Kind::OpenLdap] {
         let house = House::before(nested(kind), &MEMBERS.replace("cn=all", "cn=none")).await;
-        assert_eq!(house.bound(NAMES[0]).await.search("(cn=*)").await.0, NO, "{kind:?}");
+        assert_eq!(house.bound(NAMES[0]).await.search(BASE, "(cn=*)").await.code, NO, "{kind:?}");
     }
 }
 
@@ -330,7 +259,7 @@ async fn groups_in_groups_are_followed_so_far_and_not_for_ever() {
         domain.group(&pair[1], 3000, &[&pair[0]]);
     }
     let house = House::before(domain, &MEMBERS.replace("cn=all", "cn=level 30")).await;
-    assert_eq!(house.bound(NAMES[0]).await.search("(cn=*)").await.0, NO);
+    assert_eq!(house.bound(NAMES[0]).await.search(BASE, "(cn=*)").await.code, NO);
     let searches = house.controller.heard_with(op::SEARCH_REQUEST).iter().filter(|heard| !heard.is_root_dse()).count();
     assert_eq!(searches, 16);
 }

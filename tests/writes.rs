@@ -12,33 +12,24 @@
     reason = "a test that meets the unexpected fails"
 )]
 
-#[path = "common/ca.rs"]
-mod ca;
-#[path = "common/replicas.rs"]
-mod replicas;
+mod common;
 
-use ca::ca;
-use redial::config::load::load_text;
+use common::ca::trust_in_nobody;
+use common::configuration::Configuration;
+use common::phone::{Answered, Phone};
+use common::replicas::{BASE, ByName, Nature, Replicas, name, search_number, values};
+use common::requests::modify_of;
 use redial::config::{Config, DirectoryKind};
 use redial::directory::Directory;
-use redial::identity::Identity;
-use redial::ldap::ber::{Reader, tag, write_constructed, write_element, write_integer};
-use redial::ldap::envelope::{op, write_envelope};
-use redial::ldap::filter::Filter;
-use redial::ldap::message::{LdapResult, Request, Scope, SearchRequest};
-use redial::ldap::{Envelope, MessageId, ResultCode};
+use redial::ldap::ResultCode;
 use redial::lifecycle::{Ending, lifecycle};
 use redial::metrics::Metrics;
-use redial::pipeline::{Begun, Client, Pipeline, Said};
-use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
+use redial::pipeline::Pipeline;
 use redial::upstream::Upstream;
-use replicas::{BASE, ByName, Nature, Replicas, name, search_number, values};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -178,11 +169,7 @@ fn history(seed: u64) -> Tally {
     let (seen, replicas, counted) = paused(async {
         let house = House::new(seed, nature, &format!("[cache]\nttl = \"{ttl}\"\nempty_ttl = \"{ttl}\"\n"));
         let seen = Arc::new(History::default());
-        let mut writers = [house.phone(), house.phone()];
-        for (number, writer) in writers.iter_mut().enumerate() {
-            writer.bind(&format!("cn=writer{number},{BASE}")).await;
-        }
-        let writers = Arc::new(writers);
+        let writers = Arc::new([house.writer("writer0").await, house.writer("writer1").await]);
         let mut people = JoinSet::new();
         for entry in 0..ENTRIES {
             people.spawn(write_now_and_then(Arc::clone(&writers), Arc::clone(&seen), entry, random.fork()));
@@ -231,7 +218,7 @@ async fn write_now_and_then(writers: Arc<[Phone; 2]>, seen: Arc<History>, entry:
     for value in 1..=3 {
         pause(&mut random).await;
         let begun = seen.now();
-        let (code, text) = writers[random.usize(..2)].write(entry, value).await;
+        let (code, text) = write(&writers[random.usize(..2)], entry, value).await;
         match code {
             ResultCode::SUCCESS => seen.saw(entry, begun, What::Wrote(value), None),
             ResultCode::UNAVAILABLE if text.contains("unknown") => seen.saw(entry, begun, What::MayHaveWritten(value), None),
@@ -250,9 +237,9 @@ async fn read_now_and_then(house: Arc<House>, seen: Arc<History>, mut random: fa
         let base = if random.u8(..3) == 0 { BASE.to_owned() } else { name(random.usize(..ENTRIES)) };
         let filter = ["(cn=*)", "(cn=e*)"][random.usize(..2)];
         let (begun, asked_at) = (seen.now(), Instant::now());
-        if let Some(found) = phone.search(&base, filter).await {
-            let from = search_number(&found).map(|search| (search, asked_at));
-            values(&found).into_iter().for_each(|(entry, value)| seen.saw(entry, begun, What::Read(value), from));
+        if let Some(found) = search(&phone, &base, filter).await {
+            let from = search_number(&found.entries).map(|search| (search, asked_at));
+            values(&found.entries).into_iter().for_each(|(entry, value)| seen.saw(entry, begun, What::Read(value), from));
         }
     }
 }
@@ -284,13 +271,12 @@ fn everybody_reads_a_write_at_once_and_from_memory_too_though_the_other_controll
     paused(async {
         for seed in 0..20 {
             let house = House::new(seed, TWO, "");
-            let mut writer = house.phone();
-            writer.bind(&format!("cn=writer,{BASE}")).await;
-            assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 0);
-            assert_eq!(writer.write(0, 1).await.0, ResultCode::SUCCESS);
+            let writer = house.writer("writer").await;
+            assert_eq!(read(&house.phone(), BASE, "(cn=*)").await.unwrap()[0].1, 0);
+            assert_eq!(write(&writer, 0, 1).await.0, ResultCode::SUCCESS);
             for _ in 0..40 {
-                assert_eq!(writer.read(&name(0), "(cn=*)").await, Some(vec![(0, 1)]));
-                assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 1);
+                assert_eq!(read(&writer, &name(0), "(cn=*)").await, Some(vec![(0, 1)]));
+                assert_eq!(read(&house.phone(), BASE, "(cn=*)").await.unwrap()[0].1, 1);
                 sleep(Duration::from_secs(1)).await;
             }
         }
@@ -301,19 +287,18 @@ fn everybody_reads_a_write_at_once_and_from_memory_too_though_the_other_controll
 fn after_30_s_reads_go_to_all_controllers_again() {
     paused(async {
         let house = House::new(1, TWO, "[cache]\nttl = \"0s\"\n");
-        let mut writer = house.phone();
-        writer.bind(&format!("cn=writer,{BASE}")).await;
-        writer.write(0, 1).await;
+        let writer = house.writer("writer").await;
+        write(&writer, 0, 1).await;
         let before = house.replicas.searches();
         for _ in 0..29 {
-            house.phone().read(BASE, "(cn=*)").await.unwrap();
+            read(&house.phone(), BASE, "(cn=*)").await.unwrap();
             sleep(Duration::from_secs(1)).await;
         }
         let pinned = house.replicas.searches();
         assert_eq!(pinned.iter().zip(&before).filter(|(after, before)| after > before).count(), 1, "{pinned:?}");
         sleep(Duration::from_secs(2)).await;
         for _ in 0..60 {
-            house.phone().read(BASE, "(cn=*)").await.unwrap();
+            read(&house.phone(), BASE, "(cn=*)").await.unwrap();
         }
         let after = house.replicas.searches();
         assert!(after.iter().zip(&pinned).all(|(after, pinned)| after > pinned), "{after:?}");
@@ -325,11 +310,10 @@ fn a_read_only_controller_is_passed_over_for_a_writable_one_and_asked_once() {
     for read_only in [0, 1] {
         paused(async move {
             let house = House::new(1, Nature { read_only: Some(read_only), ..TWO }, "");
-            let mut writer = house.phone();
-            writer.bind(&format!("cn=writer,{BASE}")).await;
+            let writer = house.writer("writer").await;
             for value in 1..=5 {
-                assert_eq!(writer.write(0, value).await.0, ResultCode::SUCCESS);
-                assert_eq!(house.phone().read(&name(0), "(cn=*)").await, Some(vec![(0, value)]));
+                assert_eq!(write(&writer, 0, value).await.0, ResultCode::SUCCESS);
+                assert_eq!(read(&house.phone(), &name(0), "(cn=*)").await, Some(vec![(0, value)]));
             }
             assert_eq!(house.replicas.taken().len(), 5);
             assert!(house.replicas.writes_heard()[read_only] <= 1, "the one that takes writes is remembered");
@@ -341,9 +325,8 @@ fn a_read_only_controller_is_passed_over_for_a_writable_one_and_asked_once() {
 fn where_no_controller_takes_writes_the_client_is_told_so_and_gets_no_referral() {
     paused(async {
         let house = House::new(1, Nature { servers: 1, read_only: Some(0), ..TWO }, "");
-        let mut writer = house.phone();
-        writer.bind(&format!("cn=writer,{BASE}")).await;
-        let (code, text) = writer.write(0, 1).await;
+        let writer = house.writer("writer").await;
+        let (code, text) = write(&writer, 0, 1).await;
         assert_eq!((code, text.as_str()), (ResultCode::UNWILLING_TO_PERFORM, "no server of the directory takes writes now"));
         assert_eq!(house.replicas.writes_heard(), [1]);
     });
@@ -353,18 +336,17 @@ fn where_no_controller_takes_writes_the_client_is_told_so_and_gets_no_referral()
 fn a_write_without_an_answer_is_unknown_sent_once_and_forgotten() {
     paused(async {
         let house = House::new(1, Nature { silent_one_in: Some(1), ..TWO }, "");
-        let mut writer = house.phone();
-        writer.bind(&format!("cn=writer,{BASE}")).await;
+        let writer = house.writer("writer").await;
         let mut value = 0;
         while house.replicas.taken().is_empty() {
             value += 1;
-            house.phone().read(BASE, "(cn=*)").await.unwrap();
-            let (code, text) = writer.write(0, value).await;
+            read(&house.phone(), BASE, "(cn=*)").await.unwrap();
+            let (code, text) = write(&writer, 0, value).await;
             assert_eq!(code, ResultCode::UNAVAILABLE);
             assert!(text.contains("unknown"), "{text}");
         }
         assert_eq!(house.replicas.writes_heard().iter().sum::<usize>(), value as usize);
-        assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, value, "it was carried out, and is read");
+        assert_eq!(read(&house.phone(), BASE, "(cn=*)").await.unwrap()[0].1, value, "it was carried out, and is read");
     });
 }
 
@@ -372,16 +354,15 @@ fn a_write_without_an_answer_is_unknown_sent_once_and_forgotten() {
 fn a_write_whose_client_has_gone_counts_as_one_that_was_carried_out() {
     paused(async {
         let house = House::new(1, TWO, "");
-        let mut writer = house.phone();
-        writer.bind(&format!("cn=writer,{BASE}")).await;
+        let writer = house.writer("writer").await;
         // Warm: the connection that is bound as the writer stands.
-        writer.write(1, 1).await;
-        house.phone().read(BASE, "(cn=*)").await.unwrap();
+        write(&writer, 1, 1).await;
+        read(&house.phone(), BASE, "(cn=*)").await.unwrap();
         while house.replicas.writes_heard().iter().sum::<usize>() < 2 {
-            assert!(timeout(Duration::from_micros(1), writer.write(0, 1)).await.is_err(), "the phone hangs up");
+            assert!(timeout(Duration::from_micros(1), write(&writer, 0, 1)).await.is_err(), "the phone hangs up");
             sleep(Duration::from_millis(100)).await;
         }
-        assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 1);
+        assert_eq!(read(&house.phone(), BASE, "(cn=*)").await.unwrap()[0].1, 1);
     });
 }
 
@@ -389,18 +370,17 @@ fn a_write_whose_client_has_gone_counts_as_one_that_was_carried_out() {
 fn when_the_controller_that_took_the_write_fails_others_answer_and_nothing_of_that_is_kept() {
     paused(async {
         let house = House::new(1, TWO, "");
-        let mut writer = house.phone();
-        writer.bind(&format!("cn=writer,{BASE}")).await;
-        writer.write(0, 1).await;
+        let writer = house.writer("writer").await;
+        write(&writer, 0, 1).await;
         let home = house.replicas.homes()[0];
         house.replicas.is_up(home, false);
-        assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 0, "old, and better than nothing");
+        assert_eq!(read(&house.phone(), BASE, "(cn=*)").await.unwrap()[0].1, 0, "old, and better than nothing");
         sleep(Duration::from_secs(20)).await;
-        assert_eq!(house.phone().read(BASE, "(cn=*)").await.unwrap()[0].1, 1, "as old as replication is slow, and no older");
+        assert_eq!(read(&house.phone(), BASE, "(cn=*)").await.unwrap()[0].1, 1, "as old as replication is slow, and no older");
         let asked = house.replicas.searches()[1 - home];
         sleep(Duration::from_secs(10)).await;
-        house.phone().read(BASE, "(cn=*)").await.unwrap();
-        house.phone().read(BASE, "(cn=*)").await.unwrap();
+        read(&house.phone(), BASE, "(cn=*)").await.unwrap();
+        read(&house.phone(), BASE, "(cn=*)").await.unwrap();
         assert_eq!(house.replicas.searches()[1 - home], asked + 1, "after 30 s answers are kept again");
     });
 }
@@ -409,13 +389,12 @@ fn when_the_controller_that_took_the_write_fails_others_answer_and_nothing_of_th
 fn a_stale_answer_from_before_a_write_is_never_served() {
     paused(async {
         let house = House::new(1, Nature { servers: 1, ..TWO }, "[cache]\nttl = \"10s\"\nempty_ttl = \"10s\"\nstale = \"24h\"\n");
-        let mut writer = house.phone();
-        writer.bind(&format!("cn=writer,{BASE}")).await;
-        house.phone().read(BASE, "(cn=*)").await.unwrap();
+        let writer = house.writer("writer").await;
+        read(&house.phone(), BASE, "(cn=*)").await.unwrap();
         sleep(Duration::from_secs(60)).await;
-        writer.write(0, 1).await;
+        write(&writer, 0, 1).await;
         house.replicas.is_up(0, false);
-        assert_eq!(house.phone().read(BASE, "(cn=*)").await, None, "an error, and not what is known to be wrong");
+        assert_eq!(read(&house.phone(), BASE, "(cn=*)").await, None, "an error, and not what is known to be wrong");
     });
 }
 
@@ -428,13 +407,6 @@ struct House {
     upstream: Arc<Upstream>,
     replicas: Arc<Replicas>,
     _ending: Ending,
-}
-
-/// Somebody who asks.
-#[derive(Debug)]
-struct Phone {
-    pipeline: Arc<Pipeline>,
-    client: Client,
 }
 
 impl House {
@@ -453,107 +425,41 @@ impl House {
     }
 
     fn phone(&self) -> Phone {
-        let peer = ([10, 20, 1, 7], 50_000).into();
-        Phone {
-            pipeline: Arc::clone(&self.pipeline),
-            client: Client { peer, listener: 0, security: Security::Tls, identity: Identity::Anonymous, standing: None },
-        }
+        Phone::new(&self.pipeline)
+    }
+
+    /// One that may write.
+    async fn writer(&self, name: &str) -> Phone {
+        let mut phone = self.phone();
+        assert_eq!(phone.bind(&format!("cn={name},{BASE}"), "secret").await.code, ResultCode::SUCCESS);
+        phone
     }
 }
 
-impl Phone {
-    async fn bind(&mut self, name: &str) {
-        let mut request = Vec::new();
-        write_constructed(&mut request, op::BIND_REQUEST, |out| {
-            write_integer(out, tag::INTEGER, 3);
-            write_element(out, tag::OCTET_STRING, name.as_bytes());
-            write_element(out, 0x80, b"secret");
-        });
-        let (_, identity) = self.run(&request).await;
-        self.client.identity = identity.expect("a bind says who the client is");
-        assert!(!self.client.identity.is_anonymous());
-    }
-
-    /// The value of each entry; `None` where there is no answer.
-    async fn read(&self, base: &str, filter: &str) -> Option<Vec<(usize, u32)>> {
-        self.search(base, filter).await.map(|found| values(&found))
-    }
-
-    /// The messages that answer; `None` where there is no answer.
-    async fn search(&self, base: &str, filter: &str) -> Option<Vec<u8>> {
-        let request = SearchRequest::new(base, Scope::WholeSubtree, Filter::parse(filter).unwrap(), &["telephoneNumber"]);
-        let (octets, _) = self.run(&request.encode()).await;
-        (end(&octets).0 == ResultCode::SUCCESS).then_some(octets)
-    }
-
-    /// Code and diagnostic.
-    async fn write(&self, entry: usize, value: u32) -> (ResultCode, String) {
-        let mut request = Vec::new();
-        write_constructed(&mut request, op::MODIFY_REQUEST, |out| {
-            write_element(out, tag::OCTET_STRING, name(entry).as_bytes());
-            write_constructed(out, tag::SEQUENCE, |out| {
-                write_constructed(out, tag::SEQUENCE, |out| {
-                    write_integer(out, tag::ENUMERATED, 2);
-                    write_constructed(out, tag::SEQUENCE, |out| {
-                        write_element(out, tag::OCTET_STRING, b"telephoneNumber");
-                        write_constructed(out, tag::SET, |out| write_element(out, tag::OCTET_STRING, value.to_string().as_bytes()));
-                    });
-                });
-            });
-        });
-        end(&self.run(&request).await.0)
-    }
-
-    async fn run(&self, request: &[u8]) -> (Vec<u8>, Option<Identity>) {
-        let mut frame = Vec::new();
-        write_envelope(&mut frame, MessageId::new(7).unwrap(), request, None);
-        let envelope = Envelope::parse(&frame).unwrap();
-        let request = match Request::parse(&envelope).unwrap() {
-            Request::Search(search) => AcceptedRequest::Search(search),
-            Request::Bind(bind) => AcceptedRequest::Bind(bind),
-            Request::Write(write) => AcceptedRequest::Write(write),
-            _ => panic!("nothing else is asked here"),
-        };
-        let accepted = Accepted { message_id: ClientMessageId::new(envelope.message_id).unwrap(), request, controls: None };
-        let (mut out, mut identity) = (Vec::new(), None);
-        let Begun::Running(running) = self.pipeline.begin(&self.client, &accepted, Instant::now(), &mut out) else { return (out, None) };
-        let (outbox, mut said) = mpsc::channel(4);
-        // In a task of this future, so that it ends where the phone hangs up.
-        let mut running = JoinSet::from_iter([Arc::clone(&self.pipeline).finish(running, outbox)]);
-        while let Some(said) = said.recv().await {
-            match said {
-                Said::Part(_, octets) | Said::Finished(_, octets) => out.extend_from_slice(&octets),
-                Said::BindFinished(_, bound, octets) => {
-                    identity = Some(bound.map_or(Identity::Anonymous, |bound| Identity::Bound(bound.principal)));
-                    out.extend_from_slice(&octets);
-                }
-            }
-        }
-        running.join_next().await.unwrap().unwrap();
-        (out, identity)
-    }
+/// What was found, where something was.
+async fn search(phone: &Phone, base: &str, filter: &str) -> Option<Answered> {
+    Some(phone.search(base, filter).await).filter(|answered| answered.code == ResultCode::SUCCESS)
 }
 
-/// Code and diagnostic of the last message.
-fn end(messages: &[u8]) -> (ResultCode, String) {
-    let mut messages = Reader::new(messages);
-    let mut last = None;
-    while !messages.is_empty() {
-        last = Some(Envelope::parse(messages.element().unwrap().raw).unwrap());
-    }
-    let last = last.expect("a last word");
-    let result = LdapResult::parse(last.op_content).unwrap();
-    assert!(result.referral.is_none(), "no client can follow it");
-    (result.code, String::from_utf8_lossy(result.diagnostic).into_owned())
+/// The value of each entry; `None` where there is no answer.
+async fn read(phone: &Phone, base: &str, filter: &str) -> Option<Vec<(usize, u32)>> {
+    search(phone, base, filter).await.map(|found| values(&found.entries))
+}
+
+/// Code and diagnostic.
+async fn write(phone: &Phone, entry: usize, value: u32) -> (ResultCode, String) {
+    let answered = phone.ask(&modify_of(&name(entry), "telephoneNumber", &value.to_string()), None).await;
+    (answered.code, answered.diagnostic)
 }
 
 fn config(servers: usize, cache: &str) -> Config {
-    let servers: Vec<_> = (0..servers).map(|number| format!("\"ldap://dc{number}\"")).collect();
-    let text = CONFIG.replace("SERVERS", &servers.join(", ")) + cache;
-    let mut config = load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}\n{text}")).config;
-    let DirectoryKind::Upstream(upstream) = &mut config.directories[0].kind else { panic!("a directory of controllers") };
-    // Nobody is verified by it here; without one, each run would read the system's.
-    upstream.ca = Some(ca());
+    let servers: Vec<_> = (0..servers).map(|number| format!("ldap://dc{number}")).collect();
+    let directory = format!(
+        "servers = {servers:?}\nstart_tls = false\nplain = \"allow\"\nwrites = \"forward\"\n\
+         bind_dn = \"cn=redial,{BASE}\"\npassword = \"service secret\""
+    );
+    let mut config = Configuration { base: BASE, directory: &directory, more: cache, ..Configuration::default() }.load();
+    trust_in_nobody(&mut config);
     config
 }
 
@@ -561,25 +467,3 @@ fn config(servers: usize, cache: &str) -> Config {
 fn paused<F: Future>(work: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(work)
 }
-
-const CONFIG: &str = r#"
-[[listener]]
-address = "127.0.0.1:3389"
-
-[directory.corp]
-base = "dc=corp,dc=example"
-servers = [SERVERS]
-start_tls = false
-plain = "allow"
-search_as = "service"
-bind_dn = "cn=redial,dc=corp,dc=example"
-password = "service secret"
-writes = "forward"
-
-[[access]]
-name = "everybody"
-clients = "any"
-bases = ["dc=corp,dc=example"]
-attributes = ["*"]
-
-"#;

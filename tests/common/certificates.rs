@@ -1,10 +1,4 @@
 //! A certificate for a test's listener, and a phone that trusts it.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    dead_code,
-    reason = "tests fail by panicking, and each of them uses its part of this"
-)]
 
 use redial::config::{ListenerTls, TlsMode};
 use rustls::client::WebPkiServerVerifier;

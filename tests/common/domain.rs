@@ -1,13 +1,6 @@
 //! The brain of a scripted controller: a few users and groups, as Active Directory or OpenLDAP would show them.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::panic,
-    dead_code,
-    reason = "tests fail by panicking, and each of them uses its part of this"
-)]
 
-use crate::scripted_controller::{Act, Heard};
+use super::scripted_controller::{Act, Heard};
 use redial::ldap::filter::Filter;
 use redial::ldap::message::Scope;
 use redial::ldap::response::{write_entry_op, write_extended_response, write_result_op};

@@ -1,30 +1,21 @@
-//! A listener's service over a directory that a test plays by hand, without sockets.
-#![allow(
-    clippy::allow_attributes,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    dead_code,
-    reason = "tests fail by panicking, and each of them uses its part of this"
-)]
+//! A listener's service over a directory that a test plays, without sockets.
 
-use crate::directory_by_hand::DirectoryByHand;
+use super::configuration::Configuration;
+use super::scripted_directory::ScriptedDirectory;
 use redial::config::Config;
-use redial::config::load::load_text;
 use redial::directory::Directory;
 use redial::downstream::{Service, Tls};
 use redial::identity::register::Register;
 use redial::lifecycle::{Ending, Lifecycle, lifecycle};
 use redial::metrics::Metrics;
 use redial::pipeline::{Current, Pipeline};
-use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 
 /// What a connection needs.
-pub(crate) struct House {
+pub(crate) struct House<D = ScriptedDirectory> {
     pub(crate) config: Config,
-    pub(crate) directory: Arc<DirectoryByHand>,
+    pub(crate) directory: Arc<D>,
     pub(crate) register: Arc<Register>,
     pub(crate) pipeline: Arc<Current>,
     pub(crate) metrics: Arc<Metrics>,
@@ -34,18 +25,24 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// A house with the directory `dc=corp`; `toml` is put before and can hold other tables.
-    pub(crate) fn new(listener: &str, toml: &str) -> Self {
-        Self::with_tls(listener, toml, |_| ())
+    /// A house with the directory `dc=corp`, played by hand; `listener` stands in the listener's table, `more` are other tables.
+    pub(crate) fn new(listener: &str, more: &str) -> Self {
+        Self::with(listener, more, |_| ())
     }
 
     /// The same; `change` may change what cannot be written in TOML, since there are no files.
-    pub(crate) fn with_tls(listener: &str, toml: &str, change: impl FnOnce(&mut Config)) -> Self {
-        let text = format!("[[listener]]\naddress = \"127.0.0.1:3389\"\n{listener}\n{DIRECTORY}\n{toml}\n");
-        let mut config = load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}\n{text}")).config;
+    pub(crate) fn with(listener: &str, more: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Configuration { listener, more, ..Configuration::default() }.load();
         change(&mut config);
-        let directory = Arc::new(DirectoryByHand::default());
-        let metrics = Arc::new(Metrics::unrecorded());
+        Self::over(ScriptedDirectory::by_hand(), config)
+    }
+}
+
+impl<D: Directory + 'static> House<D> {
+    /// The first listener of that configuration, before this directory.
+    pub(crate) fn over(directory: D, config: Config) -> Self {
+        let directory = Arc::new(directory);
+        let metrics = Arc::new(Metrics::new(&config));
         let pipeline = Pipeline::new(&config, vec![Arc::clone(&directory) as Arc<dyn Directory>], Arc::clone(&metrics));
         let register = Arc::clone(pipeline.register());
         let pipeline = Arc::new(Current::new(Arc::new(pipeline)));
@@ -69,20 +66,3 @@ impl House {
         tokio::spawn(Arc::clone(&self.service).serve(stream, peer, self.lifecycle.clone()));
     }
 }
-
-const DIRECTORY: &str = r#"
-[directory.corp]
-base = "dc=corp"
-servers = ["ldap://127.0.0.1:1"]
-start_tls = false
-search_as = "service"
-bind_dn = "cn=redial,dc=corp"
-password = "service secret"
-writes = "forward"
-
-[[access]]
-name = "everybody"
-clients = "any"
-bases = ["dc=corp"]
-attributes = ["*"]
-"#;

@@ -1,20 +1,13 @@
 //! Octets of messages, put together by hand where a test needs a wrong one, and a small stack to handle them on.
 
-use redial::ldap::MessageId;
+use super::requests::frame;
 use redial::ldap::ber::{self, tag};
-use redial::ldap::envelope::{op, write_envelope};
+use redial::ldap::envelope::op;
 
 /// One element.
 pub(crate) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     ber::write_element(&mut out, tag, content);
-    out
-}
-
-/// An LDAPMessage without controls.
-pub(crate) fn frame(message_id: u32, op: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_envelope(&mut out, MessageId::new(message_id).unwrap(), op, None);
     out
 }
 

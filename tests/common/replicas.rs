@@ -1,18 +1,10 @@
 //! Controllers of one directory in memory that replicate with a delay, each over streams without sockets, so that the clock may be paused.
-#![allow(
-    clippy::allow_attributes,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::panic,
-    dead_code,
-    reason = "tests fail by panicking, and each of them uses its part of this"
-)]
 
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use redial::config::Server;
 use redial::ldap::ber::Reader;
-use redial::ldap::envelope::{op, write_envelope};
+use redial::ldap::envelope::write_envelope;
 use redial::ldap::frame::frame_length;
 use redial::ldap::message::Request;
 use redial::ldap::response::{response_tag, write_entry_op, write_result_op};
@@ -247,24 +239,19 @@ pub(crate) fn name(entry: usize) -> String {
     format!("cn=e{entry},{BASE}")
 }
 
-/// The number and the value of each entry in whole messages.
-pub(crate) fn values(messages: &[u8]) -> Vec<(usize, u32)> {
-    let mut found = Vec::new();
-    let mut messages = Reader::new(messages);
-    while !messages.is_empty() {
-        let envelope = Envelope::parse(messages.element().unwrap().raw).unwrap();
-        if envelope.op_tag == op::SEARCH_RESULT_ENTRY {
-            let name = Reader::new(envelope.op_content).element().unwrap().text().unwrap();
-            let entry = name.trim_start_matches("cn=e").split(',').next().unwrap().parse().unwrap();
-            found.push((entry, number_in(envelope.op_content)));
-        }
-    }
-    found
+/// The number and the value in each of these entries.
+pub(crate) fn values(entries: &[Vec<u8>]) -> Vec<(usize, u32)> {
+    let value = |op: &Vec<u8>| {
+        let content = Reader::new(op).element().unwrap().content;
+        let name = Reader::new(content).element().unwrap().text().unwrap();
+        (name.trim_start_matches("cn=e").split(',').next().unwrap().parse().unwrap(), number_in(op))
+    };
+    entries.iter().map(value).collect()
 }
 
-/// The number of the search that whole messages answer; `None` where they have no entries.
-pub(crate) fn search_number(messages: &[u8]) -> Option<usize> {
-    let text = String::from_utf8_lossy(messages);
+/// The number of the search that these entries answer; `None` where there are none.
+pub(crate) fn search_number(entries: &[Vec<u8>]) -> Option<usize> {
+    let text = String::from_utf8_lossy(entries.first()?).into_owned();
     let (_, rest) = text.split_once("search ")?;
     Some(rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap())
 }

@@ -1,13 +1,7 @@
 //! Requests as a phone encodes them, and a look at what comes back.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    dead_code,
-    reason = "tests fail by panicking, and each of them uses its part of this"
-)]
 
 use redial::ldap::ber::{Reader, tag, write_constructed, write_element, write_integer};
-use redial::ldap::control::write_control;
+use redial::ldap::control::{PagedResults, write_control};
 use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::filter::Filter;
 use redial::ldap::message::{LdapResult, Scope, SearchRequest};
@@ -145,6 +139,18 @@ pub(crate) fn extended(name: &str, value: Option<&[u8]>) -> Vec<u8> {
         }
     });
     out
+}
+
+/// The controls of a search by pages (RFC 2696).
+pub(crate) fn paged(size: u32, cookie: &[u8]) -> Vec<u8> {
+    let mut controls = Vec::new();
+    write_control(&mut controls, oid::PAGED_RESULTS, true, Some(&PagedResults { size, cookie }.encode()));
+    controls
+}
+
+/// The whole message.
+pub(crate) fn who_am_i(message_id: u32) -> Vec<u8> {
+    frame(message_id, &extended(oid::WHO_AM_I, None))
 }
 
 pub(crate) fn cancel(target: u32) -> Vec<u8> {

@@ -3,15 +3,6 @@
 //! A script sees every request and says what follows; where it says nothing, [`usual`] answers as a controller that is well. Tests can also
 //! speak on a connection by hand, and read afterwards what was heard.
 
-#![allow(clippy::allow_attributes, dead_code, unreachable_pub, reason = "each test binary takes what it needs")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that meets the unexpected fails"
-)]
-
 use bytes::BytesMut;
 use redial::ldap::control::{PagedResults, parse_controls, write_control};
 use redial::ldap::envelope::{op, write_envelope};
@@ -33,22 +24,22 @@ use tokio_rustls::TlsAcceptor;
 
 /// One request as the controller got it.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// The number of the connection, from 0 in the order of their arrival.
-    pub connection: usize,
+    pub(crate) connection: usize,
     /// Its messageID.
-    pub id: u32,
+    pub(crate) id: u32,
     /// The tag of its protocolOp.
-    pub tag: u8,
+    pub(crate) tag: u8,
     /// The protocolOp.
-    pub op: Vec<u8>,
+    pub(crate) op: Vec<u8>,
     /// The contents of its controls element.
-    pub controls: Option<Vec<u8>>,
+    pub(crate) controls: Option<Vec<u8>>,
 }
 
 /// What a controller does.
 #[derive(Debug, Clone)]
-pub enum Act {
+pub(crate) enum Act {
     /// Sends these octets as they are.
     Say(Vec<u8>),
     /// Goes on with TLS.
@@ -61,7 +52,7 @@ type Script = dyn Fn(&Heard) -> Option<Vec<Act>> + Send + Sync;
 
 /// How TLS begins at the controller.
 #[derive(Clone)]
-pub enum Security {
+pub(crate) enum Security {
     /// Never.
     Plain,
     /// With the first octet.
@@ -71,9 +62,9 @@ pub enum Security {
 }
 
 /// A controller on a loopback port. It ends when it is dropped.
-pub struct ScriptedController {
+pub(crate) struct ScriptedController {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     state: Arc<State>,
     up: watch::Sender<bool>,
 }
@@ -90,12 +81,12 @@ struct State {
 
 impl ScriptedController {
     /// Starts one that follows `script`, without TLS.
-    pub async fn plain(script: impl Fn(&Heard) -> Option<Vec<Act>> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn plain(script: impl Fn(&Heard) -> Option<Vec<Act>> + Send + Sync + 'static) -> Self {
         Self::start(Security::Plain, script).await
     }
 
     /// Starts one that follows `script`.
-    pub async fn start(security: Security, script: impl Fn(&Heard) -> Option<Vec<Act>> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(security: Security, script: impl Fn(&Heard) -> Option<Vec<Act>> + Send + Sync + 'static) -> Self {
         let state = Arc::new(State {
             script: Box::new(script),
             security,
@@ -112,12 +103,12 @@ impl ScriptedController {
     }
 
     /// Closes the port and every connection.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.up.send_replace(false);
     }
 
     /// Listens on the same port again.
-    pub async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         self.up = watch::Sender::new(true);
         let listener = loop {
             match TcpListener::bind(self.address).await {
@@ -129,22 +120,22 @@ impl ScriptedController {
     }
 
     /// Everything heard so far.
-    pub fn heard(&self) -> Vec<Heard> {
+    pub(crate) fn heard(&self) -> Vec<Heard> {
         self.state.heard.lock().unwrap().clone()
     }
 
     /// Forgets what was heard: a long run would fill the memory with it.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.state.heard.lock().unwrap().clear();
     }
 
     /// The requests with this tag heard so far.
-    pub fn heard_with(&self, tag: u8) -> Vec<Heard> {
+    pub(crate) fn heard_with(&self, tag: u8) -> Vec<Heard> {
         self.heard().into_iter().filter(|heard| heard.tag == tag).collect()
     }
 
     /// Waits until `count` requests with this tag were heard.
-    pub async fn wait_for(&self, tag: u8, count: usize) -> Vec<Heard> {
+    pub(crate) async fn wait_for(&self, tag: u8, count: usize) -> Vec<Heard> {
         let mut news = self.state.news.subscribe();
         let waiting = async {
             loop {
@@ -159,12 +150,12 @@ impl ScriptedController {
     }
 
     /// Does something on a connection, whatever the script says.
-    pub fn act(&self, connection: usize, act: Act) {
+    pub(crate) fn act(&self, connection: usize, act: Act) {
         let _ = self.state.connections.lock().unwrap()[connection].send(act);
     }
 
     /// Connections that stand, and the most that ever stood at once.
-    pub fn connections(&self) -> (usize, usize) {
+    pub(crate) fn connections(&self) -> (usize, usize) {
         (self.state.open.load(Ordering::SeqCst), self.state.most_open.load(Ordering::SeqCst))
     }
 
@@ -266,27 +257,27 @@ fn next_request(connection: usize, inbox: &mut BytesMut) -> Option<Heard> {
 
 impl Heard {
     /// The base of a search.
-    pub fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         self.search(|search| search.base_object.to_owned())
     }
 
     /// The sizeLimit of a search.
-    pub fn size_limit(&self) -> u32 {
+    pub(crate) fn size_limit(&self) -> u32 {
         self.search(|search| search.size_limit)
     }
 
     /// It asks for the rootDSE.
-    pub fn is_root_dse(&self) -> bool {
+    pub(crate) fn is_root_dse(&self) -> bool {
         self.tag == op::SEARCH_REQUEST && self.base().is_empty()
     }
 
     /// The number in an Abandon.
-    pub fn abandoned(&self) -> u32 {
+    pub(crate) fn abandoned(&self) -> u32 {
         self.op[2..].iter().fold(0, |number, octet| number << 8 | u32::from(*octet))
     }
 
     /// Size and cookie of the paged results control, if there is one.
-    pub fn page(&self) -> Option<(u32, Vec<u8>)> {
+    pub(crate) fn page(&self) -> Option<(u32, Vec<u8>)> {
         let controls = parse_controls(self.controls.as_deref()).unwrap();
         let control = controls.iter().find(|control| control.oid == oid::PAGED_RESULTS)?;
         let page = PagedResults::parse(control.value.unwrap()).unwrap();
@@ -294,44 +285,44 @@ impl Heard {
     }
 
     /// A message with this operation and the request's messageID.
-    pub fn message(&self, op: &[u8]) -> Act {
+    pub(crate) fn message(&self, op: &[u8]) -> Act {
         self.message_with(op, None)
     }
 
     /// The same with controls.
-    pub fn message_with(&self, op: &[u8], controls: Option<&[u8]>) -> Act {
+    pub(crate) fn message_with(&self, op: &[u8], controls: Option<&[u8]>) -> Act {
         let mut out = Vec::new();
         write_envelope(&mut out, MessageId::new(self.id).unwrap(), op, controls);
         Act::Say(out)
     }
 
     /// An entry of that name.
-    pub fn entry(&self, name: &str) -> Act {
+    pub(crate) fn entry(&self, name: &str) -> Act {
         let mut out = Vec::new();
         write_entry_op(&mut out, name, [("cn", [name.as_bytes()])]);
         self.message(&out)
     }
 
     /// The response that ends the request.
-    pub fn done(&self, code: ResultCode) -> Act {
+    pub(crate) fn done(&self, code: ResultCode) -> Act {
         self.message(&result(redial::ldap::response::response_tag(self.tag).unwrap(), code))
     }
 
     /// The end of a page.
-    pub fn page_done(&self, cookie: &[u8]) -> Act {
+    pub(crate) fn page_done(&self, cookie: &[u8]) -> Act {
         let mut controls = Vec::new();
         write_control(&mut controls, oid::PAGED_RESULTS, false, Some(&PagedResults { size: 0, cookie }.encode()));
         self.message_with(&result(op::SEARCH_RESULT_DONE, ResultCode::SUCCESS), Some(&controls))
     }
 
     /// Base, scope, filter and attributes of a search.
-    pub fn question(&self) -> (String, Scope, Filter, Vec<String>) {
+    pub(crate) fn question(&self) -> (String, Scope, Filter, Vec<String>) {
         let owned = self.search(|search| search.to_owned().unwrap());
         (owned.base_object, owned.scope, owned.filter, owned.attributes)
     }
 
     /// Name and password of a simple bind.
-    pub fn bind(&self) -> (String, Vec<u8>) {
+    pub(crate) fn bind(&self) -> (String, Vec<u8>) {
         self.request(|request| match request {
             Request::Bind(Bind { name, authentication: Authentication::Simple(password), .. }) => (name.to_owned(), password.to_vec()),
             _ => panic!("not a simple bind"),
@@ -354,7 +345,7 @@ impl Heard {
 }
 
 /// What a controller that is well does: binds succeed, the rootDSE announces paging and domain scope, a search finds its base.
-pub fn usual(heard: &Heard) -> Vec<Act> {
+pub(crate) fn usual(heard: &Heard) -> Vec<Act> {
     match heard.tag {
         op::SEARCH_REQUEST if heard.is_root_dse() => {
             vec![root_dse(heard, &[oid::PAGED_RESULTS, oid::DOMAIN_SCOPE]), heard.done(ResultCode::SUCCESS)]
@@ -373,7 +364,7 @@ pub fn usual(heard: &Heard) -> Vec<Act> {
 }
 
 /// A rootDSE that announces these controls.
-pub fn root_dse(heard: &Heard, controls: &[&str]) -> Act {
+pub(crate) fn root_dse(heard: &Heard, controls: &[&str]) -> Act {
     let mut out = Vec::new();
     write_entry_op(&mut out, "", [("supportedControl", controls.iter().map(|oid| oid.as_bytes()).collect::<Vec<_>>())]);
     heard.message(&out)
@@ -387,7 +378,7 @@ fn result(tag: u8, code: ResultCode) -> Vec<u8> {
 
 /// What is wrong with a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Certificate {
+pub(crate) enum Certificate {
     /// Nothing: it is for `localhost`, 127.0.0.1 and dc1.corp.example.
     Good,
     /// It is for another name.
@@ -399,7 +390,7 @@ pub enum Certificate {
 }
 
 /// A CA's PEM file, and a server's TLS with a certificate of that kind.
-pub fn certificate(kind: Certificate) -> (PathBuf, Arc<ServerConfig>) {
+pub(crate) fn certificate(kind: Certificate) -> (PathBuf, Arc<ServerConfig>) {
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_key = rcgen::KeyPair::generate().unwrap();

@@ -1,10 +1,4 @@
 //! The files of one Redial: its configuration, a CA, certificates by it, and whatever else a test writes beside them.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    dead_code,
-    reason = "tests fail by panicking, and each of them uses its part of this"
-)]
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use std::os::unix::fs::PermissionsExt;

@@ -9,26 +9,22 @@
     reason = "tests fail by panicking, and each of them uses its part of this"
 )]
 
+use crate::common::configuration::load;
+use crate::common::phone::{Answered, Phone};
+use crate::common::requests::{delete_of, paged};
 use crate::site::{CALLER, PAPERS, Site};
-use redial::config::load::load_text;
 use redial::directory::Directory;
-use redial::identity::Identity;
-use redial::ldap::ber::{Reader, tag, write_constructed, write_element, write_integer};
-use redial::ldap::control::{PagedResults, write_control};
-use redial::ldap::envelope::{op, write_envelope};
+use redial::ldap::ResultCode;
 use redial::ldap::filter::Filter;
-use redial::ldap::message::{LdapResult, Request, Scope, SearchRequest};
-use redial::ldap::{Envelope, MessageId, ResultCode, oid};
+use redial::ldap::message::{Scope, SearchRequest};
 use redial::lifecycle::{Ending, lifecycle};
 use redial::metrics::Metrics;
-use redial::pipeline::{Begun, Client, Pipeline, Said};
-use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
+use redial::pipeline::Pipeline;
 use redial::upstream::{Dial, Upstream};
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 /// See the module.
@@ -36,7 +32,7 @@ pub(crate) struct Bench {
     pub(crate) site: Arc<Site>,
     pub(crate) pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
-    client: RefCell<Client>,
+    phone: RefCell<Phone>,
     number: Cell<u32>,
     _ending: Ending,
 }
@@ -90,7 +86,9 @@ impl Bench {
     pub(crate) async fn new(tls: bool) -> Self {
         let bench = Self::before(Site::new(tls), tls, "");
         tokio::time::sleep(Duration::from_secs(1)).await;
-        bench.client.borrow_mut().identity = bench.bind("cn=writer,dc=corp,dc=example").await;
+        let mut phone = bench.phone.borrow().clone();
+        phone.bind("cn=writer,dc=corp,dc=example", "secret").await;
+        bench.phone.replace(phone);
         for column in [Column::Bind, Column::Write, Column::Fresh, Column::Old] {
             let met = bench.meets(column).await;
             assert_eq!(met.code, ResultCode::SUCCESS, "all is well before {column:?}: {met:?}");
@@ -104,7 +102,7 @@ impl Bench {
         let scheme = if tls { "ldaps" } else { "ldap" };
         let how = if tls { format!("ca = {:?}", PAPERS.ca) } else { "start_tls = false\nplain = \"allow\"".to_owned() };
         let text = CONFIGURATION.replace("SCHEME", scheme).replace("HOW", &how).replace("CACHE", cache);
-        let config = load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}\n{text}")).config;
+        let config = load(&text, Path::new("."));
         let redial::config::DirectoryKind::Upstream(upstream) = &config.directories[0].kind else { panic!("controllers") };
         let metrics = Arc::new(Metrics::new(&config));
         let (ending, lifecycle) = lifecycle();
@@ -113,39 +111,16 @@ impl Bench {
         upstream.start();
         let directories: Vec<Arc<dyn Directory>> = vec![Arc::new(upstream)];
         let pipeline = Arc::new(Pipeline::new(&config, directories, Arc::clone(&metrics)));
-        let client = Client {
-            peer: "10.20.1.7:50000".parse().unwrap(),
-            listener: 0,
-            security: Security::Clear,
-            identity: Identity::Anonymous,
-            standing: None,
-        };
-        Self { site, pipeline, metrics, client: RefCell::new(client), number: Cell::new(0), _ending: ending }
+        let phone = RefCell::new(Phone::new(&pipeline));
+        Self { site, pipeline, metrics, phone, number: Cell::new(0), _ending: ending }
     }
 
     /// Carries out an operation of that kind.
     pub(crate) async fn meets(&self, column: Column) -> Met {
         self.number.set(self.number.get() + 1);
-        let number = self.number.get();
-        let (op, controls) = match column {
-            Column::Bind => (bind(&format!("{CALLER}{number},dc=corp,dc=example")), None),
-            Column::Fresh => (search("ou=small", "(cn=fresh)", 3), None),
-            Column::Old => (search("ou=small", "(sn=old)", 3), None),
-            Column::New => (search("ou=small", &format!("(cn=new{number})"), 3), None),
-            Column::Paged => {
-                let mut control = Vec::new();
-                write_control(&mut control, oid::PAGED_RESULTS, true, Some(&PagedResults { size: 100, cookie: b"" }.encode()));
-                (search("ou=large", &format!("(cn=new{number})"), 0), Some(control))
-            }
-            Column::Write => {
-                let mut delete = Vec::new();
-                write_element(&mut delete, op::DELETE_REQUEST, b"cn=a,dc=corp,dc=example");
-                (delete, None)
-            }
-        };
         let (heard, counted, began) = (self.site.heard(), self.served(), Instant::now());
-        let octets = timeout(Duration::from_secs(60), self.ask(&op, controls.as_deref())).await;
-        let (octets, _) = octets.unwrap_or_else(|_| panic!("{column:?} hangs"));
+        let answered = timeout(Duration::from_secs(60), self.ask(column, self.number.get())).await;
+        let answered = answered.unwrap_or_else(|_| panic!("{column:?} hangs"));
         let took = began.elapsed();
         let counted_after = self.served();
         let mut more = counted_after.iter().filter(|now| !counted.contains(now));
@@ -156,8 +131,9 @@ impl Bench {
             Column::Fresh | Column::Old | Column::New | Column::Paged => 1,
             Column::Write => 2,
         };
-        let (code, entries) = ending_of(&octets);
-        Met { code, entries, served, reached: self.site.heard()[kind] - heard[kind], took }
+        let octets: usize = answered.entries.iter().map(Vec::len).sum();
+        assert!(octets < 10_000, "what a controller floods with reaches no phone");
+        Met { code: answered.code, entries: answered.entries.len(), served, reached: self.site.heard()[kind] - heard[kind], took }
     }
 
     /// The value of a counter without labels.
@@ -174,8 +150,21 @@ impl Bench {
         values.map(|value| value.parse::<f64>().unwrap()).sum()
     }
 
-    async fn bind(&self, name: &str) -> Identity {
-        self.ask(&bind(name), None).await.1.expect("a bind says who the client is")
+    async fn ask(&self, column: Column, number: u32) -> Answered {
+        let phone = self.phone.borrow().clone();
+        let control = paged(100, b"");
+        let (op, controls) = match column {
+            Column::Bind => {
+                let mut another = Phone::new(&self.pipeline);
+                return another.bind(&format!("{CALLER}{number},dc=corp,dc=example"), "secret").await;
+            }
+            Column::Fresh => (search("ou=small", "(cn=fresh)", 3), None),
+            Column::Old => (search("ou=small", "(sn=old)", 3), None),
+            Column::New => (search("ou=small", &format!("(cn=new{number})"), 3), None),
+            Column::Paged => (search("ou=large", &format!("(cn=new{number})"), 0), Some(control.as_slice())),
+            Column::Write => (delete_of("cn=a,dc=corp,dc=example"), None),
+        };
+        phone.ask(&op, controls).await
     }
 
     /// How often operations were served how.
@@ -188,77 +177,12 @@ impl Bench {
         });
         series.map(|(labels, served, count)| (served, format!("{labels} {count}"))).collect()
     }
-
-    async fn ask(&self, op: &[u8], controls: Option<&[u8]>) -> (Vec<u8>, Option<Identity>) {
-        let mut frame = Vec::new();
-        write_envelope(&mut frame, MessageId::new(7).unwrap(), op, controls);
-        let envelope = Envelope::parse(&frame).unwrap();
-        let request = match Request::parse(&envelope).unwrap() {
-            Request::Search(search) => AcceptedRequest::Search(search),
-            Request::Bind(bind) => AcceptedRequest::Bind(bind),
-            Request::Write(write) => AcceptedRequest::Write(write),
-            other => panic!("{other:?} is in no column"),
-        };
-        let message_id = ClientMessageId::new(envelope.message_id).unwrap();
-        let accepted = Accepted { message_id, request, controls: envelope.controls };
-        let mut out = Vec::new();
-        let begun = self.pipeline.begin(&self.client.borrow(), &accepted, Instant::now(), &mut out);
-        let Begun::Running(running) = begun else { return (out, None) };
-        let (outbox, mut said) = mpsc::channel(4);
-        tokio::spawn(Arc::clone(&self.pipeline).finish(running, outbox));
-        let mut identity = None;
-        while let Some(said) = said.recv().await {
-            match said {
-                Said::Part(_, octets) | Said::Finished(_, octets) => out.extend_from_slice(&octets),
-                Said::BindFinished(_, who, octets) => {
-                    identity = Some(who.map_or(Identity::Anonymous, |bound| Identity::Bound(bound.principal)));
-                    out.extend_from_slice(&octets);
-                }
-            }
-        }
-        (out, identity)
-    }
-}
-
-/// The code of the last of these messages, and how many entries stand before it. Nothing else may.
-fn ending_of(octets: &[u8]) -> (ResultCode, usize) {
-    let mut messages = Reader::new(octets);
-    let mut entries = 0;
-    loop {
-        let envelope = Envelope::parse(messages.element().expect("a last word").raw).unwrap();
-        assert_eq!(envelope.message_id.number(), 7);
-        if envelope.op_tag == op::SEARCH_RESULT_ENTRY {
-            entries += 1;
-            continue;
-        }
-        assert!(messages.is_empty(), "something after the last word");
-        assert!(octets.len() < 10_000, "what a controller floods with reaches no phone");
-        return (LdapResult::parse(envelope.op_content).unwrap().code, entries);
-    }
 }
 
 fn search(base: &str, filter: &str, size_limit: u32) -> Vec<u8> {
-    SearchRequest {
-        base_object: format!("{base},dc=corp,dc=example"),
-        scope: Scope::WholeSubtree,
-        deref_aliases: 0,
-        size_limit,
-        time_limit: 0,
-        types_only: false,
-        filter: Filter::parse(filter).unwrap(),
-        attributes: vec!["telephoneNumber".to_owned()],
-    }
-    .encode()
-}
-
-fn bind(name: &str) -> Vec<u8> {
-    let mut request = Vec::new();
-    write_constructed(&mut request, op::BIND_REQUEST, |out| {
-        write_integer(out, tag::INTEGER, 3);
-        write_element(out, tag::OCTET_STRING, name.as_bytes());
-        write_element(out, 0x80, b"secret");
-    });
-    request
+    let base = format!("{base},dc=corp,dc=example");
+    let request = SearchRequest::new(&base, Scope::WholeSubtree, Filter::parse(filter).unwrap(), &["telephoneNumber"]);
+    SearchRequest { size_limit, ..request }.encode()
 }
 
 /// The most connections that Redial may have to both controllers: 4 for searches, 8 for binds, one for a client, and one that looks

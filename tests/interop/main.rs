@@ -10,10 +10,6 @@
     reason = "a test ends where something is not as expected; the helpers here are tests too"
 )]
 
-#[path = "../common/addresses.rs"]
-mod addresses;
-#[path = "../common/admin.rs"]
-mod admin;
 mod bed;
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,8 +1,8 @@
 //! The built `redial` as a process of its own, with a configuration written for one test.
 
-use crate::addresses::free_addresses;
-use crate::admin;
 use crate::bed::{self, Server};
+use crate::common::addresses::free_addresses;
+use crate::common::admin;
 use crate::common::ldap_client::LdapClient;
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -1,7 +1,7 @@
 //! A client that asks at random, and holds each message that it hears against what it asked, who it is, and what is true.
 
+use crate::common::requests::{abandon, bind, compare_with, extended, frame, search_for, unbind};
 use crate::controllers::values_of;
-use crate::requests::{abandon, bind, compare_with, extended, frame, search_for, unbind};
 use crate::truth::{BASE, BIG, BIG_ENTRIES, PEOPLE, canary, parse_canary, password, person};
 use crate::{Site, Weather};
 use redial::ldap::ber::{tag, write_constructed, write_element, write_integer};

@@ -1,6 +1,6 @@
 //! What the program takes, as the system and its own metrics say it.
 
-use crate::admin::request;
+use crate::common::admin::request;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;

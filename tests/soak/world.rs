@@ -1,7 +1,7 @@
 //! What is really so behind Redial: two controllers of one directory, what they hold and who they believe somebody to be, and when which of
 //! them was not well. Answers are judged by it.
 
-use crate::scripted_controller::{Act, Certificate, Heard, ScriptedController, Security, certificate, root_dse, usual};
+use crate::common::scripted_controller::{Act, Certificate, Heard, ScriptedController, Security, certificate, root_dse, usual};
 use redial::ldap::envelope::{Envelope, op, write_envelope};
 use redial::ldap::filter::Filter;
 use redial::ldap::message::{Request, Scope};
