@@ -162,7 +162,7 @@ async fn every_problem_of_an_ldif_file_is_told_with_its_line() {
     let text = "[[listener]]\naddress = \"127.0.0.1:3389\"\n\n[directory.contacts]\nbase = \"dc=contacts\"\nldif = \"broken.ldif\"\n";
     let (code, report) = check("ldif", text, false).await;
     assert_eq!(code, 64);
-    assert!(report.contains("broken.ldif, line 2: ") && report.contains("broken.ldif, line 5: "), "{report}");
+    assert!(report.contains("broken.ldif: line 2: ") && report.contains("broken.ldif: line 5: "), "{report}");
 }
 
 #[tokio::test]

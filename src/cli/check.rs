@@ -72,7 +72,7 @@ impl Report {
             }
             Err(errors) => {
                 for error in errors {
-                    self.problem(key.clone(), format!("{}, {error}", ldif.display()));
+                    self.problem(key.clone(), format!("{}: {error}", ldif.display()));
                 }
             }
         }

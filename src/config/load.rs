@@ -57,8 +57,8 @@ impl std::fmt::Display for Rejected {
 pub fn load(file: &Path) -> Result<Loaded, Rejected> {
     let files = vec![file.to_owned()];
     let rejected = |why: String| Rejected { problems: vec![Problem::of_file(why)], warnings: Vec::new(), files: files.clone() };
-    let octets = read_file(file, LARGEST_FILE).map_err(|error| rejected(format!("{}: {error}", file.display())))?;
-    let text = std::str::from_utf8(&octets).map_err(|_| rejected(format!("{}: not UTF-8 text", file.display())))?;
+    let octets = read_file(file, LARGEST_FILE).map_err(|error| rejected(cannot_read(&error)))?;
+    let text = std::str::from_utf8(&octets).map_err(|_| rejected("is not UTF-8 text".to_owned()))?;
     let is_private = std::fs::metadata(file).is_ok_and(|metadata| is_private(&metadata.permissions()));
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     match load_text(text, folder, is_private) {

@@ -95,6 +95,9 @@ name = "caller lookup"
 filter = "(|(telephoneNumber=?)(mobile=?))"
 ttl = "1h"
 
+[limits]
+connections = 500
+
 [admin]
 address = "127.0.0.1:{admin_port}"
 "#

@@ -32,7 +32,7 @@ use self::question::{Manner, Request};
 use self::report::Report;
 use self::script::Plan;
 pub use self::script::Scenario;
-use self::tally::Tally;
+use self::tally::{Tally, Trouble};
 pub use self::target::Target;
 use super::{Failure, print};
 use futures_util::StreamExt;
@@ -94,7 +94,10 @@ async fn gather(arguments: &Arguments) -> Result<(Swarm, Option<Swarm>), Failure
     let patience = arguments.timeout;
     let binds_first = arguments.bind_dn.is_some();
     let arrival = within(patience, Scout::arrive(&door, binds_first.then_some(&bind))).await;
-    let mut scout = arrival.map_err(|mishap| unreachable(&mishap))?;
+    let mut scout = arrival.map_err(|mishap| match mishap.trouble {
+        Trouble::Tls => unreachable(&format_args!("{mishap} (--ca names the CA of its certificate, --insecure believes any)")),
+        _ => unreachable(&mishap),
+    })?;
     let base = match &arguments.base {
         Some(base) => base.clone(),
         None => match within(patience, scout.base()).await.map_err(|mishap| unreachable(&mishap))? {
@@ -103,18 +106,7 @@ async fn gather(arguments: &Arguments) -> Result<(Swarm, Option<Swarm>), Failure
         },
     };
     let needs = (arguments.scenario.needs_names() && names.is_none(), arguments.scenario.needs_numbers() && numbers.is_none());
-    let learned = if needs.0 || needs.1 {
-        let asking = scout.vocabulary(&base, &arguments.name_attributes, &arguments.number_attributes);
-        within(patience, asking).await.map_err(|mishap| unreachable(&mishap))?
-    } else {
-        Vocabulary::default()
-    };
-    if needs.0 && learned.names.is_empty() {
-        return Err(Failure::configuration(format_args!("{base} shows no names: give --names, --base or --bind-dn")));
-    }
-    if needs.1 && learned.numbers.is_empty() {
-        return Err(Failure::configuration(format_args!("{base} shows no numbers: give --numbers, --base or --bind-dn")));
-    }
+    let learned = learn(&mut scout, arguments, &base, needs).await?;
     // A server that does not hear it is left alone.
     let _ = tokio::time::timeout(FAREWELL, scout.leave()).await;
 
@@ -145,6 +137,22 @@ async fn gather(arguments: &Arguments) -> Result<(Swarm, Option<Swarm>), Failure
         None
     };
     Ok((swarm(door, bind, arguments.scenario, arguments.keeps()), live))
+}
+
+/// The names and the numbers that the server has, where they are needed.
+async fn learn(scout: &mut Scout, arguments: &Arguments, base: &str, needs: (bool, bool)) -> Result<Vocabulary, Failure> {
+    if needs == (false, false) {
+        return Ok(Vocabulary::default());
+    }
+    let asking = scout.vocabulary(base, &arguments.name_attributes, &arguments.number_attributes);
+    let learned = within(arguments.timeout, asking).await;
+    let learned = learned.map_err(|mishap| Failure::fault(format_args!("{}: {mishap}", arguments.url)))?;
+    let shows_no = |what| Err(Failure::configuration(format_args!("{base} shows no {what}: give --{what}, --base or --bind-dn")));
+    match needs {
+        (true, _) if learned.names.is_empty() => shows_no("names"),
+        (_, true) if learned.numbers.is_empty() => shows_no("numbers"),
+        _ => Ok(learned),
+    }
 }
 
 /// Lets all phones loose and waits for the last of them.
