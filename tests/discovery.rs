@@ -1,6 +1,6 @@
 //! Controllers that a DNS server on loopback names, before the whole proxy: found, followed when they move, and verified by TLS.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -51,16 +51,8 @@ impl Grant<'_> {
     /// tell about entries that the access hides. When it finds none the client is told noSuchObject(32).
     pub fn compare_guard(&self, entry: &str) -> Option<Part> {
         let (inside, filter) = (self.inside?, self.access.config.filter.clone()?);
-        let request = SearchRequest {
-            base_object: entry.to_owned(),
-            scope: Scope::BaseObject,
-            deref_aliases: NEVER_DEREF_ALIASES,
-            size_limit: 0,
-            time_limit: 0,
-            types_only: false,
-            filter,
-            attributes: vec![NO_ATTRIBUTES.to_owned()],
-        };
+        let request =
+            SearchRequest { deref_aliases: NEVER_DEREF_ALIASES, ..SearchRequest::new(entry, Scope::BaseObject, filter, &[NO_ATTRIBUTES]) };
         Some(Part::rebuilt(inside.directory, request))
     }
 
@@ -223,16 +215,7 @@ mod tests {
     const STAFF: &str = "OU=Staff,DC=corp,DC=example";
 
     fn request(base: &str, filter: &str, attributes: &[&str]) -> SearchRequest {
-        SearchRequest {
-            base_object: base.to_owned(),
-            scope: Scope::WholeSubtree,
-            deref_aliases: 0,
-            size_limit: 0,
-            time_limit: 7,
-            types_only: false,
-            filter: Filter::parse(filter).unwrap(),
-            attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
-        }
+        SearchRequest { time_limit: 7, ..SearchRequest::new(base, Scope::WholeSubtree, Filter::parse(filter).unwrap(), attributes) }
     }
 
     /// What one access makes of a request.

@@ -73,14 +73,9 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = load(&arguments.file).map_err(Failure::configuration)?.config;
     let filter = Filter::parse(&arguments.filter).map_err(|error| Failure::configuration(format_args!("--filter: {error}")))?;
     let request = SearchRequest {
-        base_object: arguments.base.clone(),
-        scope: arguments.scope.into(),
-        deref_aliases: 0,
         size_limit: arguments.size_limit,
-        time_limit: 0,
-        types_only: false,
-        filter,
         attributes: arguments.attributes.clone(),
+        ..SearchRequest::new(&arguments.base, arguments.scope.into(), filter, &[])
     };
     let groups = arguments.groups.iter().map(|group| Dn::parse(group)).collect::<Result<Vec<_>, _>>();
     let groups = groups.map_err(|error| Failure::configuration(format_args!("--in: {error}")))?;

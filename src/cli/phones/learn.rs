@@ -86,16 +86,8 @@ impl Scout {
         mut each: impl FnMut(&str, &str),
     ) -> Result<(), Mishap> {
         let size_limit = if scope == Scope::BaseObject { 0 } else { MOST };
-        let search = SearchRequest {
-            base_object: base.to_owned(),
-            scope,
-            deref_aliases: 0,
-            size_limit,
-            time_limit: 0,
-            types_only: false,
-            filter: Filter::Present(present.to_owned()),
-            attributes: attributes.to_vec(),
-        };
+        let filter = Filter::Present(present.to_owned());
+        let search = SearchRequest { size_limit, attributes: attributes.to_vec(), ..SearchRequest::new(base, scope, filter, &[]) };
         let id = self.line.send(&Request::new(&search.encode())).await?;
         loop {
             let reply = self.line.reply(id).await?;

@@ -128,14 +128,9 @@ impl Manner {
         let text = filter.to_string();
         let meaning = if self.asks_for_all(about) { meaning(about.to_vec()) } else { Meaning::Unchecked };
         let search = SearchRequest {
-            base_object: self.base.clone(),
-            scope: Scope::WholeSubtree,
-            deref_aliases: 0,
             size_limit: self.size_limit,
-            time_limit: 0,
-            types_only: false,
-            filter,
             attributes: self.attributes.clone(),
+            ..SearchRequest::new(&self.base, Scope::WholeSubtree, filter, &[])
         };
         Question { request: Request::new(&search.encode()), text, meaning, size_limit: self.size_limit, first: AtomicU64::new(0) }
     }

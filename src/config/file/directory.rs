@@ -277,31 +277,7 @@ fn service(
     mentions: &mut Vec<Mention>,
 ) -> Option<ServiceAccount> {
     let bind_dn = table.value("bind_dn");
-    let mut sources = Vec::new();
-    if let Some(file) = secret_path(table, "password_file", context) {
-        sources.push((file.place, PasswordSource::File(file.value)));
-    }
-    if let Some(value) = table.secret("password_env")
-        && let Some(variable) = value.text()
-    {
-        if variable.is_empty() || variable.contains(['=', '\0']) {
-            value.problem("must be the name of an environment variable");
-        }
-        sources.push((value.place, PasswordSource::Environment(variable.to_owned())));
-    }
-    if let Some(value) = table.secret("password")
-        && let Some(password) = value.text()
-    {
-        if !context.is_private {
-            value.problem(
-                "may stand here only where nobody but its owner can read this file: chmod 600 it, or use password_file or password_env",
-            );
-        }
-        if password.is_empty() {
-            value.problem("must not be empty: a bind with an empty password is anonymous (RFC 4513 section 5.1.2)");
-        }
-        sources.push((value.place, PasswordSource::Inline(Secret::new(password.as_bytes()))));
-    }
+    let sources = password_sources(table, context);
     for (place, _) in sources.iter().skip(1) {
         context.notes.problem(place, "only one of password_file, password_env and password may be there");
     }
@@ -331,6 +307,36 @@ fn service(
     mentions.push(Mention { place, what: Mentioned::Password { directory, source } });
     // The password is filled in by `load`.
     Some(ServiceAccount { bind_dn, password: Secret::new(&[]) })
+}
+
+/// Each place that says the service account's password, or where it is.
+fn password_sources(table: &mut Table<'_>, context: Context<'_>) -> Vec<(Place, PasswordSource)> {
+    let mut sources = Vec::new();
+    if let Some(file) = secret_path(table, "password_file", context) {
+        sources.push((file.place, PasswordSource::File(file.value)));
+    }
+    if let Some(value) = table.secret("password_env")
+        && let Some(variable) = value.text()
+    {
+        if variable.is_empty() || variable.contains(['=', '\0']) {
+            value.problem("must be the name of an environment variable");
+        }
+        sources.push((value.place, PasswordSource::Environment(variable.to_owned())));
+    }
+    if let Some(value) = table.secret("password")
+        && let Some(password) = value.text()
+    {
+        if !context.is_private {
+            value.problem(
+                "may stand here only where nobody but its owner can read this file: chmod 600 it, or use password_file or password_env",
+            );
+        }
+        if password.is_empty() {
+            value.problem("must not be empty: a bind with an empty password is anonymous (RFC 4513 section 5.1.2)");
+        }
+        sources.push((value.place, PasswordSource::Inline(Secret::new(password.as_bytes()))));
+    }
+    sources
 }
 
 fn is_loopback(host: &str) -> bool {
