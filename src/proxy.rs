@@ -78,6 +78,14 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// The cache cannot be kept there.
+    #[error("cache.keep {file}: {source}")]
+    Keep {
+        /// As configured.
+        file: String,
+        /// What is wrong.
+        source: io::Error,
+    },
     /// A directory cannot be prepared. Controllers that are away are no reason.
     #[error("directory.{name}: {reason}")]
     Directory {
@@ -132,6 +140,7 @@ impl Proxy {
 
     async fn begin(mut config: Config, sockets: Vec<TcpListener>, directories: Vec<Arc<dyn Directory>>) -> Result<Self, StartError> {
         descriptors::fit(&mut config);
+        keeper::examine(&config).await?;
         let metrics = Arc::new(Metrics::new(&config));
         metrics.configured();
         let residents = Residents::start(&config, directories, &metrics).await?;
@@ -222,7 +231,8 @@ impl Proxy {
                 Some(Ok(name)) => return format!("{name} has ended by itself"),
                 // A listener that a reload has closed.
                 Some(Err(error)) if error.is_cancelled() => {}
-                Some(Err(error)) => return format!("a task of the proxy has died: {error}"),
+                // Not with its message, which may hold what was received.
+                Some(Err(error)) => return format!("a task of the proxy has died: task {} has panicked", error.id()),
                 None => return "nothing is left to serve".to_owned(),
             }
         }

@@ -21,7 +21,7 @@ use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
@@ -117,6 +117,35 @@ async fn what_is_kept_at_the_stop_is_served_after_the_next_start() {
         proxy.stop().await;
     }
     assert_eq!(directory.times_asked(), 1);
+}
+
+#[tokio::test]
+async fn what_no_cache_can_be_kept_in_is_refused_at_the_start_and_at_a_reload() {
+    let folder = folder("not-kept");
+    let pipe = folder.join("pipe");
+    assert!(pipe.exists() || Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let keeping = |file: &str| load(&before_a_phonebook("127.0.0.1:0", &format!("[cache]\nkeep = {file:?}")), &folder);
+    for (file, why) in [("pipe", "it is no file, but a pipe"), (".", "it is a folder")] {
+        let error = Proxy::start(keeping(file)).await.unwrap_err();
+        assert!(matches!(error, StartError::Keep { .. }) && error.to_string().contains(why), "{error}");
+    }
+    let mut proxy = Proxy::start(keeping("kept")).await.unwrap();
+    assert!(matches!(proxy.reload(keeping("pipe")).await, Err(StartError::Keep { .. })));
+    proxy.stop().await;
+}
+
+#[test]
+fn check_looks_at_where_the_cache_is_to_be_kept() {
+    let folder = folder("check-kept");
+    let file = folder.join("redial.toml");
+    let checked = |keep: &str| {
+        std::fs::write(&file, before_a_phonebook("127.0.0.1:0", &format!("[cache]\nkeep = {keep:?}"))).unwrap();
+        let checked = Command::new(env!("CARGO_BIN_EXE_redial")).arg("check").arg(&file).output().unwrap();
+        (checked.status.code(), String::from_utf8(checked.stdout).unwrap())
+    };
+    assert_eq!(checked("kept").0, Some(0));
+    let (code, said) = checked("elsewhere/kept");
+    assert!(code == Some(64) && said.contains("cache.keep: ") && said.contains("its folder is not there"), "{said}");
 }
 
 fn serving(toml: &str, test: &str) -> Program {

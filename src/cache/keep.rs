@@ -159,6 +159,34 @@ impl Keep {
     }
 }
 
+/// Is that a file, or is nothing there yet? A pipe would be waited for when it is opened, and no file can take the place of a folder.
+///
+/// # Errors
+/// With what it is.
+pub fn may_be_kept_in(file: &Path) -> io::Result<()> {
+    match fs::metadata(file) {
+        Ok(found) if found.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder: name a file in it")),
+        Ok(found) if !found.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file, but a pipe, a socket or a device"))
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// The same, and can whoever asks write files into its folder? One is written there, and taken away.
+///
+/// # Errors
+/// With what is wrong.
+pub fn can_be_kept_in(file: &Path) -> io::Result<()> {
+    may_be_kept_in(file)?;
+    let mut name = file.to_owned().into_os_string();
+    name.push(format!(".check-{}", std::process::id()));
+    let probe = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(&name);
+    probe.map_err(|error| io::Error::new(error.kind(), format!("its folder is not there, or not to be written to ({error})")))?;
+    fs::remove_file(name)
+}
+
 /// Checks the digest at the end of the file, before anything in it is believed.
 fn is_unbroken(file: &mut File, length: u64) -> io::Result<()> {
     let content = length.checked_sub(DIGEST as u64).ok_or_else(|| bad("it is cut short"))?;
@@ -374,6 +402,20 @@ mod tests {
             assert!(keep.read(&cache).is_err(), "{place} octets");
         }
         assert!(matches!(cache.look_up(&key(None), None, Instant::now()), Lookup::Miss));
+    }
+
+    #[test]
+    fn only_a_file_in_a_folder_that_can_be_written_to_is_one_to_keep_in() {
+        let folder = Folder::new();
+        let why = |name: &str| can_be_kept_in(&folder.0.join(name)).unwrap_err().to_string();
+        assert!(can_be_kept_in(&folder.0.join("cache")).is_ok(), "it need not be there");
+        fs::write(folder.0.join("cache"), "x").unwrap();
+        assert!(can_be_kept_in(&folder.0.join("cache")).is_ok() && may_be_kept_in(&folder.0.join("cache")).is_ok());
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing else is left there");
+        assert!(why("elsewhere/cache").contains("its folder is not there"));
+        assert!(why("").contains("it is a folder"));
+        let _socket = std::os::unix::net::UnixListener::bind(folder.0.join("socket")).unwrap();
+        assert!(why("socket").contains("it is no file"));
     }
 
     #[test]

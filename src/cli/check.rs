@@ -4,6 +4,7 @@
 
 use super::{Failure, print};
 use crate::book::Book;
+use crate::cache::keep::can_be_kept_in;
 use crate::config::load::{Loaded, Rejected, load};
 use crate::config::problem::Problem;
 use crate::config::{Access, Config, DirectoryConfig, DirectoryKind, Upstream};
@@ -32,6 +33,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Ok(Loaded { config, warnings, .. }) => {
             let mut report = Report { warnings, ..Report::default() };
             report.look_at_directories(&config, arguments.online).await;
+            report.look_at_keep(&config);
             report
         }
     };
@@ -75,6 +77,14 @@ impl Report {
                     self.problem(key.clone(), format!("{}: {error}", ldif.display()));
                 }
             }
+        }
+    }
+
+    fn look_at_keep(&mut self, config: &Config) {
+        if let Some(file) = &config.cache.keep
+            && let Err(error) = can_be_kept_in(file)
+        {
+            self.problem("cache.keep".to_owned(), format!("{}: {error}", file.display()));
         }
     }
 

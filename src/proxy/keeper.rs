@@ -1,5 +1,8 @@
 //! When the cache's file is read and written; what it holds is [`crate::cache::keep`]'s. Apart from whoever serves: the disk may be slow.
 
+use super::StartError;
+use crate::cache::keep::may_be_kept_in;
+use crate::config::Config;
 use crate::pipeline::{Current, Pipeline};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +45,16 @@ impl Keeper {
             Ok(Err(error)) => warn!(%error, "the cache is not kept"),
             Err(_) => warn!("the cache is not kept: the disk takes nothing"),
         }
+    }
+}
+
+/// Refuses what can never be such a file.
+pub(super) async fn examine(config: &Config) -> Result<(), StartError> {
+    let Some(file) = config.cache.keep.clone() else { return Ok(()) };
+    let examined = spawn_blocking(move || may_be_kept_in(&file).map_err(|source| (file, source))).await;
+    match examined {
+        Ok(Err((file, source))) => Err(StartError::Keep { file: file.display().to_string(), source }),
+        Ok(Ok(())) | Err(_) => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::descriptors;
 use super::doors::Opening;
-use super::{Proxy, StartError, admin_token_of, expiry, open_audit};
+use super::{Proxy, StartError, admin_token_of, expiry, keeper, open_audit};
 use crate::config::Config;
 use crate::pipeline::Pipeline;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ impl Proxy {
             warn!("[admin] cannot move while Redial runs: the old address stays until it is restarted, and its token too");
             config.admin.clone_from(&self.config.admin);
         }
+        keeper::examine(&config).await?;
         let doors = self.doors.prepare(&config.listeners, &config.limits)?;
         let by_place = Config { listeners: doors.by_place(), ..config.clone() };
         let is_audited_alike = config.audit == self.config.audit && by_place.listeners.len() == self.doors.places();
