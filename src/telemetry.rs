@@ -1,8 +1,11 @@
 //! Logs: `tracing` to standard error, as text or as JSON lines.
 //!
-//! The level comes from `--log`, else from `RUST_LOG`, else it is `info`. DNs, filters and names are logged at `debug` only, secrets never.
+//! The level comes from `--log`, else from `RUST_LOG`, else it is `info`. DNs, filters and names are logged at `debug` only, secrets never: not even
+//! where a bug ends a task in the middle of one.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, stderr};
+use std::panic;
 use thiserror::Error;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
@@ -42,7 +45,9 @@ pub enum TelemetryError {
 /// # Errors
 /// When the level makes no sense, or logging has begun before.
 pub fn begin(level: Option<&str>, format: Format) -> Result<(), TelemetryError> {
-    Ok(tracing_subscriber::registry().with(lines(level, format)?).try_init()?)
+    tracing_subscriber::registry().with(lines(level, format)?).try_init()?;
+    tell_of_panics();
+    Ok(())
 }
 
 /// As [`begin`], with one more layer. It must filter for itself: a layer that wants everything makes every event of every crate be put
@@ -51,7 +56,21 @@ pub fn begin(level: Option<&str>, format: Format) -> Result<(), TelemetryError> 
 /// # Errors
 /// As [`begin`].
 pub fn begin_with(level: Option<&str>, format: Format, more: impl Layer<Registry> + Send + Sync) -> Result<(), TelemetryError> {
-    Ok(tracing_subscriber::registry().with(more).with(lines(level, format)?).try_init()?)
+    tracing_subscriber::registry().with(more).with(lines(level, format)?).try_init()?;
+    tell_of_panics();
+    Ok(())
+}
+
+/// From now on a panic is a line of the log. Its message is shown where it stands in the source as it is; one that was put together may hold what
+/// was received, a name or a password: `&text[..5]` alone would show the text.
+fn tell_of_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(its message may hold what was received)");
+        let trace = Backtrace::capture();
+        let trace = (trace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(trace));
+        tracing::error!(place, trace, "a bug of Redial's has ended a task: {message}");
+    }));
 }
 
 /// The layer that writes lines, and wants to hear of nothing else.

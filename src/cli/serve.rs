@@ -103,7 +103,7 @@ pub(super) async fn run_until(mut stop: StopSignal, mut proxy: Proxy, mut reload
     Ok(())
 }
 
-/// A panic ends one connection and not the process, so somebody must count it.
+/// A panic ends one connection and not the process, so somebody must count it. How it is told, [`telemetry`] has decided.
 fn count_panics(metrics: Arc<Metrics>) {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
