@@ -4,15 +4,26 @@
 //! finish until the drain deadline.
 
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Told to every task that must end.
 #[derive(Debug, Clone)]
-pub struct Lifecycle(watch::Receiver<bool>);
+pub struct Lifecycle {
+    begins: Begins,
+    /// Counted by [`Ending`] as long as it is held.
+    _held: watch::Receiver<()>,
+}
 
-/// The one who begins the end.
+/// The one who begins the end. Dropped, it begins it as well.
 #[derive(Debug)]
-pub struct Ending(watch::Sender<bool>);
+pub struct Ending {
+    begins: Begins,
+    held: watch::Sender<()>,
+}
+
+/// Nobody ever gets a permit: it is closed when the end begins. Those who wait for that learn it in the order in which they came, so that a
+/// simulated end can be played again.
+type Begins = Arc<Semaphore>;
 
 /// Begins the end when it is dropped: for what ends with its last user.
 #[derive(Debug)]
@@ -26,47 +37,54 @@ impl Drop for EndOnDrop {
 
 /// A pair of both.
 pub fn lifecycle() -> (Ending, Lifecycle) {
-    let (sender, receiver) = watch::channel(false);
-    (Ending(sender), Lifecycle(receiver))
+    let ending = Ending { begins: Arc::new(Semaphore::new(0)), held: watch::Sender::new(()) };
+    let lifecycle = ending.lifecycle();
+    (ending, lifecycle)
 }
 
 impl Ending {
     /// Begins the drain.
     pub fn begin(&self) {
-        self.0.send_replace(true);
+        self.begins.close();
     }
 
     /// For one more who must end.
     pub fn lifecycle(&self) -> Lifecycle {
-        Lifecycle(self.0.subscribe())
+        Lifecycle { begins: Arc::clone(&self.begins), _held: self.held.subscribe() }
     }
 
     /// The drain has begun.
     pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
+        self.begins.is_closed()
     }
 
     /// Resolves when every [`Lifecycle`] has been dropped: nothing runs any more.
     pub async fn all_gone(&self) {
-        self.0.closed().await;
+        self.held.closed().await;
     }
 
     /// Every [`Lifecycle`] has been dropped.
     pub fn is_over(&self) -> bool {
-        self.0.is_closed()
+        self.held.is_closed()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.begin();
     }
 }
 
 impl Lifecycle {
     /// The drain has begun.
     pub fn is_ending(&self) -> bool {
-        *self.0.borrow()
+        self.begins.is_closed()
     }
 
     /// Resolves when the drain begins. Cancel safe.
-    pub async fn ending(&mut self) {
-        // An error means that the other half is gone, which is an end as well.
-        let _ = self.0.wait_for(|ending| *ending).await;
+    pub async fn ending(&self) {
+        // There is no permit to get: an error, which means that it is closed, is all that can come.
+        let _ = self.begins.acquire().await;
     }
 }
 
@@ -78,8 +96,8 @@ mod tests {
 
     #[tokio::test]
     async fn everybody_learns_of_the_end_and_the_last_to_leave_is_noticed() {
-        let (ending, mut first) = lifecycle();
-        let mut second = first.clone();
+        let (ending, first) = lifecycle();
+        let second = first.clone();
         assert!(!first.is_ending() && !ending.has_begun());
         ending.begin();
         first.ending().await;
@@ -101,14 +119,14 @@ mod tests {
 
     #[tokio::test]
     async fn losing_the_one_who_ends_is_an_end() {
-        let (ending, mut running) = lifecycle();
+        let (ending, running) = lifecycle();
         drop(ending);
         running.ending().await;
     }
 
     #[tokio::test]
     async fn what_ends_with_its_user_ends_then() {
-        let (ending, mut running) = lifecycle();
+        let (ending, running) = lifecycle();
         let user = EndOnDrop(Arc::new(ending));
         assert!(!running.is_ending());
         drop(user);

@@ -1,13 +1,6 @@
 //! A bug that ends a task in the middle of a bind: the log says where, and not what the phone had sent.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, and here a bug is wanted"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking, and here a bug is wanted")]
 
-#[expect(dead_code, reason = "the tests against real servers use the rest")]
 mod common;
 
 use common::ldap_client::LdapClient;

@@ -11,9 +11,10 @@ use crate::config::Lifetimes;
 use crate::directory::{DirectoryError, Reply};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use futures_util::future::{FutureExt, Shared};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 /// What a fetch brought.
@@ -56,8 +57,11 @@ type Table = DashMap<Box<[u8]>, Flight, foldhash::quality::RandomState>;
 struct Flight {
     number: u64,
     generation: Generation,
-    landed: watch::Receiver<Option<Landed>>,
+    landed: Landing,
 }
+
+/// Resolves when a flight has landed, or was lost; those who wait learn it in the order in which they began to.
+type Landing = Shared<oneshot::Receiver<Landed>>;
 
 /// How a flight ended.
 #[derive(Debug, Clone)]
@@ -72,7 +76,7 @@ enum Boarded {
     /// It started the flight.
     Started(oneshot::Receiver<Fetched>),
     /// It waits for a flight that had started.
-    Joined(watch::Receiver<Option<Landed>>),
+    Joined(Landing),
     /// A flight had just landed.
     Found(Arc<Answer>),
     /// Too many flights are under way.
@@ -97,11 +101,11 @@ impl Flights {
     pub async fn join(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) -> Fetched {
         match self.board(key, directory, lifetimes, start) {
             Boarded::Started(own) => own.await.unwrap_or(Fetched::Failed(DirectoryError::Unavailable)),
-            Boarded::Joined(mut landed) => match landed.wait_for(Option::is_some).await.as_deref() {
-                Ok(Some(Landed::Answer(answer))) => Fetched::Coalesced(Arc::clone(answer)),
-                Ok(Some(Landed::NotShared)) => Fetched::NotShared,
-                Ok(Some(Landed::Failed(error))) => Fetched::Failed(error.clone()),
-                Ok(None) | Err(_) => Fetched::Failed(DirectoryError::Unavailable),
+            Boarded::Joined(landed) => match landed.await {
+                Ok(Landed::Answer(answer)) => Fetched::Coalesced(answer),
+                Ok(Landed::NotShared) => Fetched::NotShared,
+                Ok(Landed::Failed(error)) => Fetched::Failed(error),
+                Err(_) => Fetched::Failed(DirectoryError::Unavailable),
             },
             Boarded::Found(answer) => Fetched::Coalesced(answer),
             Boarded::Full => Fetched::Failed(DirectoryError::Busy),
@@ -149,9 +153,9 @@ impl Flights {
     /// A flight for the table, and what its task needs.
     fn announce(&self, key: &[u8], generation: Generation, permit: OwnedSemaphorePermit) -> (Flight, Ticket) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (tell, landed) = watch::channel(None);
+        let (tell, landed) = oneshot::channel();
         let place = Place { table: Arc::clone(&self.table), key: key.into(), number, _permit: permit };
-        (Flight { number, generation, landed }, Ticket { place, store: Arc::clone(&self.store), generation, tell })
+        (Flight { number, generation, landed: landed.shared() }, Ticket { place, store: Arc::clone(&self.store), generation, tell })
     }
 }
 
@@ -160,7 +164,7 @@ struct Ticket {
     place: Place,
     store: Arc<Store>,
     generation: Generation,
-    tell: watch::Sender<Option<Landed>>,
+    tell: oneshot::Sender<Landed>,
 }
 
 impl Ticket {
@@ -175,13 +179,14 @@ impl Ticket {
             self.keep(answer, &lifetimes);
         }
         drop(self.place);
-        self.tell.send_replace(Some(match &fetched {
+        let landed = match &fetched {
             Fetched::Answer(answer) | Fetched::Coalesced(answer) => Landed::Answer(Arc::clone(answer)),
             Fetched::Overflow(_) | Fetched::NotShared => Landed::NotShared,
             Fetched::Failed(error) => Landed::Failed(error.clone()),
-        }));
+        };
+        // Perhaps nobody joined, and whoever started it may be gone; then an overflow is dropped here, which abandons it.
+        self.tell.send(landed).ok();
         if let Some(starter) = starter {
-            // Whoever started it may be gone; then an overflow is dropped here, which abandons it.
             starter.send(fetched).ok();
         }
     }

@@ -114,7 +114,7 @@ impl Connection {
     ///
     /// Not cancel safe.
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> End {
-        let mut lifecycle = self.lifecycle.clone();
+        let lifecycle = self.lifecycle.clone();
         let ending = WhenWoken::new(lifecycle.ending());
         tokio::select! {
             biased;

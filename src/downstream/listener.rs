@@ -152,10 +152,11 @@ struct Room {
 
 impl Door {
     /// Accepts until the end begins, or until it is dropped; connections that stand go on.
-    pub async fn run(self: Arc<Self>, mut lifecycle: Lifecycle) {
+    pub async fn run(self: Arc<Self>, lifecycle: Lifecycle) {
         info!(listener = self.index, address = %self.address, "listening");
         let lives = lifecycle.clone();
         tokio::select! {
+            biased;
             () = lifecycle.ending() => {}
             () = self.accept_all(&lives) => {}
         }
@@ -234,11 +235,12 @@ impl Door {
         rules: Arc<HouseRules>,
         mut stream: TcpStream,
         proxy: SocketAddr,
-        mut lifecycle: Lifecycle,
+        lifecycle: Lifecycle,
         mut open: Open,
     ) {
         let patience = rules.service.limits.first_message.min(rules.service.limits.handshake_timeout);
         let introduced = tokio::select! {
+            biased;
             introduced = introduction(&mut stream, proxy, patience) => introduced,
             () = lifecycle.ending() => return,
         };

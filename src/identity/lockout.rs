@@ -20,7 +20,7 @@ use crate::config;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// See the module.
@@ -41,8 +41,8 @@ struct State {
 pub enum Admission {
     /// Yes; tell how it ended by [`Attempt::ended`].
     Admitted(Attempt),
-    /// Ask again when this has changed, or its other end is gone.
-    Wait(watch::Receiver<()>),
+    /// Ask again when this has ended, which it does with an error.
+    Wait(oneshot::Receiver<()>),
     /// No, and the client is told that its password is wrong.
     Refused,
     /// No, and the client is told that the directory does not answer: it did not, when passwords were shown to it before.
@@ -102,8 +102,8 @@ struct Watched {
     name: Option<Box<str>>,
     /// The administrator knows.
     announced: bool,
-    /// Tells those who wait that something has ended.
-    changed: Option<watch::Sender<()>>,
+    /// Dropped when something has ended, in the order in which their other ends came: who waited longest asks first.
+    waiting: Vec<oneshot::Sender<()>>,
     /// This is only a name of that principal, which has all that was here.
     belongs_to: Option<Mac>,
 }
@@ -147,7 +147,10 @@ impl LockoutGuard {
         }
         let is = |state| move |slot: &Slot| slot.state == state;
         if watched.slots.iter().any(is(SlotState::UnderWay)) {
-            return Admission::Wait(watched.changed.get_or_insert_with(|| watch::channel(()).0).subscribe());
+            watched.waiting.retain(|waiting| !waiting.is_closed());
+            let (waiting, ended) = oneshot::channel();
+            watched.waiting.push(waiting);
+            return Admission::Wait(ended);
         }
         if watched.slots.iter().any(is(SlotState::Unanswered)) && !watched.is_known_wrong(&presented.password) {
             return Admission::Unanswered;
@@ -204,10 +207,8 @@ impl LockoutGuard {
         to.name = to.name.take().or(from.name);
         to.announced |= from.announced;
         to.peers.extend(from.peers.into_iter().take(MOST_PEERS.saturating_sub(to.peers.len())));
-        // Those who wait ask again, and meet what the principal has under its other names. No receiver is no error.
-        if let Some(changed) = from.changed {
-            changed.send_replace(());
-        }
+        // Those who wait ask again, and meet what the principal has under its other names.
+        drop(from.waiting);
     }
 
     fn end(&self, presented: &Presented, name: Option<&str>, ended: Ended, now: Instant) -> Option<Closed> {
@@ -218,10 +219,7 @@ impl LockoutGuard {
         if let Some(name) = name.filter(|_| watched.is_full(*attempts)) {
             watched.name = Some(name.chars().take(LONGEST_NAME).collect());
         }
-        // No receiver is no error: nobody waits.
-        if let Some(changed) = watched.changed.take() {
-            changed.send_replace(());
-        }
+        watched.waiting.clear();
         let closes = matches!(ended, Ended::Answered(Judgement::Wrong | Judgement::Unclear))
             && watched.is_full(*attempts)
             && !std::mem::replace(&mut watched.announced, true);
@@ -357,6 +355,7 @@ mod tests {
     use super::*;
     use crate::identity::principals::Principals;
     use crate::secret::Secret;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     const WINDOW: Duration = Duration::from_secs(600);
     const WRONG: Ended = Ended::Answered(Judgement::Wrong);
@@ -508,12 +507,12 @@ mod tests {
             Admission::Admitted(attempt) => attempt,
             other => panic!("{other:?}"),
         });
-        let Admission::Wait(changed) = house.admit("alice", "right") else { panic!("all are taken") };
-        assert!(!changed.has_changed().unwrap_or(true));
+        let Admission::Wait(mut waiting) = house.admit("alice", "right") else { panic!("all are taken") };
+        assert!(waiting.try_recv() == Err(TryRecvError::Empty));
         for attempt in under_way {
             assert_eq!(attempt.ended("alice", WRONG, house.now).is_some(), house.guard.closed(house.now) == 1, "said when it closes");
         }
-        assert!(changed.has_changed().unwrap_or(true));
+        assert!(waiting.try_recv() == Err(TryRecvError::Closed));
         assert!(matches!(house.admit("alice", "right"), Admission::Refused));
     }
 
@@ -521,9 +520,9 @@ mod tests {
     fn who_waited_goes_when_another_was_right() {
         let house = House::with(1);
         let Admission::Admitted(attempt) = house.admit("alice", "a") else { panic!("the first") };
-        let Admission::Wait(changed) = house.admit("alice", "b") else { panic!("the second waits") };
+        let Admission::Wait(mut waiting) = house.admit("alice", "b") else { panic!("the second waits") };
         attempt.ended("alice", RIGHT, house.now);
-        assert!(changed.has_changed().unwrap_or(true));
+        assert!(waiting.try_recv() == Err(TryRecvError::Closed));
         assert!(house.shows("alice", "b", WRONG));
     }
 
@@ -584,10 +583,10 @@ mod tests {
             other => panic!("{other:?}"),
         });
         let stale = house.principals.present(0, "alice@corp.example", &Secret::new(b"d"));
-        let Admission::Wait(changed) = house.admit("alice@corp.example", "d") else { panic!("all are taken") };
+        let Admission::Wait(mut waiting) = house.admit("alice@corp.example", "d") else { panic!("all are taken") };
         house.guard.merge(&house.principals.learn_alias("CORP\\alice", 0, "S-1-5-21-1104").unwrap());
         house.guard.merge(&house.principals.learn_alias("alice@corp.example", 0, "S-1-5-21-1104").unwrap());
-        assert!(changed.has_changed().unwrap_or(true), "whoever waits asks again");
+        assert!(waiting.try_recv() == Err(TryRecvError::Closed), "whoever waits asks again");
         assert!(matches!(house.admit("CORP\\alice", "d"), Admission::Wait(_)));
         for attempt in under_way {
             attempt.ended("alice", WRONG, house.now);

@@ -112,9 +112,8 @@ impl Register {
                 Admission::Admitted(attempt) => return Ok(attempt),
                 Admission::Refused => return Err(Withheld::Guarded),
                 Admission::Unanswered => return Err(Withheld::Unanswered),
-                Admission::Wait(mut changed) => {
-                    // An error within means that the other end is gone: then the guard is asked again, too.
-                    if timeout_at(deadline, changed.changed()).await.is_err() {
+                Admission::Wait(waiting) => {
+                    if timeout_at(deadline, waiting).await.is_err() {
                         return Err(Withheld::Busy);
                     }
                 }

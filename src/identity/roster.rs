@@ -97,27 +97,27 @@ impl Roster {
 
     /// Revokes the sessions of a principal. Says how many were bound.
     pub fn revoke(&self, principal: &Mac, why: Revocation) -> usize {
-        revoke(&self.entries_of(principal), why)
+        revoke(self.entries_of(principal), why)
     }
 
     /// Revokes the sessions of a principal that were bound with that password.
     pub fn revoke_password(&self, presented: &Presented, why: Revocation) -> usize {
         let mut entries = self.entries_of(&presented.principal);
         entries.retain(|entry| entry.is_bound_with(presented));
-        revoke(&entries, why)
+        revoke(entries, why)
     }
 
     /// Revokes everybody's.
     pub fn revoke_all(&self, why: Revocation) -> usize {
         let everybody: Vec<_> = self.with_state(|state| state.entries().cloned().collect());
-        revoke(&everybody, why)
+        revoke(everybody, why)
     }
 
     /// Revokes the sessions that were bound `age` ago or longer.
     pub fn retire(&self, age: Duration, now: Instant) -> usize {
         let is_old = |entry: &&Arc<Entry>| entry.bound_at.get().is_some_and(|bound_at| now.saturating_duration_since(*bound_at) >= age);
         let old: Vec<_> = self.with_state(|state| state.entries().filter(is_old).cloned().collect());
-        revoke(&old, Revocation::Aged)
+        revoke(old, Revocation::Aged)
     }
 
     /// Two principals turned out to be one.
@@ -252,8 +252,10 @@ impl Revocation {
     }
 }
 
-/// Says how many of them were bound, and not revoked before. Out of the roster's lock, since wakers are the runtime's.
-fn revoke(entries: &[Arc<Entry>], why: Revocation) -> usize {
+/// In the order in which they came; says how many of them were bound, and not revoked before. Out of the roster's lock, since wakers are the
+/// runtime's.
+fn revoke(mut entries: Vec<Arc<Entry>>, why: Revocation) -> usize {
+    entries.sort_unstable_by_key(|entry| entry.number);
     let revokes = |entry: &&Arc<Entry>| {
         let is_first = entry.revoked.set(why).is_ok();
         entry.task.wake();

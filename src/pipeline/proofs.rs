@@ -27,11 +27,12 @@ use crate::ldap::message::LdapResult;
 use crate::metrics::Metrics;
 use crate::outcome::Served;
 use crate::secret::Secret;
+use futures_util::future::{self, FutureExt};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 /// See the module.
@@ -57,8 +58,11 @@ struct Shared {
 #[derive(Debug)]
 struct Flight {
     generation: Generation,
-    landed: watch::Receiver<Option<Landed>>,
+    landed: Landing,
 }
+
+/// Resolves when a flight has landed, or was lost; those who wait learn it in the order in which they began to.
+type Landing = future::Shared<oneshot::Receiver<Landed>>;
 
 /// A question that only a directory can answer.
 #[derive(Debug)]
@@ -124,12 +128,12 @@ impl Proofs {
     /// Cancel safe: what is asked is asked to its end.
     pub(super) async fn ask(&self, presented: &Presented, generation: Generation, question: Question) -> (Landed, Served) {
         let deadline = question.deadline;
-        let (mut landed, served) = match self.board(presented, generation, question) {
+        let (landed, served) = match self.board(presented, generation, question) {
             Ok(boarded) => boarded,
             Err(error) => return (Landed::Failed(error), Served::Failed),
         };
-        let landed = match timeout_at(deadline, landed.wait_for(Option::is_some)).await {
-            Ok(Ok(landed)) => landed.clone().unwrap_or(Landed::Failed(DirectoryError::Unavailable)),
+        let landed = match timeout_at(deadline, landed).await {
+            Ok(Ok(landed)) => landed,
             Ok(Err(_)) => Landed::Failed(DirectoryError::Unavailable),
             Err(_) => Landed::Failed(DirectoryError::TimedOut),
         };
@@ -144,12 +148,12 @@ impl Proofs {
         (landed, served)
     }
 
-    fn board(
-        &self,
-        presented: &Presented,
-        generation: Generation,
-        question: Question,
-    ) -> Result<(watch::Receiver<Option<Landed>>, Served), DirectoryError> {
+    /// Passwords that are being asked about.
+    pub(super) fn under_way(&self) -> usize {
+        self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn board(&self, presented: &Presented, generation: Generation, question: Question) -> Result<(Landing, Served), DirectoryError> {
         let mut flights = self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
         let flight = (self.edition, presented.proof);
         let is_in_time = |flight: &&Flight| self.shared.register.is_as_remembered(presented, flight.generation);
@@ -159,7 +163,8 @@ impl Proofs {
         if flights.len() >= MAX_FLIGHTS {
             return Err(DirectoryError::Busy);
         }
-        let (tell, landed) = watch::channel(None);
+        let (tell, landed) = oneshot::channel();
+        let landed = landed.shared();
         flights.insert(flight, Flight { generation, landed: landed.clone() });
         drop(flights);
         let place = Place { shared: Arc::clone(&self.shared), flight, landed: landed.clone() };
@@ -169,10 +174,11 @@ impl Proofs {
 }
 
 /// One flight. Its answer is remembered before it leaves the table, so whoever comes finds one or the other.
-async fn fly(place: Place, presented: Presented, generation: Generation, question: Question, tell: watch::Sender<Option<Landed>>) {
+async fn fly(place: Place, presented: Presented, generation: Generation, question: Question, tell: oneshot::Sender<Landed>) {
     let landed = place.shared.prove(&presented, generation, &question).await;
     drop(place);
-    tell.send_replace(Some(landed));
+    // Whoever asked may be gone.
+    tell.send(landed).ok();
 }
 
 impl Shared {
@@ -222,14 +228,14 @@ impl Shared {
 struct Place {
     shared: Arc<Shared>,
     flight: (u64, Mac),
-    landed: watch::Receiver<Option<Landed>>,
+    landed: Landing,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut flights = self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
         // After the principal was forgotten, another may stand there.
-        if flights.get(&self.flight).is_some_and(|flight| flight.landed.same_channel(&self.landed)) {
+        if flights.get(&self.flight).is_some_and(|flight| flight.landed.ptr_eq(&self.landed)) {
             flights.remove(&self.flight);
         }
     }

@@ -47,6 +47,7 @@ impl Pipeline {
         let pages = usize::try_from(self.pages.open()).unwrap_or(usize::MAX);
         let tables = [
             ("searches", self.cache.under_way()),
+            ("binds", self.proofs.under_way()),
             ("clients", self.turns.clients()),
             ("pages", pages),
             ("passwords", passwords),

@@ -124,6 +124,7 @@ impl Answer {
             }
             let Some(server) = self.upstream.servers.get(self.attempt.server()) else { break };
             let is_there = tokio::select! {
+                biased;
                 reply = self.attempt.next() => return reply,
                 is_there = server.silence.is_there(asked_at) => is_there,
             };
@@ -133,6 +134,7 @@ impl Answer {
             }
             let alive = self.attempt.is_alive();
             let is_alive = tokio::select! {
+                biased;
                 reply = self.attempt.next() => return reply,
                 is_alive = alive => is_alive,
             };

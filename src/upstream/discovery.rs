@@ -37,7 +37,7 @@ impl Discovery {
     }
 
     /// Keeps the servers as DNS names them, until the end.
-    pub(crate) async fn run(mut self, mut lifecycle: Lifecycle) {
+    pub(crate) async fn run(mut self, lifecycle: Lifecycle) {
         let mut renewal = Renewal::new(Instant::now());
         loop {
             tokio::select! {

@@ -120,7 +120,7 @@ enum Event {
 }
 
 impl Driver {
-    async fn run<S: AsyncRead + AsyncWrite + Send>(mut self, stream: S, mut lifecycle: Lifecycle) {
+    async fn run<S: AsyncRead + AsyncWrite + Send>(mut self, stream: S, lifecycle: Lifecycle) {
         let (mut reader, mut writer) = split(Box::pin(stream));
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

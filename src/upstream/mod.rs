@@ -166,7 +166,7 @@ impl Upstream {
             tokio::spawn(discovery.run(self.lifecycle.clone()));
         }
         let clients = Arc::clone(&self.inner.clients);
-        let mut lifecycle = self.lifecycle.clone();
+        let lifecycle = self.lifecycle.clone();
         tokio::spawn(async move {
             let mut tick = interval(SWEEP);
             loop {

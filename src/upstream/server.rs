@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// Probes the server until the end, or until it is no longer one of its directory's: at once, then at the times that its health asks for. Keeps a connection warm by it.
-    pub(crate) async fn watch(self: Arc<Self>, mut lifecycle: Lifecycle) {
+    pub(crate) async fn watch(self: Arc<Self>, lifecycle: Lifecycle) {
         loop {
             tokio::select! {
                 biased;

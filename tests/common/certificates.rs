@@ -1,5 +1,6 @@
 //! A certificate for a test's listener, and a phone that trusts it.
 
+use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use redial::config::{ListenerTls, TlsMode};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -17,12 +18,21 @@ pub(crate) struct Certificate {
 impl Certificate {
     /// A new one for `phonebook.example`; `name` keeps tests that run at once apart.
     pub(crate) fn new(name: &str) -> Self {
+        Self::signed_by(&KeyPair::generate().unwrap(), name)
+    }
+
+    /// The same with signatures that all have one length (Ed25519's), so that a handshake takes as many octets as the one before.
+    pub(crate) fn of_even_length(name: &str) -> Self {
+        Self::signed_by(&KeyPair::generate_for(&PKCS_ED25519).unwrap(), name)
+    }
+
+    fn signed_by(key: &KeyPair, name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("redial-downstream-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let made = rcgen::generate_simple_self_signed(["phonebook.example".to_owned()]).unwrap();
-        std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        Self { folder, der: made.cert.der().clone() }
+        let made = CertificateParams::new(["phonebook.example".to_owned()]).unwrap().self_signed(key).unwrap();
+        std::fs::write(folder.join("cert.pem"), made.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+        Self { folder, der: made.der().clone() }
     }
 
     /// The listener's part of it.

@@ -1,5 +1,6 @@
 //! Controllers in memory that go wrong as a seed says: they answer late, twice, with nonsense, in part, or not at all, and go away.
 
+use crate::line::{End, line};
 use crate::truth::{BASE, BIG, BIG_ENTRIES, PEOPLE, Truth, canary, parse_canary, password, person};
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
@@ -13,12 +14,13 @@ use redial::ldap::{Envelope, MessageId, ResultCode, oid};
 use redial::upstream::{Dial, Stream};
 use std::future::pending;
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// The account that searches run under, where they do not run under the client's.
 pub(crate) const SERVICE: &str = "cn=redial,dc=corp,dc=example";
@@ -40,11 +42,29 @@ pub(crate) struct Controllers {
 
 #[derive(Debug)]
 struct State {
-    up: watch::Sender<bool>,
+    mood: Mutex<Mood>,
+    changed: Notify,
     open: AtomicUsize,
 }
 
-/// Reaches them by their names.
+/// How a controller is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Up,
+    /// It refuses, and has closed in order.
+    Away,
+    /// It refuses, and has reset what stood.
+    Broken,
+    /// Nothing passes, neither way; what stood goes on afterwards.
+    Unheard,
+}
+
+impl Mood {
+    /// How it may be when it is not up.
+    pub(crate) const DOWN: [Self; 3] = [Self::Away, Self::Broken, Self::Unheard];
+}
+
+/// Reaches them by their names, and by the names that they have after a move.
 #[derive(Debug)]
 pub(crate) struct ByName(pub(crate) Arc<Controllers>);
 
@@ -63,10 +83,12 @@ enum Fault {
     AbsurdLength,
     Notice,
     Cut,
+    Reset,
+    HalfClose,
     Stall,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 14] = [
     Fault::Late,
     Fault::Silent,
     Fault::Busy,
@@ -78,6 +100,8 @@ const FAULTS: [Fault; 12] = [
     Fault::AbsurdLength,
     Fault::Notice,
     Fault::Cut,
+    Fault::Reset,
+    Fault::HalfClose,
     Fault::Stall,
 ];
 
@@ -86,25 +110,36 @@ enum Said {
     Octets(Vec<u8>),
     /// These, and then it is closed.
     Last(Vec<u8>),
+    /// These, and then it is reset.
+    Broken(Vec<u8>),
+    /// These are the last, but it goes on to listen.
+    Half(Vec<u8>),
     /// These, and then nothing for so long.
     Stall(Vec<u8>, Duration),
 }
 
+/// At the end of a name after a move.
+pub(crate) const MOVED: &str = ".moved";
+
+/// So long a controller waits for its last octets to be taken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 impl Dial for ByName {
     fn dial(&self, server: &Server) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
         let this = Arc::clone(&self.0);
-        let number: usize = server.host.trim_start_matches("dc").parse().unwrap();
+        let number: usize = server.host.trim_start_matches("dc").trim_end_matches(MOVED).parse().unwrap();
         Box::pin(async move {
             sleep(this.moment()).await;
-            if this.is_faulty() {
+            let mood = this.mood(number);
+            if mood == Mood::Unheard || this.is_faulty() {
                 this.truth.tell(&format!("dc{number} swallows a connect"));
                 pending::<()>().await;
             }
-            if !*this.servers[number].up.borrow() || this.is_faulty() {
+            if mood != Mood::Up || this.is_faulty() {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let capacity = this.with_random(|random| [64, 700, 5_000, 64 * 1024][random.usize(..4)]);
-            let (near, far) = duplex(capacity);
+            let (near, far) = line(capacity);
             tokio::spawn(this.serve(number, far));
             Ok(Box::new(near) as Box<dyn Stream>)
         })
@@ -114,21 +149,38 @@ impl Dial for ByName {
 impl Controllers {
     pub(crate) fn new(truth: Arc<Truth>, servers: usize, faults: u16, mut random: fastrand::Rng) -> Arc<Self> {
         let knows_who = random.bool();
-        let servers = (0..servers).map(|_| State { up: watch::Sender::new(true), open: AtomicUsize::new(0) }).collect();
+        let servers =
+            (0..servers).map(|_| State { mood: Mutex::new(Mood::Up), changed: Notify::new(), open: AtomicUsize::new(0) }).collect();
         Arc::new(Self { truth, knows_who, random: Mutex::new(random), faults, healed: AtomicBool::new(false), servers })
     }
 
-    /// One of them comes or goes.
-    pub(crate) fn is_up(&self, server: usize, up: bool) {
-        self.truth.tell(&format!("dc{server} {}", if up { "is back" } else { "is away" }));
-        self.servers[server].up.send_replace(up);
+    /// One of them is otherwise from now on.
+    pub(crate) fn is(&self, server: usize, mood: Mood) {
+        self.truth.tell(&format!("dc{server} is {mood:?}"));
+        *self.servers[server].mood.lock().unwrap() = mood;
+        self.servers[server].changed.notify_waiters();
+    }
+
+    fn mood(&self, server: usize) -> Mood {
+        *self.servers[server].mood.lock().unwrap()
+    }
+
+    /// Waits until it is otherwise.
+    async fn changes(&self, server: usize, mood: Mood) {
+        loop {
+            let changed = self.servers[server].changed.notified();
+            if self.mood(server) != mood {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// From now on nothing goes wrong.
     pub(crate) fn heal(&self) {
         self.healed.store(true, Ordering::SeqCst);
-        for server in &self.servers {
-            server.up.send_replace(true);
+        for server in 0..self.servers.len() {
+            self.is(server, Mood::Up);
         }
     }
 
@@ -160,18 +212,30 @@ impl Controllers {
         })
     }
 
-    async fn serve(self: Arc<Self>, server: usize, mut stream: DuplexStream) {
+    async fn serve(self: Arc<Self>, server: usize, mut stream: End) {
         self.servers[server].open.fetch_add(1, Ordering::SeqCst);
-        let mut up = self.servers[server].up.subscribe();
-        tokio::select! {
-            biased;
-            _ = up.wait_for(|up| !up) => {}
-            () = self.converse(server, &mut stream) => {}
+        let breaker = stream.breaker();
+        let mut conversation = pin!(self.converse(server, &mut stream));
+        loop {
+            match self.mood(server) {
+                Mood::Up => tokio::select! {
+                    biased;
+                    () = self.changes(server, Mood::Up) => {}
+                    () = &mut conversation => break,
+                },
+                Mood::Unheard => self.changes(server, Mood::Unheard).await,
+                Mood::Away => break,
+                Mood::Broken => {
+                    breaker.reset();
+                    break;
+                }
+            }
         }
         self.servers[server].open.fetch_sub(1, Ordering::SeqCst);
     }
 
-    async fn converse(self: &Arc<Self>, server: usize, stream: &mut DuplexStream) {
+    async fn converse(self: &Arc<Self>, server: usize, stream: &mut End) {
+        let breaker = stream.breaker();
         let (sender, mut said) = mpsc::unbounded_channel();
         let who = Arc::new(Mutex::new(None));
         let mut inbox = BytesMut::new();
@@ -185,8 +249,16 @@ impl Controllers {
                 said = said.recv() => match said {
                     Some(Said::Octets(octets)) => stream.write_all(&octets).await.is_ok(),
                     Some(Said::Last(octets)) => {
-                        let _ = tokio::time::timeout(Duration::from_secs(30), stream.write_all(&octets)).await;
+                        let _ = timeout(PATIENCE, stream.write_all(&octets)).await;
                         return;
+                    }
+                    Some(Said::Broken(octets)) => {
+                        let _ = timeout(PATIENCE, stream.write_all(&octets)).await;
+                        return breaker.reset();
+                    }
+                    Some(Said::Half(octets)) => {
+                        let _ = timeout(PATIENCE, stream.write_all(&octets)).await;
+                        stream.shutdown().await.is_ok()
                     }
                     Some(Said::Stall(octets, time)) => {
                         let until = Instant::now() + time;
@@ -213,6 +285,7 @@ impl Controllers {
         sender: mpsc::UnboundedSender<Said>,
     ) {
         let envelope = Envelope::parse(&frame).unwrap();
+        self.truth.tell(&format!("dc{server} hears {:#x}", envelope.op_tag));
         let (id, fault) = (envelope.message_id.number(), self.fault());
         if let Ok(Request::Write(write)) = Request::parse(&envelope) {
             self.truth.write_heard(written_version(write.op));
@@ -226,11 +299,15 @@ impl Controllers {
             Fault::Unavailable => Some(ResultCode::UNAVAILABLE),
             _ => None,
         };
-        let may_skip = matches!(fault, Fault::Silent | Fault::Cut | Fault::Stall) && self.with_random(fastrand::Rng::bool);
+        let may_skip = matches!(fault, Fault::Silent | Fault::Cut | Fault::Reset | Fault::HalfClose | Fault::Stall)
+            && self.with_random(fastrand::Rng::bool);
         let Some((what, response)) = (if may_skip { None } else { self.respond(&envelope, refusal, &who) }) else {
-            if fault == Fault::Cut {
-                let _ = sender.send(Said::Last(Vec::new()));
-            }
+            let _ = match fault {
+                Fault::Cut => sender.send(Said::Last(Vec::new())),
+                Fault::Reset => sender.send(Said::Broken(Vec::new())),
+                Fault::HalfClose => sender.send(Said::Half(Vec::new())),
+                _ => Ok(()),
+            };
             return;
         };
         sleep(self.moment()).await;
@@ -252,6 +329,8 @@ impl Controllers {
             Fault::AbsurdLength => Said::Octets([&cut()[..], b"\x30\x84\x7f\xff\xff\xff"].concat()),
             Fault::Notice => Said::Last([notice(), if part.is_multiple_of(2) { response } else { Vec::new() }].concat()),
             Fault::Cut => Said::Last(cut()),
+            Fault::Reset => Said::Broken(cut()),
+            Fault::HalfClose => Said::Half(cut()),
             Fault::Stall => Said::Stall(cut(), Duration::from_secs(self.with_random(|random| random.u64(1..40)))),
         });
     }

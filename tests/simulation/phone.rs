@@ -2,40 +2,49 @@
 
 use crate::common::requests::{abandon, bind, compare_with, extended, frame, search_for, unbind};
 use crate::controllers::values_of;
+use crate::line::{Breaker, End};
 use crate::truth::{BASE, BIG, BIG_ENTRIES, PEOPLE, canary, parse_canary, password, person};
 use crate::{Site, Weather};
+use redial::config::TlsMode;
 use redial::ldap::ber::{tag, write_constructed, write_element, write_integer};
 use redial::ldap::envelope::op;
 use redial::ldap::frame::frame_length;
 use redial::ldap::message::LdapResult;
 use redial::ldap::{Envelope, ResultCode, oid};
+use redial::upstream::Stream;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_rustls::TlsConnector;
 
 pub(crate) struct Phone {
     number: usize,
     site: Arc<Site>,
     random: fastrand::Rng,
-    reader: ReadHalf<DuplexStream>,
-    writer: WriteHalf<DuplexStream>,
+    reader: ReadHalf<Box<dyn Stream>>,
+    writer: WriteHalf<Box<dyn Stream>>,
+    breaker: Breaker,
     received: Vec<u8>,
     /// What has been asked and not been answered, by messageID.
     asked: BTreeMap<u32, Asked>,
     last_id: u32,
     /// Binds sent, and how many of them have been answered.
     binds: (u32, u32),
+    /// When the last of these answers came.
+    bind_answered_at: Option<Instant>,
     /// Who this is since the last bind that was answered.
     who: Option<usize>,
     /// It has done what may cost it its connection.
     is_rude: bool,
+    /// It has heard a Notice of Disconnection.
+    is_told_to_go: bool,
     is_over: bool,
 }
 
 /// One request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Asked {
     what: What,
     began: Instant,
@@ -57,6 +66,20 @@ enum What {
     /// The entry, and the version.
     Write(usize, u32),
     WhoAmI,
+}
+
+/// Without the time, which is this process's own.
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, bind, given_up_at, entries, seen, .. } = self;
+        write!(f, "{what:?} after bind {bind}, {entries} entries, {seen:?}, given up at {given_up_at:?}")
+    }
+}
+
+impl Asked {
+    const fn is_bind(&self) -> bool {
+        matches!(self.what, What::Bind(..))
+    }
 }
 
 impl What {
@@ -81,27 +104,56 @@ impl What {
     }
 }
 
-impl Phone {
-    pub(crate) fn new(number: usize, site: Arc<Site>, stream: DuplexStream, random: fastrand::Rng) -> Self {
-        let (reader, writer) = split(stream);
-        Self {
-            number,
-            site,
-            random,
-            reader,
-            writer,
-            received: Vec::new(),
-            asked: BTreeMap::new(),
-            last_id: 0,
-            binds: (0, 0),
-            who: None,
-            is_rude: false,
-            is_over: false,
+/// A phone that has just connected, from its first octet to its last.
+pub(crate) async fn live(number: usize, site: Arc<Site>, stream: End, random: fastrand::Rng) {
+    let breaker = stream.breaker();
+    let Some(stream) = secured(stream, &site).await else {
+        if site.stopped_at().is_none() {
+            site.truth.wrong(&format!("phone {number} gets no TLS"));
         }
-    }
+        return;
+    };
+    let (reader, writer) = split(stream);
+    let phone = Phone {
+        number,
+        site,
+        random,
+        reader,
+        writer,
+        breaker,
+        received: Vec::new(),
+        asked: BTreeMap::new(),
+        last_id: 0,
+        binds: (0, 0),
+        bind_answered_at: None,
+        who: None,
+        is_rude: false,
+        is_told_to_go: false,
+        is_over: false,
+    };
+    phone.live().await;
+}
 
-    /// From its first request to its last.
-    pub(crate) async fn live(mut self) {
+/// The stream as the listener wants it, or nothing where that does not come about.
+async fn secured(mut stream: End, site: &Site) -> Option<Box<dyn Stream>> {
+    let Some((mode, config)) = &site.tls else { return Some(Box::new(stream)) };
+    if *mode != TlsMode::Ldaps {
+        stream.write_all(&frame(1, &extended(oid::START_TLS, None))).await.ok()?;
+        let mut received = Vec::new();
+        while frame_length(&received, 1 << 10).expect("a frame").is_none_or(|length| length > received.len()) {
+            stream.read_buf(&mut received).await.ok().filter(|count| *count > 0)?;
+        }
+        let envelope = Envelope::parse(&received).expect("a well-formed message");
+        let code = LdapResult::parse(envelope.op_content).expect("a result").code;
+        (envelope.message_id.number() == 1 && code == ResultCode::SUCCESS).then_some(())?;
+    }
+    let name = "phonebook.example".try_into().expect("a name");
+    let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.ok()?;
+    Some(Box::new(stream))
+}
+
+impl Phone {
+    async fn live(mut self) {
         for _ in 0..self.random.usize(2..12) {
             self.do_something().await;
             if self.random.u8(..3) > 0 {
@@ -114,15 +166,29 @@ impl Phone {
                 return;
             }
         }
-        match if self.site.weather.is_polite { 5 } else { self.random.u8(..6) } {
+        match if self.site.weather.is_polite { 7 } else { self.random.u8(..8) } {
             // Gone without a word, in the middle of whatever it was.
             0 => self.site.truth.tell(&format!("phone {} is gone", self.number)),
             1 => {
                 let octets = frame(self.last_id + 1, &search_for(BASE, "(cn=half)", &[]));
                 let half = self.random.usize(..octets.len());
                 let _ = self.writer.write_all(&octets[..half]).await;
+                sleep(Duration::from_secs([0, 40][self.random.usize(..2)])).await;
             }
             2 => self.send(&unbind(), None).await,
+            3 => {
+                self.write().await;
+                self.search().await;
+                self.site.truth.tell(&format!("phone {} resets", self.number));
+                self.breaker.reset();
+            }
+            4 => {
+                // It has said all, but goes on to listen: what comes is either an answer or the end.
+                self.search().await;
+                self.is_rude = true;
+                let _ = self.writer.shutdown().await;
+                self.hear_all().await;
+            }
             _ => {
                 self.hear_all().await;
                 self.send(&unbind(), None).await;
@@ -149,7 +215,7 @@ impl Phone {
                 self.search().await;
                 let target = self.random.u32(1..=self.last_id.max(1));
                 let last_id = self.last_id;
-                if let Some(asked) = self.asked.get_mut(&target).filter(|asked| !matches!(asked.what, What::Bind(..))) {
+                if let Some(asked) = self.asked.get_mut(&target).filter(|asked| !asked.is_bind()) {
                     asked.given_up_at = Some(last_id);
                 }
                 self.send(&abandon(target), None).await;
@@ -234,17 +300,17 @@ impl Phone {
         }
         let octets = frame(self.last_id, request);
         let mut rest = &octets[..];
-        while !rest.is_empty() && !self.is_over {
-            let piece = if self.random.u8(..4) == 0 { self.random.usize(1..=rest.len()) } else { rest.len() };
+        while !self.is_over {
+            let piece = if !rest.is_empty() && self.random.u8(..4) == 0 { self.random.usize(1..=rest.len()) } else { rest.len() };
+            let writer = &mut self.writer;
+            let step = async { if piece > 0 { writer.write(&rest[..piece]).await } else { writer.flush().await.map(|()| 0) } };
             tokio::select! {
                 biased;
                 read = self.reader.read_buf(&mut self.received) => self.take(read.unwrap_or(0)),
-                written = self.writer.write(&rest[..piece]) => match written {
+                written = step => match written {
                     Ok(count @ 1..) => rest = &rest[count..],
-                    _ => {
-                        // What it has still to hear, it hears below.
-                        rest = &[];
-                    }
+                    // All is sent, or nothing can be; what it has still to hear, it hears below.
+                    _ => break,
                 },
             }
         }
@@ -277,7 +343,7 @@ impl Phone {
     fn take(&mut self, count: usize) {
         if count == 0 {
             self.is_over = true;
-            if !self.is_rude {
+            if !self.is_rude && !self.may_be_cut_off() {
                 self.wrong("was cut off");
             }
         }
@@ -291,16 +357,12 @@ impl Phone {
         let envelope = Envelope::parse(frame).expect("a well-formed message");
         let id = envelope.message_id.number();
         if id == 0 {
-            if !self.is_rude {
-                self.wrong("is told to go");
-            }
-            return;
+            return self.hear_notice();
         }
         let Some(asked) = self.asked.get_mut(&id) else {
             return self.wrong(&format!("hears {:#x} under {id}, which it did not ask or which was answered", envelope.op_tag));
         };
-        let is_bind = matches!(asked.what, What::Bind(..));
-        let before = self.binds.1 + u32::from(is_bind);
+        let before = self.binds.1 + u32::from(asked.is_bind());
         if asked.bind > before || asked.bind < self.binds.1 {
             return self.wrong(&format!("hears {id} out of order: {:?} with {:?} binds", self.asked[&id], self.binds));
         }
@@ -323,14 +385,40 @@ impl Phone {
         self.judge(&asked, result.code, &text);
     }
 
+    /// At the end of the program idle phones are told to go, and the others when they have heard what they had asked.
+    fn hear_notice(&mut self) {
+        self.is_told_to_go = true;
+        if self.is_rude {
+            return;
+        }
+        let Some(stopped_at) = self.site.stopped_at() else { return self.wrong("is told to go") };
+        // What stands behind a bind is read when that is answered, which was too late.
+        if self.bind_answered_at.is_some_and(|answered_at| answered_at >= stopped_at) {
+            return;
+        }
+        // A bind silences what was asked before it.
+        let has_its_turn = |asked: &Asked| asked.bind == self.binds.0 && self.binds.0 == self.binds.1 + u32::from(asked.is_bind());
+        let was_taken = |asked: &&Asked| asked.began + A_MOMENT < stopped_at && has_its_turn(asked);
+        let forgotten = self.asked.values().filter(was_taken).find(|asked| asked.given_up_at.is_none());
+        if let Some(forgotten) = forgotten {
+            self.wrong(&format!("is told to go, and was to hear an answer to {forgotten:?}"));
+        }
+    }
+
+    fn may_be_cut_off(&self) -> bool {
+        let drain = self.site.drain;
+        self.site.stopped_at().is_some_and(|stopped_at| self.is_told_to_go || stopped_at.elapsed() >= drain)
+    }
+
     fn judge(&mut self, asked: &Asked, code: ResultCode, text: &str) {
-        let Weather { is_calm, as_client, ttl, .. } = self.site.weather;
+        let Weather { is_calm, as_client, .. } = self.site.weather;
         let failures: &[ResultCode] = if is_calm { &[] } else { &[ResultCode::BUSY, ResultCode::UNAVAILABLE] };
         let may = |allowed: &[ResultCode]| allowed.contains(&code) || failures.contains(&code);
         let truth = Arc::clone(&self.site.truth);
         let is_allowed = match &asked.what {
             What::Bind(who, secret) => {
                 self.binds.1 = asked.bind;
+                self.bind_answered_at = Some(Instant::now());
                 self.asked.retain(|_, other| other.bind >= asked.bind);
                 self.who = who.filter(|_| code == ResultCode::SUCCESS);
                 match who {
@@ -346,7 +434,7 @@ impl Phone {
                     if self.who != Some(*whose) {
                         self.wrong(&format!("is {:?} and sees {}", self.who, canary(*whose, *version)));
                     }
-                    truth.read(*whose, *version, asked.began, ttl);
+                    truth.read(*whose, *version, asked.began, &self.site.weather);
                 }
                 let expected = match base.as_str() {
                     BIG => BIG_ENTRIES,
@@ -383,3 +471,5 @@ impl Phone {
 
 /// Longer than any operation may take, waiting and a second attempt included.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Until an octet that was sent has been read by whoever reads.
+const A_MOMENT: Duration = Duration::from_millis(200);

@@ -1,5 +1,6 @@
 //! What is really so: everybody's entry in all its versions, and what has reached a controller. Answers are judged by it.
 
+use crate::Weather;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,6 +14,13 @@ pub(crate) const PEOPLE: usize = 4;
 pub(crate) const BIG: &str = "ou=big,dc=corp,dc=example";
 /// Its entries.
 pub(crate) const BIG_ENTRIES: usize = 150;
+
+/// How a seed was played.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Played {
+    pub(crate) story: String,
+    pub(crate) wrong: Option<String>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Truth {
@@ -62,14 +70,10 @@ impl Truth {
         self.state.lock().unwrap().wrong.get_or_insert_with(|| what.to_owned());
     }
 
-    /// What was wrong first, with the story.
-    pub(crate) fn verdict(&self) -> Result<(), String> {
+    /// All that happened, and what was wrong first.
+    pub(crate) fn verdict(&self) -> Played {
         let state = self.state.lock().unwrap();
-        match &state.wrong {
-            None if std::env::var_os("REDIAL_STORY").is_some() => Err(state.story.join("\n")),
-            None => Ok(()),
-            Some(wrong) => Err(format!("{}\n{wrong}", state.story.join("\n"))),
-        }
+        Played { story: state.story.join("\n"), wrong: state.wrong.clone() }
     }
 
     /// The number of a version that is to be written.
@@ -142,8 +146,8 @@ impl Truth {
         }
     }
 
-    /// A read that began then has shown that version, where answers are fresh for `ttl`.
-    pub(crate) fn read(&self, person: usize, number: u32, began: Instant, ttl: Duration) {
+    /// A read that began then has shown that version.
+    pub(crate) fn read(&self, person: usize, number: u32, began: Instant, weather: &Weather) {
         let mut state = self.state.lock().unwrap();
         let versions = &state.versions[person];
         let Some(place) = versions.iter().position(|version| version.number == number) else {
@@ -156,8 +160,13 @@ impl Truth {
             drop(state);
             return self.wrong(&format!("{} was read after {newer} had been acknowledged", canary(person, number)));
         }
-        if newer.first().is_some_and(|newer| began.saturating_duration_since(newer.written_at) > ttl + IN_FLIGHT) {
+        let age = newer.first().map(|newer| began.saturating_duration_since(newer.written_at)).unwrap_or_default();
+        if age > weather.ttl + IN_FLIGHT {
             state.stale_reads += 1;
+        }
+        if age > weather.ttl + weather.stale + IN_FLIGHT {
+            drop(state);
+            self.wrong(&format!("{} was read {age:?} after it was another", canary(person, number)));
         }
     }
 
