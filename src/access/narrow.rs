@@ -6,8 +6,8 @@
 //! `(!(hidden=x))` would match everybody. The filter is therefore rewritten until it names nothing hidden.
 
 use super::{Access, Grant};
-use crate::ldap::filter::{Filter, FilterError};
-use crate::ldap::message::{Scope, Search, SearchRequest};
+use crate::ldap::filter::Filter;
+use crate::ldap::message::{Scope, SearchRequest};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -23,28 +23,25 @@ pub struct Part {
 }
 
 impl Grant<'_> {
-    /// The searches to run instead of `search`, their answers to be concatenated under one size limit ([`Grant::entries_wanted`]). None:
-    /// nothing can match, answer success without entries.
-    ///
-    /// # Errors
-    /// When the filter cannot be decoded: never for a search that was parsed.
-    pub fn narrow(&self, search: &Search<'_>) -> Result<Vec<Part>, FilterError> {
-        let asked = search.to_owned()?;
-        let Some(filter) = self.access.narrow_filter(&asked.filter) else { return Ok(Vec::new()) };
+    /// The searches to run instead of `asked`, which came as `op`, their answers to be concatenated under one size limit
+    /// ([`Grant::entries_wanted`]). None: nothing can match, answer success without entries.
+    pub fn narrow(&self, asked: &SearchRequest, op: &[u8]) -> Vec<Part> {
+        let Some(filter) = self.access.narrow_filter(&asked.filter) else { return Vec::new() };
         let request = SearchRequest {
+            base_object: asked.base_object.clone(),
             filter,
             attributes: self.access.narrow_attributes(&asked.attributes),
             size_limit: self.entries_wanted(asked.size_limit).unwrap_or(0),
-            ..asked.clone()
+            ..*asked
         };
-        let Some(inside) = self.inside else { return Ok(self.below(&request)) };
+        let Some(inside) = self.inside else { return self.below(&request) };
         // An alias could lead to an entry outside the access.
         let deref_aliases = if inside.is_whole { request.deref_aliases } else { NEVER_DEREF_ALIASES };
         let request = SearchRequest { deref_aliases, ..request };
-        if request == asked {
-            return Ok(vec![Part { directory: inside.directory, op: Bytes::copy_from_slice(search.op), request: Arc::new(request) }]);
+        if request == *asked {
+            return vec![Part { directory: inside.directory, op: Bytes::copy_from_slice(op), request: Arc::new(request) }];
         }
-        Ok(vec![Part::rebuilt(inside.directory, request)])
+        vec![Part::rebuilt(inside.directory, request)]
     }
 
     /// Where the access has a filter: the search that must find one entry before a compare of `entry` may be sent, else the compare would
@@ -226,7 +223,7 @@ mod tests {
         let Request::Search(search) = Request::parse(&envelope).unwrap() else { panic!("it is a search") };
         let accesses = accesses([access]);
         let grant = allowed(&accesses, &BOUND, &request.base_object, request.scope);
-        let parts = grant.narrow(&search).unwrap();
+        let parts = grant.narrow(&search.to_owned().unwrap(), search.op);
         for part in &parts {
             assert_eq!(part.op, part.request.encode(), "what travels is what is said");
         }

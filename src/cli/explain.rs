@@ -115,7 +115,7 @@ fn explain(config: &Config, from: IpAddr, identity: &Identity, request: &SearchR
     let Request::Search(search) = Request::parse(&envelope).map_err(Failure::configuration)? else {
         return Err(Failure::fault("the search was not read as a search"));
     };
-    let parts = grant.narrow(&search).map_err(Failure::fault)?;
+    let parts = grant.narrow(&search.to_owned().map_err(Failure::fault)?, search.op);
     if parts.is_empty() {
         text.push_str("Nothing is sent: the filter can match nothing that this access shows. The answer is success without entries.\n");
     }

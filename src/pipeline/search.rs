@@ -103,8 +103,9 @@ impl Pipeline {
         controls: Option<&[u8]>,
         key: Option<&[u8]>,
     ) -> Result<SearchWork, Refused> {
-        let lifetimes = self.cache.lifetimes(&search.to_owned().map_err(|_| controls::MALFORMED_FILTER)?.filter);
-        let parts = grant.narrow(search).map_err(|_| controls::MALFORMED_FILTER)?;
+        let request = search.to_owned().map_err(|_| controls::MALFORMED_FILTER)?;
+        let lifetimes = self.cache.lifetimes(&request.filter);
+        let parts = grant.narrow(&request, search.op);
         let entries_wanted = grant.entries_wanted(search.size_limit);
         let controls = controls.map(Bytes::copy_from_slice);
         let searches = parts
