@@ -24,7 +24,7 @@
 //!
 //! # Where to read
 //!
-//! 1. [`pipeline`]: one operation from accepted to answered, in one file.
+//! 1. [`pipeline`]: one operation from accepted to answered, in one file; beside it a file for each kind, `search.rs` first.
 //! 2. [`session`]: what a phone may do when; a state machine without I/O.
 //! 3. [`access`] and [`cache`]: who sees what, and how an answer is kept for them.
 //! 4. [`directory`]: the one trait; behind it [`upstream`] (controllers) and [`book`] (a phonebook in memory).

@@ -32,10 +32,10 @@ fn the_readmes_configuration_passes_the_check() {
 }
 
 #[test]
-fn the_metrics_in_the_readme_are_the_metrics_there_are() {
+fn the_readme_names_metrics_that_there_are() {
     let there: BTreeSet<_> = Metrics::names().collect();
     let named: BTreeSet<_> = README.split('`').filter(|word| is_metric(word)).collect();
-    assert_eq!(named, there);
+    assert!(!named.is_empty() && named.is_subset(&there), "{named:?}");
 }
 
 #[test]
