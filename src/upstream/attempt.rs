@@ -63,13 +63,13 @@ impl Attempt {
             Ok(Reply::Done(done)) => {
                 self.sent.answered = true;
                 if is_overloaded(done.code) {
-                    self.sent.standing().operation_failed(Failure::Overloaded, &done.code);
+                    self.sent.failed(Failure::Overloaded, &done.code);
                 } else {
                     self.sent.standing().answered();
                 }
             }
             Err(error @ (DirectoryError::ConnectionLost { .. } | DirectoryError::Misbehaved(_) | DirectoryError::TimedOut)) => {
-                self.sent.standing().operation_failed(Failure::NoAnswer, error);
+                self.sent.failed(Failure::NoAnswer, error);
             }
             _ => {}
         }
@@ -79,7 +79,7 @@ impl Attempt {
     /// The server has vanished: what it was asked is lost.
     pub(crate) fn lost(&self) -> DirectoryError {
         let error = DirectoryError::ConnectionLost { sent: true };
-        self.sent.standing().operation_failed(Failure::NoAnswer, &error);
+        self.sent.failed(Failure::NoAnswer, &error);
         error
     }
 

@@ -125,7 +125,7 @@ impl Binds {
             Ok(done) => {
                 sent.answered = true;
                 if is_overloaded(done.code) {
-                    self.standing.operation_failed(Failure::Overloaded, &done.code);
+                    sent.failed(Failure::Overloaded, &done.code);
                 } else {
                     self.standing.answered();
                 }
@@ -134,7 +134,7 @@ impl Binds {
             Err(error @ DirectoryError::ConnectionLost { sent: false }) => Err(BindError::NotSent(error)),
             Err(error) => {
                 connection.retire();
-                self.standing.operation_failed(Failure::NoAnswer, &error);
+                sent.failed(Failure::NoAnswer, &error);
                 Err(BindError::Sent(error))
             }
         }

@@ -117,6 +117,11 @@ impl Health {
         }
     }
 
+    /// It was down then, and is not any more.
+    pub(crate) fn came_back_since(&self, then: Instant) -> bool {
+        self.recovering_since.is_some_and(|since| since > then)
+    }
+
     /// When it is to be probed next.
     pub(crate) const fn next_probe(&self) -> Instant {
         self.next_probe
@@ -248,6 +253,16 @@ mod tests {
         assert_eq!(health.call(), Call::Eligible);
         assert!(!health.is_up());
         assert_eq!(health.next_probe(), now);
+    }
+
+    #[test]
+    fn it_has_come_back_only_since_what_was_before_that() {
+        let (mut health, now) = up();
+        assert!(!health.came_back_since(now - seconds(1)), "it never was away");
+        health.probe_failed(0.0, now + seconds(1));
+        assert!(!health.came_back_since(now), "it is away");
+        health.probe_succeeded(now + seconds(3));
+        assert!(health.came_back_since(now + seconds(2)) && !health.came_back_since(now + seconds(3)));
     }
 
     #[test]

@@ -211,6 +211,13 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
+    /// It has failed, by the server's fault. Where the server went and came back meanwhile, that is no news: it says nothing of it now.
+    pub(crate) fn failed(&self, how: Failure, why: &dyn std::fmt::Display) {
+        if !self.standing.with_state(|health, _| health.came_back_since(self.at)) {
+            self.standing.operation_failed(how, why);
+        }
+    }
+
     /// Where.
     pub(crate) const fn standing(&self) -> &Arc<Standing> {
         &self.standing
