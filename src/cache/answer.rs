@@ -10,7 +10,7 @@
 
 use crate::ldap::MessageId;
 use crate::ldap::ber::{length_of_length, tag};
-use crate::ldap::envelope::write_envelope;
+use crate::ldap::envelope::{Stamp, write_envelope};
 use crate::ldap::message::ResultCode;
 
 /// A complete answer: all entries and the SearchResultDone.
@@ -164,7 +164,9 @@ impl Messages {
 
     fn write(&self, message_id: MessageId, out: &mut Vec<u8>) {
         let Some(id) = one_octet(message_id) else {
-            return self.ops().for_each(|op| write_envelope(out, message_id, op, None));
+            let stamp = Stamp::new(message_id);
+            out.reserve(self.blob.len() + self.spans.len() * MOST_GROWTH);
+            return self.ops().for_each(|op| stamp.write(out, op, None));
         };
         let start = out.len();
         out.extend_from_slice(&self.blob);
@@ -199,6 +201,10 @@ fn one_octet(message_id: MessageId) -> Option<u8> {
 
 /// Tags of the envelope and the messageID, the messageID's length and octet, and the envelope's own first length octet.
 const ENVELOPE_OCTETS: usize = [tag::SEQUENCE, 0, tag::INTEGER, 1, 0].len();
+
+/// Octets that a message grows by under a messageID of more octets than one: three of the messageID, one of the length, and those that
+/// [`Stamp::write`] takes back.
+const MOST_GROWTH: usize = 8;
 
 #[cfg(test)]
 mod tests {

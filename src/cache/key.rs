@@ -6,7 +6,7 @@
 //! - the order of the attributes, and naming one twice, do not matter, unless one has an option: Samba knows `member;range=0-9` in that
 //!   spelling only;
 //! - assertion values compare without ASCII case where the attribute's matching rule is known to ignore case;
-//! - any TRUE is TRUE, and any form of a length is that length.
+//! - any TRUE is TRUE, and any form of a length is that length, but within the filter.
 //!
 //! Two requests that a directory would answer alike may well have two keys; never the other way round.
 
@@ -14,7 +14,7 @@ mod read;
 
 pub use read::Question;
 
-use crate::ldap::ber::{BerError, Element, Reader, tag};
+use crate::ldap::ber::{BerError, Reader, tag};
 use crate::ldap::filter::MAX_DEPTH;
 use crate::ldap::message::{Scope, Search};
 use crate::ldap::oid;
@@ -45,7 +45,7 @@ pub enum Keyed {
 pub fn write_key(out: &mut Vec<u8>, owner: Owner<'_>, directory: Option<usize>, search: &Search<'_>, controls: Option<&[u8]>) -> Keyed {
     // A key is hardly longer than its request.
     out.reserve(search.op.len() + ROOM_FOR_OWNER);
-    let mut writer = Writer { unfolded: out.len(), out, has_options: search.filter.contains(&OPTION) };
+    let mut writer = Writer { unfolded: out.len(), out };
     writer.owner(owner, directory);
     let scope = match search.scope {
         Scope::BaseObject => 0,
@@ -72,7 +72,7 @@ pub fn renumbered(key: &[u8], access: impl Fn(usize) -> Option<usize>, directory
     }
     let place = if place == usize::MAX { place } else { directory(place)? };
     let mut out = Vec::with_capacity(key.len() + ROOM_FOR_OWNER);
-    let mut writer = Writer { unfolded: 0, out: &mut out, has_options: false };
+    let mut writer = Writer { unfolded: 0, out: &mut out };
     writer.number(access(owner)?);
     writer.number(place);
     out.extend_from_slice(rest);
@@ -100,8 +100,6 @@ struct Writer<'a> {
     out: &'a mut Vec<u8>,
     /// From here on nothing is folded yet.
     unfolded: usize,
-    /// Somewhere in the filter is a semicolon.
-    has_options: bool,
 }
 
 impl Writer<'_> {
@@ -136,17 +134,22 @@ impl Writer<'_> {
         self.out.push(NO_TEXT);
     }
 
-    /// The attributes in one order, each once. More than fit the stack stay in theirs, and so do all where one has an option.
+    /// The attributes in one order, each once. More than fit the stack stay in theirs, and so do all where one has an option or is longer than
+    /// any name.
     fn attributes(&mut self, attributes: &[u8]) -> Result<(), BerError> {
-        if attributes.contains(&OPTION) {
+        if contains(attributes, OPTION) {
             return self.attributes_as_they_came(attributes);
         }
-        let mut sorted = [Selected::default(); SORTED_ATTRIBUTES];
+        let mut sorted = [const { Selected::NONE }; SORTED_ATTRIBUTES];
         let mut count = 0;
         let mut names = Reader::new(attributes);
         while !names.is_empty() {
-            let Some(place) = sorted.get_mut(count) else { return self.attributes_as_they_came(attributes) };
-            *place = Selected::new(names.expect(tag::OCTET_STRING)?.content);
+            let before = names.rest();
+            let name = names.contents(tag::OCTET_STRING)?;
+            let element = before.get(..before.len() - names.rest().len()).unwrap_or_default();
+            let is_short = name.len() <= LONGEST_NAME && element.len() == SHORT_HEADER + name.len();
+            let Some(place) = sorted.get_mut(count).filter(|_| is_short) else { return self.attributes_as_they_came(attributes) };
+            *place = Selected::new(name, element);
             count += 1;
         }
         let sorted = sorted.get_mut(..count).unwrap_or_default();
@@ -154,8 +157,7 @@ impl Writer<'_> {
         let mut before: Option<&Selected<'_>> = None;
         for selected in &*sorted {
             if before.is_none_or(|before| before.compare(selected).is_ne()) {
-                self.out.push(A_SELECTED);
-                self.folded(selected.name);
+                self.out.extend_from_slice(selected.element);
             }
             before = Some(selected);
         }
@@ -192,85 +194,14 @@ impl Writer<'_> {
         Ok(Keyed::Cacheable)
     }
 
-    /// The filter in its own order: phones send one template, so there is nothing to gain from sorting its branches.
+    /// The filter as it came, folded as a whole; what must not be folded is put back. In its own order: phones send one template, so there is
+    /// nothing to gain from sorting its branches.
     fn filter(&mut self, filter: &[u8]) -> Result<(), BerError> {
-        let mut reader = Reader::new(filter);
-        let root = reader.element()?;
-        reader.finish()?;
-        self.node(root, MAX_DEPTH)?;
+        let start = self.out.len();
+        self.out.extend_from_slice(filter);
         self.fold();
-        Ok(())
-    }
-
-    /// One node: its choice, then its parts. The branches of AND, OR and NOT end in [`END`], which is no choice.
-    fn node(&mut self, node: Element<'_>, deeper: usize) -> Result<(), BerError> {
-        self.out.push(node.tag);
-        let mut parts = Reader::new(node.content);
-        match node.tag {
-            choice::AND | choice::OR | choice::NOT => {
-                let deeper = deeper.checked_sub(1).ok_or(BerError::TooDeep)?;
-                while !parts.is_empty() {
-                    self.node(parts.element()?, deeper)?;
-                }
-                self.out.push(END);
-            }
-            choice::PRESENT => self.description(node.content),
-            choice::EXTENSIBLE => self.extensible(parts)?,
-            choice::SUBSTRINGS => {
-                let ignores_case = self.attribute(parts.expect(tag::OCTET_STRING)?.content);
-                let mut pieces = Reader::new(parts.expect(tag::SEQUENCE)?.content);
-                while !pieces.is_empty() {
-                    let piece = pieces.element()?;
-                    self.out.push(piece.tag);
-                    self.value(piece.content, ignores_case);
-                }
-                self.out.push(END);
-                parts.finish()?;
-            }
-            choice::EQUALITY | choice::GREATER_OR_EQUAL | choice::LESS_OR_EQUAL | choice::APPROX => {
-                let ignores_case = self.attribute(parts.expect(tag::OCTET_STRING)?.content);
-                self.value(parts.expect(tag::OCTET_STRING)?.content, ignores_case);
-                parts.finish()?;
-            }
-            found => return Err(BerError::UnexpectedTag { expected: choice::AND, found }),
-        }
-        Ok(())
-    }
-
-    /// The value octet for octet: what a rule makes of it is the rule's affair.
-    fn extensible(&mut self, mut parts: Reader<'_>) -> Result<(), BerError> {
-        while !parts.is_empty() {
-            let part = parts.element()?;
-            match part.tag {
-                choice::DN_ATTRIBUTES if part.content == [0] => {} // the default, spelled out
-                choice::DN_ATTRIBUTES => self.out.push(part.tag),
-                choice::MATCHING_RULE | choice::TYPE => {
-                    self.out.push(part.tag);
-                    self.description(part.content);
-                }
-                _ => {
-                    self.out.push(part.tag);
-                    self.exact(part.content);
-                }
-            }
-        }
-        self.out.push(END);
-        Ok(())
-    }
-
-    /// An attribute description; says whether its values compare without case.
-    fn attribute(&mut self, attribute: &[u8]) -> bool {
-        self.description(attribute);
-        ignores_case(attribute)
-    }
-
-    /// An attribute description: without case, but with options as it is.
-    fn description(&mut self, description: &[u8]) {
-        if self.has_options && description.contains(&OPTION) { self.exact(description) } else { self.folded(description) }
-    }
-
-    fn value(&mut self, value: &[u8], ignores_case: bool) {
-        if ignores_case { self.folded(value) } else { self.exact(value) }
+        let folded = self.out.get_mut(start..).unwrap_or_default();
+        FoldedFilter { original: filter, folded, has_options: contains(filter, OPTION) }.restore()
     }
 
     fn folded(&mut self, octets: &[u8]) {
@@ -298,6 +229,102 @@ impl Writer<'_> {
     fn fold(&mut self) {
         self.out.get_mut(self.unfolded..).unwrap_or_default().make_ascii_lowercase();
         self.unfolded = self.out.len();
+    }
+}
+
+/// A filter that was folded as a whole.
+struct FoldedFilter<'a> {
+    original: &'a [u8],
+    folded: &'a mut [u8],
+    /// Somewhere in it is a semicolon.
+    has_options: bool,
+}
+
+impl FoldedFilter<'_> {
+    /// Puts back what must not be folded.
+    fn restore(mut self) -> Result<(), BerError> {
+        if self.original.is_empty() {
+            return Err(BerError::Truncated);
+        }
+        self.nodes(self.original, MAX_DEPTH)
+    }
+
+    fn nodes(&mut self, nodes: &[u8], deeper: usize) -> Result<(), BerError> {
+        let mut nodes = Reader::new(nodes);
+        while !nodes.is_empty() {
+            let (choice, content) = self.element(&mut nodes)?;
+            let mut parts = Reader::new(content);
+            match choice {
+                choice::AND | choice::OR | choice::NOT => self.nodes(content, deeper.checked_sub(1).ok_or(BerError::TooDeep)?)?,
+                choice::PRESENT => self.description(content),
+                choice::EXTENSIBLE => self.extensible(parts)?,
+                choice::SUBSTRINGS => {
+                    let ignores_case = self.attribute(&mut parts)?;
+                    let (_, pieces) = self.element(&mut parts)?;
+                    self.values(pieces, ignores_case)?;
+                }
+                choice::EQUALITY | choice::GREATER_OR_EQUAL | choice::LESS_OR_EQUAL | choice::APPROX => {
+                    let ignores_case = self.attribute(&mut parts)?;
+                    self.values(parts.rest(), ignores_case)?;
+                }
+                found => return Err(BerError::UnexpectedTag { expected: choice::AND, found }),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a rule makes of a value is the rule's affair.
+    fn extensible(&mut self, mut parts: Reader<'_>) -> Result<(), BerError> {
+        while !parts.is_empty() {
+            let (tag, content) = self.element(&mut parts)?;
+            if matches!(tag, choice::MATCHING_RULE | choice::TYPE) { self.description(content) } else { self.exact(content) }
+        }
+        Ok(())
+    }
+
+    /// The description at the front of an item; says whether its values compare without case.
+    fn attribute(&mut self, parts: &mut Reader<'_>) -> Result<bool, BerError> {
+        let (_, attribute) = self.element(parts)?;
+        self.description(attribute);
+        Ok(ignores_case(attribute))
+    }
+
+    /// An attribute description: without case, but with options as it is.
+    fn description(&mut self, description: &[u8]) {
+        if self.has_options && description.contains(&OPTION) {
+            self.exact(description);
+        }
+    }
+
+    fn values(&mut self, values: &[u8], ignore_case: bool) -> Result<(), BerError> {
+        let mut values = Reader::new(values);
+        while !values.is_empty() {
+            let (_, value) = self.element(&mut values)?;
+            if !ignore_case {
+                self.exact(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next element's tag, which is no letter, and contents. Its length must not be taken for one.
+    #[inline]
+    fn element<'f>(&mut self, reader: &mut Reader<'f>) -> Result<(u8, &'f [u8]), BerError> {
+        let before = reader.rest();
+        let element = reader.tagged()?;
+        if let Some(b'A'..=b'Z' | 0x80..) = before.get(1) {
+            let header = before.len() - reader.rest().len() - element.1.len();
+            self.exact(before.get(..header).unwrap_or_default());
+        }
+        Ok(element)
+    }
+
+    /// Puts back a part of the original, told by its place in memory.
+    fn exact(&mut self, part: &[u8]) {
+        let at = part.as_ptr().addr().wrapping_sub(self.original.as_ptr().addr());
+        if let Some(place) = self.folded.get_mut(at..at.saturating_add(part.len())) {
+            place.copy_from_slice(part);
+        }
     }
 }
 
@@ -334,28 +361,35 @@ fn fold_name(out: &mut Vec<u8>, name: &[u8]) {
     }
 }
 
-/// A selected attribute, with its first octets as a number that nearly always tells it from the others.
-#[derive(Clone, Copy, Default)]
+/// A selected attribute, with eight of its octets as a number that nearly always tells it from the others.
+#[derive(Clone, Copy)]
 struct Selected<'a> {
     front: u64,
-    name: &'a [u8],
+    element: &'a [u8],
 }
 
 impl<'a> Selected<'a> {
-    fn new(name: &'a [u8]) -> Self {
-        let front = name.first_chunk().copied().unwrap_or_else(|| {
-            let mut front = [0; 8];
-            front.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
-            front
-        });
+    const NONE: Self = Self { front: 0, element: &[] };
+
+    fn new(name: &'a [u8], element: &'a [u8]) -> Self {
+        let front = match (name.first_chunk(), name.first_chunk(), name.last_chunk()) {
+            (Some(front), ..) => u64::from_be_bytes(*front),
+            (None, Some(front), Some(back)) => u64::from(u32::from_be_bytes(*front)) << 32 | u64::from(u32::from_be_bytes(*back)),
+            _ => name.iter().fold(0, |front, &octet| front << 8 | u64::from(octet)),
+        };
         // This bit is the case of a letter. What else it makes equal, the whole names tell apart.
-        Self { front: u64::from_be_bytes(front) | 0x2020_2020_2020_2020, name }
+        Self { front: front | 0x2020_2020_2020_2020, element }
     }
 
     fn compare(&self, other: &Self) -> Ordering {
-        let folded = |name: &'a [u8]| name.iter().map(u8::to_ascii_lowercase);
-        self.front.cmp(&other.front).then_with(|| folded(self.name).cmp(other.name.iter().map(u8::to_ascii_lowercase)))
+        let folded = |element: &'a [u8]| element.iter().map(u8::to_ascii_lowercase);
+        self.front.cmp(&other.front).then_with(|| folded(self.element).cmp(other.element.iter().map(u8::to_ascii_lowercase)))
     }
+}
+
+/// Without a short cut, so that it is done many octets at once.
+fn contains(octets: &[u8], wanted: u8) -> bool {
+    octets.iter().fold(false, |any, &octet| any | (octet == wanted))
 }
 
 /// Does equality of this attribute ignore case wherever it is known? By RFC 4519, RFC 4524 and RFC 2798, and, for the names that
@@ -398,13 +432,8 @@ mod choice {
     pub(super) const PRESENT: u8 = 0x87;
     pub(super) const APPROX: u8 = 0xa8;
     pub(super) const EXTENSIBLE: u8 = 0xa9;
-    pub(super) const INITIAL: u8 = 0x80;
-    pub(super) const ANY: u8 = 0x81;
-    pub(super) const FINAL: u8 = 0x82;
     pub(super) const MATCHING_RULE: u8 = 0x81;
     pub(super) const TYPE: u8 = 0x82;
-    pub(super) const MATCH_VALUE: u8 = 0x83;
-    pub(super) const DN_ATTRIBUTES: u8 = 0x84;
 }
 
 /// Opens an option of an attribute description (RFC 4512 section 2.5).
@@ -416,12 +445,16 @@ const NOBODYS_OWN: u8 = 0;
 const A_PRINCIPALS_OWN: u8 = 1;
 /// Opens a control.
 const A_CONTROL: u8 = 1;
-/// Opens a selected attribute.
+/// Opens a selected attribute, where it is not sorted: then it stands there with the tag that it came with.
 const A_SELECTED: u8 = 2;
 /// Closes a text: UTF-8 never has this octet.
 const NO_TEXT: u8 = 0xff;
 /// How many attributes are sorted: no phone asks for more.
 const SORTED_ATTRIBUTES: usize = 32;
+/// Of an attribute that is sorted: its length is no letter.
+const LONGEST_NAME: usize = 0x40;
+/// Tag and length of a short element.
+const SHORT_HEADER: usize = 2;
 /// Octets of an owner without a principal, and of what stands around the request's parts.
 const ROOM_FOR_OWNER: usize = 64;
 

@@ -171,7 +171,7 @@ fn bad(why: &'static str) -> io::Error {
 pub const DIGEST: usize = 32;
 const MAGIC: &[u8; 8] = b"RedialKP";
 /// Raised when the format changes, or what a key means.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const A_RECORD: u8 = 1;
 const THE_END: u8 = 0;
 /// Stands for no directory of its own.

@@ -51,9 +51,9 @@ impl<'a> Envelope<'a> {
     #[inline]
     pub fn split(frame: &'a [u8]) -> Result<(MessageId, &'a [u8]), BerError> {
         let mut outer = Reader::new(frame);
-        let message = outer.expect(tag::SEQUENCE)?;
+        let message = outer.contents(tag::SEQUENCE)?;
         outer.finish()?;
-        let mut fields = Reader::new(message.content);
+        let mut fields = Reader::new(message);
         let message_id = MessageId(fields.integer(tag::INTEGER, MessageId::MAX)?);
         Ok((message_id, fields.rest()))
     }
@@ -89,17 +89,46 @@ impl<'a> Envelope<'a> {
 
 /// Appends an LDAPMessage of `op` (tag and length included) and, where given, the contents of a controls element.
 pub fn write_envelope(out: &mut Vec<u8>, message_id: MessageId, op: &[u8], controls: Option<&[u8]>) {
-    let controls_length = controls.map_or(0, |controls| 1 + ber::length_of_length(controls.len()) + controls.len());
-    let length = 2 + ber::length_of_integer(message_id.number()) + op.len() + controls_length;
-    out.reserve(1 + ber::length_of_length(length) + length);
-    ber::write_header(out, tag::SEQUENCE, length);
-    ber::write_integer(out, tag::INTEGER, message_id.number());
-    out.extend_from_slice(op);
-    if let Some(controls) = controls {
-        ber::write_element(out, CONTROLS, controls);
+    out.reserve(op.len() + controls.map_or(0, <[u8]>::len) + MOST_AROUND);
+    Stamp::new(message_id).write(out, op, controls);
+}
+
+/// A messageID as it stands in front of a protocolOp: made once for all messages of an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// The element, and zeros behind it.
+    octets: [u8; 8],
+    length: usize,
+}
+
+impl Stamp {
+    /// Of that messageID.
+    pub fn new(message_id: MessageId) -> Self {
+        let width = ber::length_of_integer(message_id.number());
+        let length = 2 + width;
+        let header = u64::from(tag::INTEGER) << 8 | width as u64;
+        let element = header << (8 * width) | u64::from(message_id.number());
+        Self { octets: (element << (8 * (8 - length))).to_be_bytes(), length }
+    }
+
+    /// As [`write_envelope`].
+    #[inline]
+    pub fn write(self, out: &mut Vec<u8>, op: &[u8], controls: Option<&[u8]>) {
+        let controls_length = controls.map_or(0, |controls| 1 + ber::length_of_length(controls.len()) + controls.len());
+        ber::write_header(out, tag::SEQUENCE, self.length + op.len() + controls_length);
+        // Eight octets at once, whatever is needed of them, are written faster than that many.
+        let end = out.len() + self.length;
+        out.extend_from_slice(&self.octets);
+        out.truncate(end);
+        out.extend_from_slice(op);
+        if let Some(controls) = controls {
+            ber::write_element(out, CONTROLS, controls);
+        }
     }
 }
 
+/// Octets of an envelope around its protocolOp and its controls' contents, with those that [`Stamp::write`] takes back.
+const MOST_AROUND: usize = 24;
 /// The tag of the controls element.
 pub const CONTROLS: u8 = 0xa0;
 

@@ -1,9 +1,9 @@
 //! Search filters: the tree (RFC 4511 section 4.5.1.7), its octets, and its text (RFC 4515), both ways.
 //!
-//! Order of branches and octets of values are kept as they came. Reading, from octets and from text, does not recurse, and bounds
-//! the depth and the number of nodes; so printing, comparing and dropping a tree, which do, need little stack as well.
+//! Order of branches and octets of values are kept as they came. Reading, from octets and from text, bounds the depth and the number of
+//! nodes; so whatever recurses into a tree or its octets needs little stack.
 
-use super::ber::{self, BerError, Element, Nesting, Reader, tag};
+use super::ber::{self, BerError, Element, Reader, tag};
 use super::filter_text;
 use thiserror::Error;
 
@@ -109,37 +109,10 @@ impl Filter {
     /// # Errors
     /// The first violation met.
     pub fn check(octets: &[u8]) -> Result<(), FilterError> {
-        let mut nesting = Nesting::<MAX_DEPTH>::new(octets.len());
-        let mut rest = Reader::new(octets);
         let mut nodes = 0;
-        // The filter itself stands alone, as does the branch of a not.
-        let mut is_only = true;
-        loop {
-            let before = rest.rest();
-            let element = rest.element()?;
-            nesting.take(element.raw.len())?;
-            if is_only && nesting.left() > 0 {
-                return Err(BerError::TrailingOctets.into());
-            }
-            nodes += 1;
-            if nodes > MAX_NODES {
-                return Err(FilterError::TooManyNodes);
-            }
-            is_only = false;
-            if matches!(element.tag, AND | OR | NOT) {
-                nesting.enter(element.content.len()).ok_or(FilterError::TooDeep)?;
-                rest = Reader::new(before.get(element.raw.len() - element.content.len()..).unwrap_or_default());
-                is_only = element.tag == NOT;
-                if is_only && element.content.is_empty() {
-                    return Err(BerError::Truncated.into());
-                }
-            } else {
-                check_item(&element)?;
-            }
-            if !nesting.leave_finished() {
-                return Ok(());
-            }
-        }
+        let mut reader = Reader::new(octets);
+        check_node(&mut reader, MAX_DEPTH, &mut nodes)?;
+        Ok(reader.finish()?)
     }
 
     /// Builds the tree from the octets of one filter element.
@@ -369,22 +342,44 @@ fn encode_branches(out: &mut Vec<u8>, tag: u8, branches: &[Filter]) {
     ber::write_constructed(out, tag, |out| branches.iter().for_each(|branch| branch.encode(out)));
 }
 
+/// Proves that a well-formed filter comes next.
+fn check_node(reader: &mut Reader<'_>, deeper: usize, nodes: &mut usize) -> Result<(), FilterError> {
+    let (choice, content) = reader.tagged()?;
+    *nodes += 1;
+    if *nodes > MAX_NODES {
+        return Err(FilterError::TooManyNodes);
+    }
+    if !matches!(choice, AND | OR | NOT) {
+        return check_item(choice, content);
+    }
+    let deeper = deeper.checked_sub(1).ok_or(FilterError::TooDeep)?;
+    let mut branches = Reader::new(content);
+    if choice == NOT {
+        check_node(&mut branches, deeper, nodes)?;
+        return Ok(branches.finish()?);
+    }
+    while !branches.is_empty() {
+        check_node(&mut branches, deeper, nodes)?;
+    }
+    Ok(())
+}
+
 /// Proves that a leaf is one of RFC 4511's and well-formed.
-fn check_item(item: &Element<'_>) -> Result<(), FilterError> {
-    let mut fields = Reader::new(item.content);
-    match item.tag {
+fn check_item(choice: u8, content: &[u8]) -> Result<(), FilterError> {
+    let mut fields = Reader::new(content);
+    match choice {
         EQUALITY | GREATER_OR_EQUAL | LESS_OR_EQUAL | APPROX => {
             fields.check_text(tag::OCTET_STRING)?;
-            fields.expect(tag::OCTET_STRING)?;
+            fields.contents(tag::OCTET_STRING)?;
             Ok(fields.finish()?)
         }
         SUBSTRINGS => {
             fields.check_text(tag::OCTET_STRING)?;
-            let pieces = fields.expect(tag::SEQUENCE)?;
+            let pieces = fields.contents(tag::SEQUENCE)?;
             fields.finish()?;
-            check_pieces(pieces.content)
+            check_pieces(pieces)
         }
-        PRESENT => Ok(item.check_text()?),
+        PRESENT => Ok(ber::check_text(content)?),
         EXTENSIBLE => {
             let rule = optional_text(&mut fields, MATCHING_RULE)?;
             let attribute = optional_text(&mut fields, MATCH_TYPE)?;
@@ -404,15 +399,14 @@ fn check_pieces(content: &[u8]) -> Result<(), FilterError> {
     let mut pieces = Reader::new(content);
     let mut is_first = true;
     loop {
-        let Some(next) = pieces.peek_tag() else { return Err(FilterError::BadItem) };
-        let piece = pieces.element()?;
-        let in_order = match next {
+        let (choice, piece) = pieces.tagged().map_err(|error| if content.is_empty() { FilterError::BadItem } else { error.into() })?;
+        let in_order = match choice {
             INITIAL => is_first,
             ANY => true,
             FINAL => pieces.is_empty(),
             _ => false,
         };
-        if !in_order || piece.content.is_empty() {
+        if !in_order || piece.is_empty() {
             return Err(FilterError::BadItem);
         }
         if pieces.is_empty() {

@@ -73,7 +73,7 @@ impl<'a> Search<'a> {
         let types_only = fields.boolean(tag::BOOLEAN)?;
         let filter = fields.element()?.raw;
         Filter::check(filter)?;
-        let attributes = fields.expect(tag::SEQUENCE)?.content;
+        let attributes = fields.contents(tag::SEQUENCE)?;
         fields.finish()?;
         let mut names = Reader::new(attributes);
         let mut count = 0;

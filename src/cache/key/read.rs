@@ -2,9 +2,10 @@
 //!
 //! For an administrator who looks at the cache. What a key folds comes out folded; what is no key comes out as nothing.
 
-use super::{A_CONTROL, A_PRINCIPALS_OWN, A_SELECTED, END, NO_TEXT, NOBODYS_OWN, choice, read_number};
+use super::{A_CONTROL, A_PRINCIPALS_OWN, A_SELECTED, END, NO_TEXT, NOBODYS_OWN, read_number};
+use crate::ldap::ber::{Reader, tag};
 use crate::ldap::dn::Dn;
-use crate::ldap::filter::{Assertion, Extensible, Filter, MAX_DEPTH, Substrings};
+use crate::ldap::filter::Filter;
 use crate::ldap::message::Scope;
 
 /// What a key says.
@@ -51,10 +52,10 @@ impl Question {
         let types_only = rest.octet()? != 0;
         let size_limit = rest.number()?;
         let base = rest.base()?;
-        let attributes = rest.list(A_SELECTED, Rest::text)?;
+        let attributes = rest.attributes()?;
         let _controls = rest.list(A_CONTROL, Rest::octets)?;
-        let filter = rest.filter(MAX_DEPTH)?;
-        rest.0.is_empty().then_some(Self { access, directory, owner, base, scope, size_limit, types_only, attributes, filter })
+        let filter = Filter::decode(rest.0).ok()?;
+        Some(Self { access, directory, owner, base, scope, size_limit, types_only, attributes, filter })
     }
 
     /// The search looks at entries in that subtree.
@@ -96,15 +97,24 @@ impl<'a> Rest<'a> {
         self.octets().map(|octets| String::from_utf8_lossy(octets).into_owned())
     }
 
-    fn value(&mut self) -> Option<Vec<u8>> {
-        self.octets().map(<[u8]>::to_vec)
-    }
-
     fn base(&mut self) -> Option<String> {
         let end = self.0.iter().position(|octet| *octet == NO_TEXT)?;
         let (base, rest) = self.0.split_at_checked(end)?;
         self.0 = rest.get(1..)?;
         Some(String::from_utf8_lossy(base).into_owned())
+    }
+
+    /// Sorted, they are elements; else each is marked.
+    fn attributes(&mut self) -> Option<Vec<String>> {
+        let mut sorted = Vec::new();
+        while self.0.first() == Some(&tag::OCTET_STRING) {
+            let mut reader = Reader::new(self.0);
+            sorted.push(reader.text(tag::OCTET_STRING).ok()?.to_owned());
+            self.0 = reader.rest();
+        }
+        let mut marked = self.list(A_SELECTED, Self::text)?;
+        sorted.append(&mut marked);
+        Some(sorted)
     }
 
     /// Items up to [`END`], each of which begins with `mark`.
@@ -114,63 +124,6 @@ impl<'a> Rest<'a> {
             match self.octet()? {
                 END => return Some(items),
                 octet if octet == mark => items.push(item(self)?),
-                _ => return None,
-            }
-        }
-    }
-
-    fn filter(&mut self, deeper: usize) -> Option<Filter> {
-        Some(match self.octet()? {
-            choice::AND => Filter::And(self.branches(deeper)?),
-            choice::OR => Filter::Or(self.branches(deeper)?),
-            choice::NOT => Filter::Not(Box::new(self.branches(deeper)?.pop()?)),
-            choice::EQUALITY => Filter::Equality(self.assertion()?),
-            choice::GREATER_OR_EQUAL => Filter::GreaterOrEqual(self.assertion()?),
-            choice::LESS_OR_EQUAL => Filter::LessOrEqual(self.assertion()?),
-            choice::APPROX => Filter::Approx(self.assertion()?),
-            choice::PRESENT => Filter::Present(self.text()?),
-            choice::SUBSTRINGS => Filter::Substrings(self.substrings()?),
-            choice::EXTENSIBLE => Filter::Extensible(self.extensible()?),
-            _ => return None,
-        })
-    }
-
-    fn branches(&mut self, deeper: usize) -> Option<Vec<Filter>> {
-        let deeper = deeper.checked_sub(1)?;
-        let mut branches = Vec::new();
-        while *self.0.first()? != END {
-            branches.push(self.filter(deeper)?);
-        }
-        self.octet()?;
-        Some(branches)
-    }
-
-    fn assertion(&mut self) -> Option<Assertion> {
-        Some(Assertion { attribute: self.text()?, value: self.value()? })
-    }
-
-    fn substrings(&mut self) -> Option<Substrings> {
-        let mut substrings = Substrings { attribute: self.text()?, initial: None, any: Vec::new(), final_: None };
-        loop {
-            match self.octet()? {
-                END => return Some(substrings),
-                choice::INITIAL => substrings.initial = Some(self.value()?),
-                choice::ANY => substrings.any.push(self.value()?),
-                choice::FINAL => substrings.final_ = Some(self.value()?),
-                _ => return None,
-            }
-        }
-    }
-
-    fn extensible(&mut self) -> Option<Extensible> {
-        let mut extensible = Extensible { rule: None, attribute: None, value: Vec::new(), dn_attributes: false };
-        loop {
-            match self.octet()? {
-                END => return Some(extensible),
-                choice::MATCHING_RULE => extensible.rule = Some(self.text()?),
-                choice::TYPE => extensible.attribute = Some(self.text()?),
-                choice::MATCH_VALUE => extensible.value = self.value()?,
-                choice::DN_ATTRIBUTES => extensible.dn_attributes = true,
                 _ => return None,
             }
         }

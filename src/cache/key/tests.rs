@@ -179,6 +179,28 @@ fn the_many_forms_of_a_boolean_and_a_length_are_one() {
 }
 
 #[test]
+fn a_length_is_no_letter() {
+    // Two well-formed filters that differ in two lengths, which as letters would be G and g, A and a.
+    let long_value = [b"\xa3\x67\x04\x02cn\x04\x61".as_slice(), &[b'v'; 65], b"\x87\x1e", &[b'y'; 30]].concat();
+    let short_value = [b"\xa3\x47\x04\x02cn\x04\x41".as_slice(), &[b'v'; 65], b"\x87\x1e", &[b'y'; 30]].concat();
+    assert_eq!(long_value.to_ascii_lowercase(), short_value.to_ascii_lowercase());
+    let op = request().encode();
+    let mut frame = Vec::new();
+    write_envelope(&mut frame, MessageId::new(1).unwrap(), &op, None);
+    let envelope = Envelope::parse(&frame).unwrap();
+    let Request::Search(search) = Request::parse(&envelope).unwrap() else { panic!("it is a search") };
+    let keys = [long_value, short_value].map(|branches| {
+        let mut filter = Vec::new();
+        write_element(&mut filter, choice::OR, &branches);
+        Filter::check(&filter).unwrap();
+        let mut key = Vec::new();
+        assert_eq!(write_key(&mut key, PHONES, Some(0), &Search { filter: &filter, ..search }, None), Keyed::Cacheable);
+        key
+    });
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[test]
 fn more_attributes_than_are_sorted_still_have_a_key() {
     let attributes: Vec<String> = (0..100).map(|number| format!("attribute{number}")).collect();
     let reversed = attributes.iter().rev().cloned().collect();
