@@ -161,10 +161,15 @@ impl Connection {
         let wrote = !self.unwritten.is_empty() && self.unwritten.write(stream, cx)?;
         let Scratch { input, output } = scratch;
         output.clear();
-        self.end_if_revoked(output);
-        let mut progressed = wrote | self.hear_operations(output, cx);
-        progressed |= self.take_input(stream, input, output, cx)?;
-        self.enter_roster(cx);
+        // Each of these is about few connections: asked here, it costs the others nothing.
+        if self.revocation().is_some() {
+            self.end_if_revoked(output);
+        }
+        let heard = !self.operations.is_empty() && self.hear_operations(output, cx);
+        let mut progressed = self.take_input(stream, input, output, cx)? | wrote | heard;
+        if self.member.is_none() && !self.session.identity().is_anonymous() {
+            self.enter_roster(cx);
+        }
         if self.draining && self.end.is_none() && self.session.is_idle() {
             self.end_with_notice(ResultCode::UNAVAILABLE, "the server is shutting down", output);
         }
@@ -229,7 +234,7 @@ impl Connection {
 
     /// A session that its certificate has bound: there was nobody to ask, so it is not in the roster yet.
     fn enter_roster(&mut self, cx: &Context<'_>) {
-        if self.member.is_none() && self.end.is_none() && !self.session.identity().is_anonymous() {
+        if self.end.is_none() {
             let member = self.service.pipeline.load().enter(&self.client());
             member.confirm(cx.waker(), Instant::now());
             self.member = Some(member);
@@ -268,7 +273,7 @@ impl Connection {
         if !self.takes_frames(out) {
             return Ok(false);
         }
-        if self.take_received(out) {
+        if !self.received.is_empty() && self.take_received(out) {
             return Ok(true);
         }
         let mut buf = ReadBuf::new(input);
@@ -291,9 +296,6 @@ impl Connection {
 
     /// Takes the whole frames among what was kept; `true` if there was one.
     fn take_received(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.received.is_empty() {
-            return false;
-        }
         let mut received = std::mem::take(&mut self.received);
         let taken = self.take_frames(&received, out);
         let length = received.len();
@@ -313,8 +315,8 @@ impl Connection {
         let pipeline = self.service.pipeline.load();
         let mut hits = Hits::default();
         let mut taken = 0;
-        while self.takes_frames(out)
-            && let Some(rest) = octets.get(taken..)
+        while let Some(rest) = octets.get(taken..).filter(|rest| !rest.is_empty())
+            && self.takes_frames(out)
         {
             let frame = match frame_length(rest, self.message_limit()) {
                 Ok(length) => length.and_then(|length| rest.get(..length)),

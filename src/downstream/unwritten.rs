@@ -74,6 +74,8 @@ pub(super) fn write_now<S: AsyncWrite + Unpin>(
             Poll::Pending => break,
         }
     }
-    unwritten.push(rest);
+    if !rest.is_empty() {
+        unwritten.push(rest);
+    }
     Ok(())
 }
