@@ -63,7 +63,11 @@ impl Swarm {
     fn of(words: &str, folder: &Path, number: usize) -> Self {
         let (names, numbers) = asked_for();
         for (file, text) in [("names", names.as_str()), ("numbers", numbers.as_str()), ("phones-password", PASSWORD)] {
-            std::fs::write(folder.join(file), text).unwrap();
+            let file = folder.join(file);
+            // A swarm that began a moment ago may be reading it.
+            if std::fs::read_to_string(&file).ok().as_deref() != Some(text) {
+                std::fs::write(file, text).unwrap();
+            }
         }
         let (report, said) = (folder.join(format!("phones-{number}.json")), folder.join(format!("phones-{number}.txt")));
         let _ = std::fs::remove_file(&report);
