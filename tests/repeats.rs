@@ -285,6 +285,8 @@ fn event() -> impl Strategy<Value = Event> {
     let question = (0..BASES.len(), 0..FILTERS.len(), 0..ATTRIBUTES.len(), prop_oneof![Just(0u32), Just(2)])
         .prop_map(|(base, filter, attributes, size_limit)| Question { base, filter, attributes, size_limit });
     let message_id = prop_oneof![1u32..200, Just(32_766), Just(8_388_606), Just(MessageId::MAX - 1)];
+    // Mostly one search, so that it comes again after whatever else happens.
+    let question = prop_oneof![1 => question, 3 => Just(Question { base: 2, filter: 0, attributes: 0, size_limit: 0 })];
     let asked = (0..4usize, question, 1..6u32, message_id).prop_map(|(client, question, times, message_id)| Event::Asked {
         client,
         question,
