@@ -353,6 +353,18 @@ async fn busy_from_the_only_server_is_passed_on() {
 }
 
 #[tokio::test]
+async fn the_only_server_is_asked_though_operations_have_just_broken_off_there() {
+    let asked = AtomicUsize::new(0);
+    let controller = answering(move |_| (asked.fetch_add(1, Ordering::SeqCst) < 4).then(|| vec![Act::Close])).await;
+    let bench = bench(&plain(&[&controller]));
+    for _ in 0..2 {
+        // It is tried twice.
+        assert_eq!(bench.search("dc=a", Some(5)).await.unwrap_err(), DirectoryError::ConnectionLost { sent: true });
+    }
+    assert_eq!(bench.search("dc=a", Some(5)).await.unwrap().1.code, ResultCode::SUCCESS);
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_is_passed_over() {
     let mut away = well().await;
     away.stop();

@@ -63,13 +63,13 @@ impl Attempt {
             Ok(Reply::Done(done)) => {
                 self.sent.answered = true;
                 if is_overloaded(done.code) {
-                    self.sent.failed(Failure::Overloaded, &done.code);
+                    self.sent.failed(Failure::BrokeOff, &done.code);
                 } else {
                     self.sent.standing().answered();
                 }
             }
             Err(error @ (DirectoryError::ConnectionLost { .. } | DirectoryError::Misbehaved(_) | DirectoryError::TimedOut)) => {
-                self.sent.failed(Failure::NoAnswer, error);
+                self.sent.failed(error.into(), error);
             }
             _ => {}
         }

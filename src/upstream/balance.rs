@@ -22,7 +22,7 @@ pub(crate) struct Load {
 pub(crate) enum Call {
     /// It is up, and this operation has not tried it yet.
     Eligible,
-    /// It answers that it is busy: only where no other is eligible.
+    /// Operations break off there, and no probe has said more yet: only where no other is eligible.
     LastResort,
     /// It is down, or has been tried.
     Out,

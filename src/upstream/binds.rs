@@ -125,7 +125,7 @@ impl Binds {
             Ok(done) => {
                 sent.answered = true;
                 if is_overloaded(done.code) {
-                    sent.failed(Failure::Overloaded, &done.code);
+                    sent.failed(Failure::BrokeOff, &done.code);
                 } else {
                     self.standing.answered();
                 }
@@ -134,7 +134,7 @@ impl Binds {
             Err(error @ DirectoryError::ConnectionLost { sent: false }) => Err(BindError::NotSent(error)),
             Err(error) => {
                 connection.retire();
-                sent.failed(Failure::NoAnswer, &error);
+                sent.failed((&error).into(), &error);
                 Err(BindError::Sent(error))
             }
         }

@@ -88,7 +88,7 @@ impl FastBind {
         match become_fast(&connection, Instant::now() + self.connector.timeout).await {
             Ok(ResultCode::SUCCESS) => Ok(Some(connection)),
             Ok(code) if is_overloaded(code) => {
-                self.standing.operation_failed(Failure::Overloaded, &code);
+                self.standing.operation_failed(Failure::BrokeOff, &code);
                 Err(DirectoryError::Unavailable)
             }
             Ok(code) => {
@@ -97,7 +97,7 @@ impl FastBind {
                 Ok(None)
             }
             Err(error) => {
-                self.standing.operation_failed(Failure::NoAnswer, &error);
+                self.standing.operation_failed((&error).into(), &error);
                 Err(DirectoryError::Unavailable)
             }
         }

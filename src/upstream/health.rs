@@ -5,9 +5,11 @@
 //! further and further apart; the first that succeeds brings it back. For [`RECOVERY`] it is then on probation: its share of the work grows,
 //! and one failed operation takes it down again, for longer than the last time, so that a server that flaps is left alone.
 //!
-//! One that answers, but answers that it is busy or unavailable, is a last resort: better than nobody.
+//! One whose operations break off, or that answers that it is busy or unavailable, is in doubt until the next probe: a last resort, since whoever asks
+//! hears at once when it fails again, and may fare better. Nobody is made to wait for one that does not answer at all.
 
 use super::balance::Call;
+use crate::directory::DirectoryError;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -34,8 +36,8 @@ enum State {
     Joining,
     Up,
     Down,
-    /// Down, since it answered that it does not want to be asked.
-    Overloaded,
+    /// Down, since operations broke off there; no probe has failed.
+    InDoubt,
 }
 
 /// Operations of the last seconds.
@@ -49,10 +51,16 @@ struct Recent {
 /// How an operation failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// It was lost, timed out, or was answered with nonsense.
+    /// The server cannot be reached, or it was silent for too long.
     NoAnswer,
-    /// The server says that it is busy or unavailable.
-    Overloaded,
+    /// The connection was lost, the answer was nonsense, or the server says that it is busy or unavailable: whoever asks hears of it at once.
+    BrokeOff,
+}
+
+impl From<&DirectoryError> for Failure {
+    fn from(error: &DirectoryError) -> Self {
+        if matches!(error, DirectoryError::TimedOut) { Self::NoAnswer } else { Self::BrokeOff }
+    }
 }
 
 /// Something that operators want to know.
@@ -89,7 +97,7 @@ impl Health {
     pub(crate) const fn call(&self) -> Call {
         match self.state {
             State::Untried | State::Up => Call::Eligible,
-            State::Overloaded => Call::LastResort,
+            State::InDoubt => Call::LastResort,
             State::Joining | State::Down => Call::Out,
         }
     }
@@ -112,7 +120,7 @@ impl Health {
             State::Untried | State::Joining => "untried",
             State::Up if self.is_on_probation(now) => "recovering",
             State::Up => "up",
-            State::Overloaded => "overloaded",
+            State::InDoubt => "in doubt",
             State::Down => "down",
         }
     }
@@ -161,7 +169,7 @@ impl Health {
 
     /// An operation was not answered, or not as it should.
     pub(crate) fn operation_failed(&mut self, how: Failure, jitter: f64, now: Instant) -> Option<Change> {
-        if matches!(self.state, State::Down | State::Overloaded) {
+        if matches!(self.state, State::Down | State::InDoubt) {
             return None;
         }
         self.failures += 1;
@@ -169,7 +177,7 @@ impl Health {
         if self.failures < FAILURES_IN_A_ROW && !self.recent.is_an_outlier() && !self.is_on_probation(now) {
             return None;
         }
-        let state = if how == Failure::Overloaded { State::Overloaded } else { State::Down };
+        let state = if how == Failure::BrokeOff { State::InDoubt } else { State::Down };
         self.goes_down(state, jitter, now)
     }
 
@@ -184,7 +192,7 @@ impl Health {
         // Half of it at random: many proxies that lost the same controller do not come back in step.
         self.next_probe = now + pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         let before = std::mem::replace(&mut self.state, state);
-        let was_down = matches!(before, State::Down | State::Overloaded);
+        let was_down = matches!(before, State::Down | State::InDoubt);
         (!was_down).then_some(Change::WentDown)
     }
 
@@ -327,10 +335,10 @@ mod tests {
     }
 
     #[test]
-    fn one_that_says_busy_is_a_last_resort() {
+    fn one_whose_operations_break_off_is_a_last_resort_until_a_probe_fails() {
         let (mut health, now) = up();
         for _ in 0..3 {
-            health.operation_failed(Failure::Overloaded, 0.0, now);
+            health.operation_failed(Failure::BrokeOff, 0.0, now);
         }
         assert_eq!((health.call(), health.is_up()), (Call::LastResort, false));
         assert_eq!(health.probe_failed(0.0, now), None, "down already");
