@@ -16,8 +16,6 @@ pub(super) struct WhenWoken<F> {
     future: Pin<Box<F>>,
     signal: Arc<Signal>,
     waker: Waker,
-    /// Whom the signal wakes: always the same, as long as nobody moves this to another task.
-    task: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -30,7 +28,7 @@ impl<F: Future> WhenWoken<F> {
     /// Wraps a future that has not been polled yet.
     pub(super) fn new(future: F) -> Self {
         let signal = Arc::new(Signal { woken: AtomicBool::new(true), task: AtomicWaker::new() });
-        Self { future: Box::pin(future), waker: Waker::from(Arc::clone(&signal)), signal, task: None }
+        Self { future: Box::pin(future), waker: Waker::from(Arc::clone(&signal)), signal }
     }
 }
 
@@ -38,20 +36,13 @@ impl<F: Future> Future for WhenWoken<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { future, signal, waker, task } = &mut *self;
-        let is_known = task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
-        if is_known && !signal.woken.load(Ordering::Acquire) {
+        // Registered first: a wake between the two lines is then either seen here or wakes the task again.
+        self.signal.task.register(cx.waker());
+        if !self.signal.woken.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }
-        // A wake takes what is registered and leaves `woken` behind. In this order, one that comes meanwhile is either seen below or wakes the
-        // task again, which then finds it.
-        let was_woken = signal.woken.swap(false, Ordering::AcqRel);
-        signal.task.register(cx.waker());
-        *task = Some(cx.waker().clone());
-        if was_woken || signal.woken.load(Ordering::Acquire) {
-            return future.as_mut().poll(&mut Context::from_waker(waker));
-        }
-        Poll::Pending
+        let Self { future, waker, .. } = &mut *self;
+        future.as_mut().poll(&mut Context::from_waker(waker))
     }
 }
 
