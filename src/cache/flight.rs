@@ -190,9 +190,7 @@ impl Ticket {
             starter.send(fetched).ok();
         }
     }
-}
 
-impl Ticket {
     /// Stores the answer, unless it was [disowned](Flights::disown). Its place in the table is held meanwhile, so whoever disowns it and then throws
     /// out what is stored finds it in one of the two.
     fn keep(&self, answer: &Arc<Answer>, lifetimes: &Lifetimes) {
