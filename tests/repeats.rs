@@ -11,6 +11,7 @@
 mod common;
 
 use bytes::Bytes;
+use common::phone::accepted;
 use common::requests;
 use futures_util::future::BoxFuture;
 use proptest::collection::vec;
@@ -23,12 +24,12 @@ use redial::directory::{Asked, Directory, DirectoryError, Done, Operation, Repli
 use redial::identity::Identity;
 use redial::ldap::envelope::{Envelope, MessageId, op, write_envelope};
 use redial::ldap::filter::Filter;
-use redial::ldap::message::{Request, ResultCode, Scope, SearchRequest};
+use redial::ldap::message::{ResultCode, Scope, SearchRequest};
 use redial::ldap::response::{write_entry_op, write_result_op};
 use redial::metrics::Metrics;
 use redial::pipeline::answers::Wanted;
 use redial::pipeline::{Begun, Client, Hits, Pipeline, Said};
-use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
+use redial::session::{ClientMessageId, Security};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
@@ -262,14 +263,7 @@ impl World {
         let mut frame = Vec::new();
         write_envelope(&mut frame, MessageId::new(number).unwrap(), op, None);
         let envelope = Envelope::parse(&frame).unwrap();
-        let request = match Request::parse(&envelope).unwrap() {
-            Request::Search(search) => AcceptedRequest::Search(search),
-            Request::Bind(bind) => AcceptedRequest::Bind(bind),
-            Request::Write(write) => AcceptedRequest::Write(write),
-            other => panic!("nobody sends {other:?}"),
-        };
-        let message_id = ClientMessageId::new(envelope.message_id).unwrap();
-        self.pipeline.begin(&self.clients[client], &Accepted { message_id, request, controls: None }, now, out)
+        self.pipeline.begin(&self.clients[client], &accepted(&envelope), now, out)
     }
 
     fn reload(&mut self, configuration: usize) {

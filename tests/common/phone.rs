@@ -97,18 +97,21 @@ impl Phone {
         let mut frame = Vec::new();
         write_envelope(&mut frame, MessageId::new(ID).unwrap(), op, controls);
         let envelope = Envelope::parse(&frame).unwrap();
-        let request = match Request::parse(&envelope).unwrap() {
-            Request::Search(search) => AcceptedRequest::Search(search),
-            Request::Bind(bind) => AcceptedRequest::Bind(bind),
-            Request::Compare(compare) => AcceptedRequest::Compare(compare),
-            Request::Write(write) => AcceptedRequest::Write(write),
-            Request::Extended(extended) => AcceptedRequest::Extended(extended),
-            Request::Unbind | Request::Abandon(_) => panic!("the session's own"),
-        };
-        let message_id = ClientMessageId::new(envelope.message_id).unwrap();
-        let accepted = Accepted { message_id, request, controls: envelope.controls };
-        self.pipeline.begin(&self.client, &accepted, Instant::now(), out)
+        self.pipeline.begin(&self.client, &accepted(&envelope), Instant::now(), out)
     }
+}
+
+/// As the session accepts it.
+pub(crate) fn accepted<'a>(envelope: &Envelope<'a>) -> Accepted<'a> {
+    let request = match Request::parse(envelope).unwrap() {
+        Request::Search(search) => AcceptedRequest::Search(search),
+        Request::Bind(bind) => AcceptedRequest::Bind(bind),
+        Request::Compare(compare) => AcceptedRequest::Compare(compare),
+        Request::Write(write) => AcceptedRequest::Write(write),
+        Request::Extended(extended) => AcceptedRequest::Extended(extended),
+        Request::Unbind | Request::Abandon(_) => panic!("the session's own"),
+    };
+    Accepted { message_id: ClientMessageId::new(envelope.message_id).unwrap(), request, controls: envelope.controls }
 }
 
 fn answered(octets: &[u8], from_memory: bool) -> Answered {
