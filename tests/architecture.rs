@@ -19,9 +19,10 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
 ];
 
-/// Rooms and files without sockets, files, clock, randomness, logging and metrics.
+/// Files without sockets, files, clock, randomness, logging and metrics; a name with a slash is a room, with all that is in it.
 const PURE: &[&str] = &[
-    "access",
+    "access/",
+    "book",
     "book/answer",
     "book/attribute",
     "book/bitset",
@@ -31,14 +32,13 @@ const PURE: &[&str] = &[
     "book/extensible",
     "book/fold",
     "book/ldif",
-    "book/mod",
     "book/names",
     "book/pattern",
     "book/store",
     "book/tree",
     "cache/answer",
     "cache/freshness",
-    "cache/key",
+    "cache/key/",
     "cache/rules",
     "cache/snapshot",
     "certificate",
@@ -49,28 +49,28 @@ const PURE: &[&str] = &[
     "cli/phones/tally",
     "cli/phones/target",
     "cli/phones/verify",
+    "config",
     "config/check",
-    "config/file",
+    "config/file/",
     "config/lineage",
-    "config/mod",
     "config/problem",
     "config/table",
     "config/ticket_keys",
     "config/words",
     "downstream/client_certificate",
     "downstream/proxy_header",
+    "identity",
     "identity/binds",
     "identity/credentials",
     "identity/judgement",
     "identity/lockout",
-    "identity/mod",
     "identity/principals",
     "identity/recent",
     "identity/roster",
-    "ldap",
+    "ldap/",
     "outcome",
     "rootdse",
-    "session",
+    "session/",
     "upstream/balance",
     "upstream/budget",
     "upstream/health",
@@ -95,7 +95,7 @@ const MOST_LINES: usize = 600;
 
 #[test]
 fn pure_rooms_touch_nothing_outside_memory() {
-    for (file, source) in sources().filter(|(file, _)| PURE.iter().any(|room| file == room || file.starts_with(&format!("{room}/")))) {
+    for (file, source) in sources().filter(|(file, _)| PURE.iter().any(|place| is_in(file, place))) {
         let code = code_of(&source);
         let found = IMPURE.iter().filter(|word| code.contains(**word)).collect::<Vec<_>>();
         assert!(found.is_empty(), "src/{file}.rs is pure and yet names {found:?}");
@@ -104,8 +104,8 @@ fn pure_rooms_touch_nothing_outside_memory() {
 
 #[test]
 fn every_pure_room_exists() {
-    for room in PURE {
-        assert!(sources().any(|(file, _)| file == *room || file.starts_with(&format!("{room}/"))), "no src/{room}: correct the list");
+    for place in PURE {
+        assert!(sources().any(|(file, _)| is_in(&file, place)), "no src/{place}: correct the list");
     }
 }
 
@@ -148,6 +148,11 @@ fn sources() -> impl Iterator<Item = (String, String)> {
         let name = path.strip_prefix(&src).unwrap().with_extension("").to_str().unwrap().to_owned();
         (name, fs::read_to_string(path).unwrap())
     })
+}
+
+/// A room is a file and the folder of its name.
+fn is_in(file: &str, place: &str) -> bool {
+    place.strip_suffix('/').map_or(file == place, |room| file == room || file.starts_with(place))
 }
 
 /// The source without comments and without the tests at its end.
