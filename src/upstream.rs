@@ -1,10 +1,14 @@
 //! Domain controllers as a directory: connections to them, and the way of an operation over these.
 //!
-//! [`Upstream`] carries out what an access has allowed. Read on in this order: [`answer`] (one operation from request to last reply),
-//! [`server`], [`servers`], [`balance`], [`writes`] and [`pin`] (which controller), [`discovery`], [`srv`] and [`renewal`] (which there are, where
-//! DNS names them), [`rotation`] (who is out of it by hand), [`budget`] (may another be tried), [`health`], [`standing`] and [`silence`] (is it
-//! up), [`pool`], [`clients`], [`binds`] and [`fast_bind`] (which connection), [`who`], [`named`] and [`groups`] (whose name has bound),
-//! [`connect`] and [`names`] (how it is made), [`connection`] and [`driver`] (many operations on one stream), [`message_ids`].
+//! [`Upstream`] carries out what an access has allowed. Read on in this order:
+//!
+//! - [`answer`]: one search, compare or write, from its request to its last reply; [`attempt`] is one try of it at one controller;
+//! - [`servers`] and [`server`]: which controllers there are; [`balance`]: which of them is asked; [`standing`]: is it up, and how busy;
+//!   [`writes`]: which takes the writes; [`rotation`]: which an administrator has taken out; [`discovery`]: which DNS names;
+//! - [`pool`], [`clients`] and [`binds`]: over which of its connections, by whose name;
+//! - [`who`]: whose name has bound, and in which groups he is, found by the small searches of [`search`];
+//! - [`connect`]: how a connection is made; [`connection`]: how many operations share one;
+//! - [`examine`]: all of that once, for `redial check --online`.
 //!
 //! What holds always: a reply reaches the operation that asked and no other; an identity never runs another's operation; a bind or write
 //! is sent at most once; nothing is sent in clear where TLS is configured; a controller's octets are checked before they are believed.
@@ -13,52 +17,31 @@ mod answer;
 mod attempt;
 mod balance;
 mod binds;
-mod budget;
-mod capabilities;
 mod clients;
-mod collect;
 mod connect;
 mod connection;
-mod dial;
 mod discovery;
-mod driver;
 pub mod examine;
-mod fast_bind;
-mod groups;
-mod health;
-mod message_ids;
-mod named;
-mod names;
-mod outbox;
-mod pin;
 mod pool;
-mod renewal;
-mod replies;
 mod rotation;
 mod search;
 mod server;
 mod servers;
-mod sid;
-mod silence;
-mod srv;
 mod standing;
-mod trust;
 mod who;
 mod writes;
 
-use self::answer::{Answer, REFERRED, unwilling};
+use self::answer::{Answer, REFERRED, RetryBudget, unwilling};
 use self::binds::{BindError, Bound};
-use self::budget::RetryBudget;
 use self::clients::Clients;
+use self::connect::Dns;
+pub(crate) use self::connect::client_config;
+pub use self::connect::{Dial, Stream, TrustError};
 use self::connection::Settings;
-pub use self::dial::{Dial, Stream};
 use self::discovery::Discovery;
-use self::names::Dns;
 use self::pool::OPERATIONS_PER_CONNECTION;
 use self::server::Common;
 use self::servers::Servers;
-pub use self::trust::TrustError;
-pub(crate) use self::trust::client_config;
 use self::writes::Writes;
 use crate::config;
 use crate::directory::{Asked, Controller, Directory, DirectoryError, Done, Groups, NotMoved, Operation, Replies, Reply, Rotation};

@@ -71,11 +71,16 @@ const PURE: &[&str] = &[
     "outcome",
     "rootdse",
     "session/",
+    "upstream/answer/budget",
+    "upstream/answer/collect",
     "upstream/balance",
-    "upstream/budget",
-    "upstream/health",
-    "upstream/renewal",
-    "upstream/srv",
+    "upstream/connection/message_ids",
+    "upstream/discovery/renewal",
+    "upstream/discovery/srv",
+    "upstream/standing/capabilities",
+    "upstream/standing/health",
+    "upstream/who/sid",
+    "upstream/writes/pin",
 ];
 
 const IMPURE: &[&str] = &[

@@ -4,16 +4,18 @@
 //! allows it; a reader that has had entries of it already is told to drop them first. A write or extended operation is sent once; only a server that answers it with a referral, which is a clear no, is followed by the
 //! next one of the configuration. The whole runs in the task of whoever reads the replies, so nothing is left behind when that one goes.
 
+mod budget;
+mod collect;
+
+pub(crate) use self::budget::RetryBudget;
+use self::budget::pause;
+use self::collect::{Collect, Entry, client_pages, size_limit_exceeded, with_size_limit};
+use super::Inner;
 use super::attempt::{Attempt, Lease, is_overloaded};
-use super::budget::pause;
 use super::clients::Reach;
-use super::collect::{Collect, Entry, client_pages, size_limit_exceeded, with_size_limit};
-use super::connection::Outgoing;
-use super::outbox::Payload;
-use super::silence::SILENCE;
-use super::standing::Standing;
+use super::connection::{Outgoing, Payload};
+use super::standing::{Capabilities, SILENCE, Standing};
 use super::writes::Writing;
-use super::{Inner, capabilities::Capabilities};
 use crate::directory::{Asked, DirectoryError, Done, Operation, Replies, Reply, RunAs};
 use crate::ldap::control::{parse_controls, write_control};
 use crate::ldap::message::{ResultCode, Scope};

@@ -1,10 +1,8 @@
 //! One operation at one server: its replies, and what they say about the server's health.
 
-use super::capabilities::Capabilities;
 use super::connection::{Connection, InFlight, Outgoing};
-use super::health::Failure;
 use super::pool::root_dse;
-use super::standing::{Sent, Standing};
+use super::standing::{Capabilities, Failure, Sent, Standing};
 use crate::directory::{DirectoryError, Reply};
 use crate::ldap::ResultCode;
 use std::sync::Arc;

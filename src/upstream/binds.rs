@@ -1,18 +1,19 @@
 //! Connections to one controller that do nothing but bind: is this the password of that name?
 //!
 //! A client's bind is one bind upstream, on one connection, and never sent again: a second attempt could lock the account. Where the server has
-//! fast bind, many are under way at once on one connection ([`super::fast_bind`]). That stays anonymous, so only binds go there whose names the
+//! fast bind, many are under way at once on one connection ([`fast_bind`]). That stays anonymous, so only binds go there whose names the
 //! service account has found somebody for. Any other goes to one of a few connections with one bind at a time under way (RFC 4511 section
 //! 4.2.1). A connection that has bound as somebody is used to ask who that is, and then for further binds only, so an identity is never left on
 //! anything that runs a client's search.
 
+mod fast_bind;
+
+use self::fast_bind::FastBind;
 use super::attempt::is_overloaded;
 use super::connect::{Connector, bind};
 use super::connection::{Connection, Settings};
-use super::fast_bind::FastBind;
-use super::health::Failure;
 use super::pool::Waiting;
-use super::standing::Standing;
+use super::standing::{Failure, Standing};
 use super::who::People;
 use crate::directory::{DirectoryError, Done, Groups};
 use crate::identity::Who;

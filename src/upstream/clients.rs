@@ -8,10 +8,9 @@
 use super::attempt::Lease;
 use super::connect::ConnectError;
 use super::connection::{Connection, Settings};
-use super::health::Failure;
 use super::pool::paging;
 use super::servers::Servers;
-use super::standing::Standing;
+use super::standing::{Failure, Standing};
 use crate::directory::DirectoryError;
 use crate::identity::Credentials;
 use crate::identity::judgement::Judgement;

@@ -3,10 +3,15 @@
 //! TLS comes by LDAPS or StartTLS (RFC 4511 section 4.14) and is verified by name. There is no way from a failed step to a weaker one: a
 //! server that refuses StartTLS is not spoken to. Errors name the server, the step and what to do, and hold no secrets.
 
-use super::connection::{Connection, Outgoing, Settings};
-use super::dial::{Dial, Stream};
-use super::names::Names;
-use super::outbox::Payload;
+mod dial;
+mod names;
+mod trust;
+
+pub use self::dial::{Dial, Stream};
+pub(crate) use self::names::{Dns, Names, Services, Srv};
+pub use self::trust::TrustError;
+pub(crate) use self::trust::client_config;
+use super::connection::{Connection, Outgoing, Payload, Settings};
 use crate::certificate::{SOON, not_after};
 use crate::config::{Server, UpstreamSecurity};
 use crate::directory::{Done, Reply};
@@ -259,8 +264,6 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 mod tests {
     use super::*;
     use crate::lifecycle::lifecycle;
-    use crate::upstream::names::Services;
-    use crate::upstream::trust;
     use futures_util::future::BoxFuture;
     use std::net::SocketAddr;
     use std::sync::Mutex;
@@ -298,7 +301,7 @@ mod tests {
                 priority: 1,
                 weight: 1,
             },
-            tls: trust::client_config(None).unwrap(),
+            tls: client_config(None).unwrap(),
             names: Arc::new(Moves(Mutex::new(vec![vec![nowhere, at_first], vec![at_second], vec![]]))),
             timeout: Duration::from_secs(10),
             lifecycle,

@@ -1,12 +1,17 @@
 //! One connection to a controller, shared by many operations (RFC 4511 sections 3.1 and 4.1.1.1).
 //!
-//! [`Connection`] is the handle: clone it, and begin operations on it. Behind it one task ([`super::driver`]) owns the stream. An
+//! [`Connection`] is the handle: clone it, and begin operations on it. Behind it one task ([`driver`]) owns the stream. An
 //! operation that was begun is an [`InFlight`]: its replies wait there for their reader, within a bound for all of a connection's, and dropping
 //! it early makes the task abandon the operation (section 4.11). No reply ever reaches another operation than its own.
 
-use super::driver::{self, Command};
-use super::outbox::Payload;
-use super::replies::{Backlog, Reader, replies};
+mod driver;
+mod message_ids;
+mod outbox;
+mod replies;
+
+use self::driver::Command;
+pub(crate) use self::outbox::Payload;
+use self::replies::{Backlog, Reader, replies};
 use crate::config;
 use crate::directory::{DirectoryError, Reply};
 use crate::lifecycle::Lifecycle;
@@ -195,5 +200,4 @@ impl Drop for InFlight {
 const COMMANDS: usize = 64;
 
 #[cfg(test)]
-#[path = "connection_tests.rs"]
 mod tests;

@@ -1,12 +1,16 @@
-//! Controllers that DNS names (RFC 2782): looked up at the start, and again and again. What the records come to is [`super::srv`]'s, when DNS is
-//! asked [`super::renewal`]'s; here they meet the servers.
+//! Controllers that DNS names (RFC 2782): looked up at the start, and again and again. What the records come to is [`srv`]'s, when DNS is
+//! asked [`renewal`]'s; here they meet the servers.
 //!
 //! A failure changes nothing: the servers that were known last go on. Only a clear no takes them away.
 
-use super::names::{Names, Services};
-use super::renewal::Renewal;
+mod renewal;
+mod srv;
+
+use self::renewal::Renewal;
+pub(crate) use self::srv::Selection;
+use self::srv::select;
+use super::connect::{Names, Services};
 use super::servers::{Change, Servers};
-use super::srv::{Selection, select};
 use crate::config::Discover;
 use crate::lifecycle::Lifecycle;
 use std::sync::Arc;
@@ -147,5 +151,4 @@ const LOOK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-#[path = "discovery_tests.rs"]
 mod tests;

@@ -3,13 +3,10 @@
 //! One after another, since a password that one of them refuses is not tried on the next: the service account must not be locked by a
 //! check.
 
-use super::connect::{ConnectError, Connector};
+use super::connect::{ConnectError, Connector, Dns, Names, TrustError, client_config};
 use super::connection::{Connection, Settings};
-use super::discovery;
-use super::names::{Dns, Names};
+use super::discovery::{self, Selection};
 use super::search::{base_search, entries, present};
-use super::srv::Selection;
-use super::trust::{self, TrustError};
 use crate::config;
 use crate::directory::DirectoryError;
 use crate::ldap::ResultCode;
@@ -98,7 +95,7 @@ pub enum ExamineError {
 /// # Errors
 /// As [`ExamineError`] says.
 pub async fn examine(config: &config::Upstream, groups: &[config::Group], limits: &config::Limits) -> Result<Examination, ExamineError> {
-    let tls = trust::client_config(config.ca.as_deref())?;
+    let tls = client_config(config.ca.as_deref())?;
     let settings = Settings::new(config, limits);
     // Ends the connections when the examination is over.
     let (_ending, running) = lifecycle();

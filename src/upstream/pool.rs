@@ -4,11 +4,9 @@
 //! themselves. How many operations are under way and how many wait is bounded; nobody waits longer than its deadline.
 
 use super::attempt::Lease;
-use super::capabilities::Capabilities;
 use super::connect::Connector;
-use super::connection::{Connection, Outgoing, Settings};
-use super::outbox::Payload;
-use super::standing::Standing;
+use super::connection::{Connection, Outgoing, Payload, Settings};
+use super::standing::{Capabilities, Standing};
 use crate::config::ServiceAccount;
 use crate::directory::{DirectoryError, Reply};
 use futures_util::future::{BoxFuture, FutureExt, Shared};

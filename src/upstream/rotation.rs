@@ -1,7 +1,7 @@
 //! Controllers that an administrator takes out of rotation, and back.
 //!
 //! One that is out is chosen for nothing: no search, no bind, no write. What it has goes on to its end, and it is probed on, so that its health
-//! is known when it comes back. Writes have another home then, as where it is down ([`super::pin`]).
+//! is known when it comes back. Writes have another home then, as where it is down ([`super::writes`]).
 
 use super::Upstream;
 use super::balance::Call;

@@ -1,8 +1,7 @@
 //! Redial's own small searches at a controller.
 
 use super::attempt::is_overloaded;
-use super::connection::{Connection, Outgoing};
-use super::outbox::Payload;
+use super::connection::{Connection, Outgoing, Payload};
 use crate::directory::{DirectoryError, Reply};
 use crate::ldap::entry::Entry;
 use crate::ldap::filter::{Assertion, Filter};

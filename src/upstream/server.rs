@@ -1,14 +1,10 @@
 //! One controller with all that leads to it.
 
 use super::binds::Binds;
-use super::connect::Connector;
+use super::connect::{Connector, Dial, Names};
 use super::connection::Settings;
-use super::dial::Dial;
-use super::health::Health;
-use super::names::Names;
 use super::pool::{Pool, root_dse};
-use super::silence::Silence;
-use super::standing::Standing;
+use super::standing::{Health, Silence, Standing};
 use super::who::People;
 use crate::config;
 use crate::lifecycle::Lifecycle;

@@ -5,8 +5,8 @@
 //! when the last who uses them lets go.
 
 use super::balance::{Call, Load, Random, choose};
-use super::health::Health;
 use super::server::{Common, Server};
+use super::standing::Health;
 use crate::config;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -135,10 +135,9 @@ mod tests {
     use crate::config::load::load_text;
     use crate::lifecycle::lifecycle;
     use crate::metrics::Metrics;
-    use crate::upstream::capabilities::Capabilities;
+    use crate::upstream::connect::{Dns, client_config};
     use crate::upstream::connection::Settings;
-    use crate::upstream::names::Dns;
-    use crate::upstream::trust;
+    use crate::upstream::standing::Capabilities;
     use std::path::Path;
 
     /// A directory without servers, and the servers of these names.
@@ -150,7 +149,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new(&config));
         let DirectoryKind::Upstream(upstream) = &config.directories[0].kind else { panic!("no controllers") };
         let settings = Settings::new(upstream, &config.limits);
-        let tls = trust::client_config(None).unwrap();
+        let tls = client_config(None).unwrap();
         let (_, lifecycle) = lifecycle();
         let names = Arc::new(Dns::default());
         let common = Common { index: 0, config: upstream.clone(), settings, tls, names, dial: None, metrics, lifecycle };

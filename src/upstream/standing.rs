@@ -1,8 +1,14 @@
 //! What Redial knows of one controller, shared by all that speak to it: health, capabilities, how busy it is. Logs when it comes and goes.
 
+mod capabilities;
+mod health;
+mod silence;
+
+pub(crate) use self::capabilities::Capabilities;
+use self::health::Change;
+pub(crate) use self::health::{Failure, Health};
+pub(crate) use self::silence::{SILENCE, Silence};
 use super::balance::{Call, Load, Rank};
-use super::capabilities::Capabilities;
-use super::health::{Change, Failure, Health};
 use crate::config;
 use crate::directory::Controller;
 use crate::metrics::ServerMetrics;

@@ -3,14 +3,17 @@
 //! A user of Active Directory binds as a DN, a UPN or `DOMAIN\\user`; the SID is the same for all of them, and stays when the user is renamed.
 //! Other servers are asked "Who am I?" (RFC 4532). A server that can say neither leaves its clients' names as they were sent.
 
+mod groups;
+mod named;
+mod sid;
+
+use self::groups::{GroupSids, groups_above, groups_of_token};
+use self::named::sid_of_name;
+use self::sid::Sid;
 use super::connect::extended_op;
-use super::connection::{Connection, Outgoing};
-use super::groups::{GroupSids, groups_above, groups_of_token};
-use super::named::sid_of_name;
-use super::outbox::Payload;
+use super::connection::{Connection, Outgoing, Payload};
 use super::pool::{Pool, root_dse};
 use super::search::{NO_END, OBJECT_SID, attribute_values, base_search, equality, present};
-use super::sid::Sid;
 use super::standing::Standing;
 use crate::directory::{DirectoryError, Groups, Reply};
 use crate::identity::{Membership, Who};

@@ -1,6 +1,8 @@
-//! Writes of one directory: where they go, and where reads go after them. The decisions are in [`super::pin`]; here they meet the servers.
+//! Writes of one directory: where they go, and where reads go after them. The decisions are in [`pin`]; here they meet the servers.
 
-use super::pin::Pin;
+mod pin;
+
+use self::pin::Pin;
 use super::servers::Servers;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,14 +4,14 @@
 //! Only these three say whose name it is. Any other may be somebody's displayName, and `OTHER\user` may be of a trusted domain, which
 //! has users of the same names: taken for the nearest match, a client would get what is another's.
 
-use super::connection::Connection;
-use super::search::{OBJECT_SID, base_search, entries, equality};
 use super::sid::Sid;
 use crate::directory::DirectoryError;
 use crate::ldap::dn::Dn;
 use crate::ldap::entry::Entry;
 use crate::ldap::filter::Filter;
 use crate::ldap::message::{Scope, SearchRequest};
+use crate::upstream::connection::Connection;
+use crate::upstream::search::{OBJECT_SID, base_search, entries, equality};
 use tokio::time::Instant;
 
 /// The SID of the one user below `base` who is called `name`; `None` where that is nobody, or not certain.

@@ -4,10 +4,10 @@
 //! fit its request, a message over the limit: each ends the connection and fails its operations, and is never delivered. A Notice of
 //! Disconnection (RFC 4511 section 4.4.1) ends it gently. Whatever ends it, every operation hears of it.
 
-use super::connection::{Outgoing, Settings, Shared};
 use super::message_ids::{Addressee, MessageIds, UpstreamMessageId};
 use super::outbox::{Outbox, Payload};
 use super::replies::{Queue, Replies};
+use super::{Outgoing, Settings, Shared};
 use crate::directory::{DirectoryError, Done, Reply};
 use crate::ldap::ber::{self, Reader};
 use crate::ldap::envelope::op;

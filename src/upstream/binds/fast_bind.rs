@@ -3,14 +3,13 @@
 //! One connection to a server, made when somebody needs it. It says once that it is to be such a one, and from then on binds and nothing
 //! else; it stays anonymous whatever is bound on it.
 
-use super::attempt::is_overloaded;
-use super::connect::{Connector, extended_op};
-use super::connection::{Connection, Outgoing, Settings};
-use super::health::Failure;
-use super::outbox::Payload;
-use super::standing::Standing;
 use crate::directory::{DirectoryError, Reply};
 use crate::ldap::{ResultCode, oid};
+use crate::upstream::attempt::is_overloaded;
+use crate::upstream::connect::{Connector, extended_op};
+use crate::upstream::connection::{Connection, Outgoing, Payload, Settings};
+use crate::upstream::search::NO_END;
+use crate::upstream::standing::{Failure, Standing};
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, timeout_at};
@@ -113,5 +112,5 @@ async fn become_fast(connection: &Connection, deadline: Instant) -> Result<Resul
             return Ok(done.code);
         }
     }
-    Err(super::search::NO_END)
+    Err(NO_END)
 }

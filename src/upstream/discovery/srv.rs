@@ -5,20 +5,8 @@
 //! what it may hold: what comes out is sorted, each server once, and bounded.
 
 use crate::config::{Discover, Server, UpstreamSecurity};
+use crate::upstream::connect::Srv;
 use rustls::pki_types::ServerName;
-
-/// One SRV record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Srv {
-    /// Lower ones first.
-    pub(crate) priority: u16,
-    /// Its part among those of one priority.
-    pub(crate) weight: u16,
-    /// Where LDAP is spoken.
-    pub(crate) port: u16,
-    /// The host's name in ASCII, with or without a dot at its end; "." alone: there is no such service.
-    pub(crate) target: String,
-}
 
 /// What records come to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

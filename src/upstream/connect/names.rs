@@ -1,6 +1,5 @@
 //! Who knows names: DNS, and for ordinary addresses the system with all that it has besides.
 
-use super::srv::Srv;
 use futures_util::future::BoxFuture;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
@@ -27,6 +26,19 @@ pub(crate) struct Services {
     pub(crate) records: Vec<Srv>,
     /// How long they are good for.
     pub(crate) ttl: Duration,
+}
+
+/// One SRV record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Srv {
+    /// Lower ones first.
+    pub(crate) priority: u16,
+    /// Its part among those of one priority.
+    pub(crate) weight: u16,
+    /// Where LDAP is spoken.
+    pub(crate) port: u16,
+    /// The host's name in ASCII, with or without a dot at its end; "." alone: there is no such service.
+    pub(crate) target: String,
 }
 
 /// The real thing. It keeps nothing: what a name stands for is asked whenever it is needed, and the system's configuration may change.

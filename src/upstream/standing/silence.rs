@@ -4,10 +4,10 @@
 //! without a word from the whole server, a fresh connection is made, once for all who wait; where that fails too, they are told that
 //! theirs are lost, while there is still time to ask another server. A server that is only slow answers, and is waited for.
 
-use super::connect::Connector;
-use super::connection::Settings;
-use super::standing::Standing;
+use super::Standing;
 use crate::config::ServiceAccount;
+use crate::upstream::connect::Connector;
+use crate::upstream::connection::Settings;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

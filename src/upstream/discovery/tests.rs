@@ -8,13 +8,10 @@ use crate::ldap::message::ResultCode;
 use crate::ldap::response::write_result;
 use crate::lifecycle::{Ending, lifecycle};
 use crate::metrics::Metrics;
-use crate::upstream::connection::{InFlight, Outgoing, Settings};
-use crate::upstream::dial::{Dial, Stream};
-use crate::upstream::outbox::Payload;
+use crate::upstream::connect::{Dial, Srv, Stream, client_config};
+use crate::upstream::connection::{InFlight, Outgoing, Payload, Settings};
 use crate::upstream::search::{base_search, present};
 use crate::upstream::server::Common;
-use crate::upstream::srv::Srv;
-use crate::upstream::trust;
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use std::collections::{HashMap, HashSet};
@@ -148,7 +145,7 @@ async fn bench(world: &World, site: Option<&str>) -> Bench {
         index: 0,
         config: upstream.clone(),
         settings: Settings::new(upstream, &config.limits),
-        tls: trust::client_config(None).unwrap(),
+        tls: client_config(None).unwrap(),
         names: Arc::new(world.clone()),
         dial: Some(Arc::new(world.clone())),
         metrics: Arc::new(Metrics::new(&config)),

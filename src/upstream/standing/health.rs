@@ -8,8 +8,8 @@
 //! One whose operations break off, or that answers that it is busy or unavailable, is in doubt until the next probe: a last resort, since whoever asks
 //! hears at once when it fails again, and may fare better. Nobody is made to wait for one that does not answer at all.
 
-use super::balance::Call;
 use crate::directory::DirectoryError;
+use crate::upstream::balance::Call;
 use std::time::Duration;
 use tokio::time::Instant;
 

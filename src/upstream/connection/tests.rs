@@ -13,7 +13,6 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
 
-#[path = "connection_tests/flow.rs"]
 mod flow;
 
 const SETTINGS: Settings = Settings {

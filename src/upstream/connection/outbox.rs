@@ -140,7 +140,7 @@ const KEPT: usize = 16 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::message_ids::MessageIds;
+    use crate::upstream::connection::message_ids::MessageIds;
 
     #[tokio::test]
     async fn what_has_left_is_counted_octet_by_octet() {

@@ -5,15 +5,15 @@
 //! group is looked at once, so circles end, and depth and number are counted. What an entry says of itself (memberOf) is not asked: in
 //! some directories people may write that.
 
-use super::search::{OBJECT_SID, attribute_values, base_search, entries, equality, present};
+use super::Source;
 use super::sid::Sid;
-use super::who::Source;
 use crate::config::Group;
 use crate::directory::DirectoryError;
 use crate::ldap::dn::Dn;
 use crate::ldap::entry::Entry;
 use crate::ldap::filter::Filter;
 use crate::ldap::message::{Scope, SearchRequest};
+use crate::upstream::search::{OBJECT_SID, attribute_values, base_search, entries, equality, present};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
