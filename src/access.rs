@@ -7,7 +7,7 @@
 //! What holds always: no search leaves for a directory with a base outside the access, or names an attribute outside it in its filter or
 //! its selection; what cannot be compared safely is refused. Pure: no sockets, no clock.
 
-pub mod narrow;
+pub(crate) mod narrow;
 
 use crate::config::{self, Clients, DirectoryConfig};
 use crate::identity::Identity;

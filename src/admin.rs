@@ -44,33 +44,33 @@ use tracing::{debug, warn};
 
 /// The admin address, bound.
 #[derive(Debug)]
-pub struct Admin {
+pub(crate) struct Admin {
     listener: TcpListener,
     state: Arc<State>,
 }
 
 /// Directories by their names.
-pub type Named = Vec<(String, Arc<dyn Directory>)>;
+pub(crate) type Named = Vec<(String, Arc<dyn Directory>)>;
 
 /// What whoever asks must know; a reload puts another in its place. Without one, whoever reaches the address may ask.
-pub type Token = ArcSwapOption<Secret>;
+pub(crate) type Token = ArcSwapOption<Secret>;
 
 /// What the pages are made from.
-pub struct Sources {
+pub(crate) struct Sources {
     /// For `/metrics`.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Called before each rendering: sets the gauges of what is measured only when somebody looks, such as the cache's size.
-    pub measure: Box<dyn Fn(&Metrics) + Send + Sync>,
+    pub(crate) measure: Box<dyn Fn(&Metrics) + Send + Sync>,
     /// Answers that are kept, for `/readyz`.
-    pub keeps: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(crate) keeps: Box<dyn Fn() -> u64 + Send + Sync>,
     /// By their names in the configuration in force, for `/readyz`.
-    pub directories: Box<dyn Fn() -> Named + Send + Sync>,
+    pub(crate) directories: Box<dyn Fn() -> Named + Send + Sync>,
     /// For `/readyz` as well.
-    pub ending: Arc<Ending>,
+    pub(crate) ending: Arc<Ending>,
     /// For what an administrator looks at and drops.
-    pub pipeline: Arc<Current>,
+    pub(crate) pipeline: Arc<Current>,
     /// For all but health.
-    pub token: Arc<Token>,
+    pub(crate) token: Arc<Token>,
 }
 
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(address: SocketAddr, sources: Sources) -> io::Result<Self> {
+    pub(crate) async fn bind(address: SocketAddr, sources: Sources) -> io::Result<Self> {
         let state = State { sources };
         Ok(Self { listener: TcpListener::bind(address).await?, state: Arc::new(state) })
     }
@@ -92,12 +92,12 @@ impl Admin {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// Answers until it is dropped.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let turns = Arc::new(Turns::new(MAX_CONNECTIONS_OF_ONE));
         loop {

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 /// Where operations are noted. Dropped, its thread writes what it has and ends.
 #[derive(Debug)]
-pub struct Audit {
+pub(crate) struct Audit {
     /// By kind.
     covers: [bool; OperationKind::ALL.len()],
     /// `None`: there is no audit log.
@@ -50,7 +50,7 @@ struct Note {
 
 impl Audit {
     /// No audit log: it covers nothing.
-    pub fn off(metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn off(metrics: Arc<Metrics>) -> Self {
         Self { covers: [false; OperationKind::ALL.len()], queue: None, missing: Arc::default(), metrics }
     }
 
@@ -59,7 +59,7 @@ impl Audit {
     ///
     /// # Errors
     /// The file cannot be opened, or the thread not be started.
-    pub fn open(config: &config::Audit, listeners: Vec<String>, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub(crate) fn open(config: &config::Audit, listeners: Vec<String>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let file = config.file.clone();
         let open = move || -> io::Result<Sink> {
             Ok(match &file {
@@ -86,12 +86,12 @@ impl Audit {
     }
 
     /// Operations of this kind are noted.
-    pub fn covers(&self, kind: OperationKind) -> bool {
+    pub(crate) fn covers(&self, kind: OperationKind) -> bool {
         self.covers.get(kind as usize).copied().unwrap_or_default()
     }
 
     /// Notes an operation that has ended just now. Never waits.
-    pub fn note(&self, subject: Box<Subject>, outcome: &Outcome) {
+    pub(crate) fn note(&self, subject: Box<Subject>, outcome: &Outcome) {
         let Some(queue) = &self.queue else { return };
         let note = Note { at: SystemTime::now(), subject, outcome: *outcome };
         if queue.try_send(Message::Note(note)).is_err() {
@@ -105,7 +105,7 @@ impl Audit {
     ///
     /// # Errors
     /// The file cannot be opened; then the old one goes on being written.
-    pub async fn reopen(&self) -> io::Result<()> {
+    pub(crate) async fn reopen(&self) -> io::Result<()> {
         let Some(queue) = &self.queue else { return Ok(()) };
         let (tell, reopened) = oneshot::channel();
         // An error means that the thread has ended, and with it the log.
@@ -116,7 +116,7 @@ impl Audit {
     }
 
     /// Resolves when all that was noted before has been written; nothing is noted afterwards. Waits as long as the file takes.
-    pub async fn end(&self) {
+    pub(crate) async fn end(&self) {
         let Some(queue) = &self.queue else { return };
         let (written, ended) = oneshot::channel();
         if queue.send(Message::End(written)).await.is_ok() {

@@ -12,22 +12,22 @@
 //! What holds always: only complete answers are stored; what an invalidation overtook is not; nobody gets an answer under another's key.
 
 pub mod answer;
-pub mod fill;
-pub mod flight;
-pub mod freshness;
+mod fill;
+mod flight;
+mod freshness;
 mod history;
-pub mod keep;
+pub(crate) mod keep;
 pub mod key;
-pub mod repeats;
-pub mod rules;
+mod repeats;
+pub(crate) mod rules;
 #[cfg(test)]
 mod scripted;
-pub mod snapshot;
+mod snapshot;
 pub mod store;
 
 pub use answer::Answer;
-pub use fill::Fill;
-pub use flight::{Fetched, Overflow};
+pub(crate) use fill::Fill;
+pub(crate) use flight::Fetched;
 pub use key::Question;
 pub use repeats::{Spelling, Standing};
 pub use store::{Again, Held, Lookup, WriteUnderWay};
@@ -45,7 +45,7 @@ use tokio::time::Instant;
 
 /// The search cache of the whole program.
 #[derive(Debug)]
-pub struct SearchCache {
+pub(crate) struct SearchCache {
     store: Arc<Store>,
     flights: Arc<Flights>,
     rules: Rules,
@@ -53,7 +53,7 @@ pub struct SearchCache {
 
 impl SearchCache {
     /// An empty cache for that many directories.
-    pub fn new(config: &config::Cache, directories: usize) -> Self {
+    pub(crate) fn new(config: &config::Cache, directories: usize) -> Self {
         let rules = Rules::new(config);
         let store = Arc::new(Store::new(config.capacity, directories, rules.longest()));
         Self { flights: Arc::new(Flights::new(Arc::clone(&store))), store, rules }
@@ -61,7 +61,7 @@ impl SearchCache {
 
     /// The same cache under another configuration: what is kept stays, for as long as it was to be kept. There are directories up to that
     /// number.
-    pub fn succeeding(&self, config: &config::Cache, directories: usize) -> Self {
+    pub(crate) fn succeeding(&self, config: &config::Cache, directories: usize) -> Self {
         let rules = Rules::new(config);
         let store = self.store.succeeding(config.capacity, directories, rules.longest());
         let is_same = Arc::ptr_eq(&store, &self.store);
@@ -70,23 +70,23 @@ impl SearchCache {
     }
 
     /// What was answered to the same octets before and may be served as it is. No allocation, no waiting.
-    pub fn look_up_again(&self, spelling: &Spelling<'_>, now: Instant) -> Option<Again> {
+    pub(crate) fn look_up_again(&self, spelling: &Spelling<'_>, now: Instant) -> Option<Again> {
         self.store.look_up_again(spelling, now)
     }
 
     /// What is known under `key`, which was asked for in that `spelling`. No waiting, and no allocation but the one that remembers a spelling
     /// when it comes for the second time.
-    pub fn look_up(&self, key: &[u8], spelling: Option<&Spelling<'_>>, now: Instant) -> Lookup {
+    pub(crate) fn look_up(&self, key: &[u8], spelling: Option<&Spelling<'_>>, now: Instant) -> Lookup {
         self.store.look_up(key, spelling, now)
     }
 
     /// Gives memory back: what is past its time, or else half of what is kept.
-    pub fn relieve(&self) {
+    pub(crate) fn relieve(&self) {
         self.store.relieve(Instant::now());
     }
 
     /// How long an answer to `filter` is good for.
-    pub fn lifetimes(&self, filter: &Filter) -> Lifetimes {
+    pub(crate) fn lifetimes(&self, filter: &Filter) -> Lifetimes {
         self.rules.lifetimes(filter)
     }
 
@@ -94,23 +94,29 @@ impl SearchCache {
     /// else waits for the same one. `directory` is the one that answers, `None` for a fill that may meet several.
     ///
     /// Cancel safe: the fill goes on and is stored.
-    pub async fn fetch(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) -> Fetched {
+    pub(crate) async fn fetch(
+        &self,
+        key: &[u8],
+        directory: Option<usize>,
+        lifetimes: Lifetimes,
+        start: impl FnOnce() -> Fill + Send,
+    ) -> Fetched {
         self.flights.join(key, directory, lifetimes, start).await
     }
 
     /// Brings a new answer in the background, unless that is happening already.
-    pub fn refresh(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) {
+    pub(crate) fn refresh(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) {
         self.flights.start(key, directory, lifetimes, start);
     }
 
     /// A write is about to be sent to that directory. When what is returned is dropped, nothing learned before is served again; until then
     /// nothing that somebody learns is served after anything newer.
-    pub fn write_begins(&self, directory: usize) -> WriteUnderWay {
+    pub(crate) fn write_begins(&self, directory: usize) -> WriteUnderWay {
         self.store.write_begins(directory)
     }
 
     /// Answers that could be served now to the questions that are `meant`, in an order of their own: the first `most` of those behind `after`.
-    pub fn held(&self, meant: impl Fn(&Question) -> bool, after: Option<u64>, most: usize) -> BTreeMap<u64, (Question, Held)> {
+    pub(crate) fn held(&self, meant: impl Fn(&Question) -> bool, after: Option<u64>, most: usize) -> BTreeMap<u64, (Question, Held)> {
         let mut found = BTreeMap::new();
         for (key, held) in self.store.held(Instant::now()) {
             let place = FixedState::default().hash_one(&key);
@@ -130,39 +136,39 @@ impl SearchCache {
 
     /// Forgets the answers to the questions that go; what is being asked of these at the moment is not kept. Says how many it were. Blocks for as
     /// long as it takes to look at each answer.
-    pub fn drop_those(&self, goes: impl Fn(&Question) -> bool) -> usize {
+    pub(crate) fn drop_those(&self, goes: impl Fn(&Question) -> bool) -> usize {
         let goes = |key: &[u8]| Question::read(key).is_some_and(|question| goes(&question));
         self.flights.disown(goes);
         self.store.throw_out(goes, Instant::now())
     }
 
     /// There is a rule of that name.
-    pub fn has_rule(&self, name: &str) -> bool {
+    pub(crate) fn has_rule(&self, name: &str) -> bool {
         self.rules.has(name)
     }
 
     /// The rule that decides how long answers to `filter` are kept; `None`: the defaults do.
-    pub fn rule(&self, filter: &Filter) -> Option<&str> {
+    pub(crate) fn rule(&self, filter: &Filter) -> Option<&str> {
         self.rules.fitting(filter).map(|rule| rule.name.as_str())
     }
 
     /// A read of that directory has ended that did not come through here, and its answer has been given to nobody yet.
-    pub fn read_ended(&self, directory: usize) {
+    pub(crate) fn read_ended(&self, directory: usize) {
         self.store.read_ended(Some(directory));
     }
 
     /// A fill that is not shared; its end counts as any other read's.
-    pub fn unshared(&self, fill: Fill, directory: Option<usize>) -> Fill {
+    pub(crate) fn unshared(&self, fill: Fill, directory: Option<usize>) -> Fill {
         fill.watched_by(&self.store, directory)
     }
 
     /// Searches that somebody is being asked for the cache.
-    pub fn under_way(&self) -> usize {
+    pub(crate) fn under_way(&self) -> usize {
         self.flights.under_way()
     }
 
     /// Entries and octets held now, approximately.
-    pub fn holds(&self) -> (u64, u64) {
+    pub(crate) fn holds(&self) -> (u64, u64) {
         self.store.holds()
     }
 }

@@ -5,15 +5,15 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 /// The end of a certificate's validity, since 1970; `None` where it cannot be read.
-pub fn not_after(der: &[u8]) -> Option<Duration> {
+pub(crate) fn not_after(der: &[u8]) -> Option<Duration> {
     Some(Certificate::from_der(der).ok()?.tbs_certificate().validity().not_after.to_unix_duration())
 }
 
 /// Close enough to be warned of.
-pub const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+pub(crate) const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// The first end among these.
-pub fn first_not_after<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Option<Duration> {
+pub(crate) fn first_not_after<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Option<Duration> {
     certificates.into_iter().filter_map(not_after).min()
 }
 

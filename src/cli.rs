@@ -3,15 +3,15 @@
 //! Each command is a file with its `Arguments` and a `run`. None of them ends the process: they return a [`Failure`], and `main.rs` makes
 //! an exit code of it. Reports go to standard output, failures to standard error, and nothing secret to either.
 
-pub mod check;
-pub mod demo;
-pub mod explain;
-pub mod hash_password;
-pub mod healthcheck;
-pub mod phones;
+mod check;
+mod demo;
+mod explain;
+mod hash_password;
+mod healthcheck;
+mod phones;
 mod reloading;
 mod seal;
-pub mod serve;
+mod serve;
 mod supervisor;
 
 use clap::{Parser, Subcommand};
@@ -30,12 +30,12 @@ use thiserror::Error;
 pub struct Arguments {
     /// Which command.
     #[command(subcommand)]
-    pub command: Command,
+    command: Command,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// Run the proxy
     Serve(serve::Arguments),
     /// Run the proxy on loopback in front of an embedded phonebook, and print searches to try
@@ -52,20 +52,20 @@ pub enum Command {
     Phones(Box<phones::Arguments>),
 }
 
-impl Command {
+impl Arguments {
     /// Carries out the command.
     ///
     /// # Errors
     /// As the command says; see [`Failure`].
     pub async fn run(&self) -> Result<(), Failure> {
-        match self {
-            Self::Serve(arguments) => serve::run(arguments).await,
-            Self::Demo(arguments) => demo::run(arguments).await,
-            Self::Check(arguments) => check::run(arguments).await,
-            Self::Explain(arguments) => explain::run(arguments).await,
-            Self::HashPassword(arguments) => hash_password::run(arguments).await,
-            Self::Healthcheck(arguments) => healthcheck::run(arguments).await,
-            Self::Phones(arguments) => phones::run(arguments).await,
+        match &self.command {
+            Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Check(arguments) => check::run(arguments).await,
+            Command::Explain(arguments) => explain::run(arguments).await,
+            Command::HashPassword(arguments) => hash_password::run(arguments).await,
+            Command::Healthcheck(arguments) => healthcheck::run(arguments).await,
+            Command::Phones(arguments) => phones::run(arguments).await,
         }
     }
 }

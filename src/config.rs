@@ -11,8 +11,8 @@ pub mod lineage;
 pub mod load;
 pub mod problem;
 mod table;
-pub mod ticket_keys;
-pub mod watch;
+pub(crate) mod ticket_keys;
+pub(crate) mod watch;
 mod words;
 
 use crate::ldap::dn::Dn;

@@ -6,10 +6,10 @@
 //! that live on it. The [`register`] is all of these together.
 
 pub mod accounts;
-pub mod binds;
+pub(crate) mod binds;
 mod credentials;
-pub mod judgement;
-pub mod lockout;
+pub(crate) mod judgement;
+pub(crate) mod lockout;
 pub mod principals;
 mod recent;
 pub mod register;

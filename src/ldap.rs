@@ -8,7 +8,7 @@
 pub mod ber;
 pub mod control;
 pub mod dn;
-pub mod entry;
+pub(crate) mod entry;
 pub mod envelope;
 pub mod filter;
 mod filter_text;
@@ -16,9 +16,9 @@ pub mod frame;
 pub mod message;
 pub mod oid;
 pub mod response;
-pub mod result_code;
-pub mod search;
-pub mod write;
+mod result_code;
+mod search;
+mod write;
 
 pub use envelope::{Envelope, MessageId};
 pub use result_code::ResultCode;

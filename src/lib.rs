@@ -40,17 +40,17 @@ pub mod cli;
 
 pub mod proxy;
 
-pub mod admin;
+mod admin;
 pub mod downstream;
 
 pub mod pipeline;
 
-pub mod audit;
+mod audit;
 pub mod book;
 pub mod pressure;
 pub mod upstream;
 
-pub mod rootdse;
+mod rootdse;
 
 pub mod access;
 pub mod cache;
@@ -62,10 +62,10 @@ pub mod identity;
 pub mod config;
 pub mod ldap;
 
-pub mod certificate;
+mod certificate;
 pub mod lifecycle;
 pub mod metrics;
 pub mod outcome;
 pub mod secret;
 pub mod telemetry;
-pub mod turns;
+mod turns;

@@ -28,7 +28,7 @@ fn run() -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return report(&Failure::fault(format_args!("the runtime does not start: {error}"))),
     };
-    let result = runtime.block_on(arguments.command.run());
+    let result = runtime.block_on(arguments.run());
     // What still runs now is a blocking read or hash; nobody waits for its result.
     runtime.shutdown_background();
     match result {

@@ -21,7 +21,7 @@
 pub mod answers;
 mod bind;
 mod client;
-pub mod controls;
+mod controls;
 mod current;
 mod delivery;
 mod forward;

@@ -15,7 +15,7 @@ use crate::session::Security;
 
 /// The rootDSE, as each listener shows it.
 #[derive(Debug)]
-pub struct RootDse {
+pub(crate) struct RootDse {
     listeners: Vec<Shown>,
 }
 
@@ -29,7 +29,7 @@ struct Shown {
 
 impl RootDse {
     /// Made from the configuration once.
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let shown = |listener| {
             let under = |security| book_of(&entry(config, listener, security));
             Shown { in_the_clear: under(Security::Clear), under_tls: under(Security::Tls), certified: under(Security::Certified) }
@@ -39,7 +39,7 @@ impl RootDse {
 
     /// Appends the whole answer to a base search of the empty name on a connection of that listener, and says its resultCode and
     /// how many entries it has.
-    pub fn write_answer(
+    pub(crate) fn write_answer(
         &self,
         listener: usize,
         security: Security,

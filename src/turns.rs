@@ -10,14 +10,14 @@ use tokio::time::{Instant, timeout_at};
 
 /// The places of all clients.
 #[derive(Debug)]
-pub struct Turns {
+pub(crate) struct Turns {
     most: usize,
     places: Mutex<HashMap<Whose, Arc<Semaphore>>>,
 }
 
 /// Whose places.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Whose(Client);
+pub(crate) struct Whose(Client);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Client {
@@ -27,7 +27,7 @@ enum Client {
 
 /// One operation's turn: asked for, and perhaps come. Dropped, it is the next one's.
 #[derive(Debug)]
-pub struct Turn {
+pub(crate) struct Turn {
     turns: Arc<Turns>,
     whose: Whose,
     /// `Some` until it is dropped.
@@ -37,35 +37,35 @@ pub struct Turn {
 
 /// The turn had not come at the deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotYet;
+pub(crate) struct NotYet;
 
 impl Turns {
     /// `most` places for each client, at least one.
-    pub fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { most: most.max(1), places: Mutex::default() }
     }
 
     /// A turn for that client.
-    pub fn ask(self: &Arc<Self>, whose: Whose) -> Turn {
+    pub(crate) fn ask(self: &Arc<Self>, whose: Whose) -> Turn {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let own = places.entry(whose.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.most)));
         Turn { turns: Arc::clone(self), places: Some(Arc::clone(own)), whose, taken: None }
     }
 
     /// Clients that have a turn or wait for one.
-    pub fn clients(&self) -> usize {
+    pub(crate) fn clients(&self) -> usize {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
 impl Whose {
     /// That principal's.
-    pub fn principal(name: &str) -> Self {
+    pub(crate) fn principal(name: &str) -> Self {
         Self(Client::Principal(name.into()))
     }
 
     /// Those of whoever is at that address. Of IPv6 the first 64 bits count: the others are the client's own choice (RFC 4291).
-    pub fn address(address: IpAddr) -> Self {
+    pub(crate) fn address(address: IpAddr) -> Self {
         let network = match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
             v4 @ IpAddr::V4(_) => v4,
@@ -81,7 +81,7 @@ impl Turn {
     ///
     /// # Errors
     /// [`NotYet`] after the deadline.
-    pub async fn come(&mut self, deadline: Instant) -> Result<(), NotYet> {
+    pub(crate) async fn come(&mut self, deadline: Instant) -> Result<(), NotYet> {
         if self.taken.is_none() {
             let places = self.places.as_ref().ok_or(NotYet)?;
             let taken = timeout_at(deadline, Arc::clone(places).acquire_owned()).await;

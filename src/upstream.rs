@@ -21,7 +21,7 @@ mod clients;
 mod connect;
 mod connection;
 mod discovery;
-pub mod examine;
+pub(crate) mod examine;
 mod pool;
 mod rotation;
 mod search;

@@ -13,19 +13,19 @@ use std::sync::Arc;
 
 /// One search to run for a narrowed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub(crate) struct Part {
     /// The directory that answers it (index in the configuration).
-    pub directory: usize,
+    pub(crate) directory: usize,
     /// The protocolOp: as received where nothing had to change.
-    pub op: Bytes,
+    pub(crate) op: Bytes,
     /// The same, parsed.
-    pub request: Arc<SearchRequest>,
+    pub(crate) request: Arc<SearchRequest>,
 }
 
 impl Grant<'_> {
     /// The searches to run instead of `asked`, which came as `op`, their answers to be concatenated under one size limit
     /// ([`Grant::entries_wanted`]). None: nothing can match, answer success without entries.
-    pub fn narrow(&self, asked: &SearchRequest, op: &[u8]) -> Vec<Part> {
+    pub(crate) fn narrow(&self, asked: &SearchRequest, op: &[u8]) -> Vec<Part> {
         let Some(filter) = self.access.narrow_filter(&asked.filter) else { return Vec::new() };
         let request = SearchRequest {
             base_object: asked.base_object.clone(),
@@ -46,7 +46,7 @@ impl Grant<'_> {
 
     /// Where the access has a filter: the search that must find one entry before a compare of `entry` may be sent, else the compare would
     /// tell about entries that the access hides. When it finds none the client is told noSuchObject(32).
-    pub fn compare_guard(&self, entry: &str) -> Option<Part> {
+    pub(crate) fn compare_guard(&self, entry: &str) -> Option<Part> {
         let (inside, filter) = (self.inside?, self.access.config.filter.clone()?);
         let request =
             SearchRequest { deref_aliases: NEVER_DEREF_ALIASES, ..SearchRequest::new(entry, Scope::BaseObject, filter, &[NO_ATTRIBUTES]) };

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// A list of searches under way.
 #[derive(Debug)]
-pub struct Fill {
+pub(crate) struct Fill {
     waiting: std::vec::IntoIter<(Arc<dyn Directory>, Operation)>,
     running: Option<Running>,
     /// There was more than one to begin with, or none: the end is Redial's own.
@@ -41,7 +41,7 @@ struct Running {
 
 impl Fill {
     /// The searches to run, in order; none: success without entries. `entries_wanted` is for all of them together.
-    pub fn new(searches: Vec<(Arc<dyn Directory>, Operation)>, entries_wanted: Option<u32>) -> Self {
+    pub(crate) fn new(searches: Vec<(Arc<dyn Directory>, Operation)>, entries_wanted: Option<u32>) -> Self {
         Self {
             is_joined: searches.len() != 1,
             waiting: searches.into_iter(),
@@ -55,7 +55,7 @@ impl Fill {
     }
 
     /// The same fill, which begins when its client's turn has come, and keeps it to its end.
-    pub fn in_turn(self, turn: Turn) -> Self {
+    pub(crate) fn in_turn(self, turn: Turn) -> Self {
         Self { turn: Some(turn), ..self }
     }
 
@@ -71,12 +71,12 @@ impl Fill {
     }
 
     /// The most entries that come.
-    pub const fn entries_wanted(&self) -> Option<u32> {
+    pub(crate) const fn entries_wanted(&self) -> Option<u32> {
         self.entries_wanted
     }
 
     /// How many entries have come; after [`Reply::Again`] those that still count.
-    pub const fn entries(&self) -> u32 {
+    pub(crate) const fn entries(&self) -> u32 {
         self.entries
     }
 
@@ -88,7 +88,7 @@ impl Fill {
     ///
     /// # Errors
     /// When a directory gives no answer, or not before the operation's deadline.
-    pub async fn next(&mut self) -> Result<Reply, DirectoryError> {
+    pub(crate) async fn next(&mut self) -> Result<Reply, DirectoryError> {
         let reply = self.advance().await;
         if let (Ok(Reply::Done(_)) | Err(_), Some((store, directory))) = (&reply, &self.watched_by) {
             store.read_ended(*directory);

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 /// What a fetch brought.
 #[derive(Debug)]
-pub enum Fetched {
+pub(crate) enum Fetched {
     /// The complete answer, asked for by this caller.
     Answer(Arc<Answer>),
     /// The complete answer, asked for by somebody else who wanted the same.
@@ -34,16 +34,16 @@ pub enum Fetched {
 
 /// A result that is too large to keep, in the middle of coming.
 #[derive(Debug)]
-pub struct Overflow {
+pub(crate) struct Overflow {
     /// What has come.
-    pub gathered: AnswerBuilder,
+    pub(crate) gathered: AnswerBuilder,
     /// What is still to come.
-    pub rest: Fill,
+    pub(crate) rest: Fill,
 }
 
 /// The fills in flight.
 #[derive(Debug)]
-pub struct Flights {
+pub(crate) struct Flights {
     store: Arc<Store>,
     table: Arc<Table>,
     numbers: AtomicU64,
@@ -85,20 +85,26 @@ enum Boarded {
 
 impl Flights {
     /// None yet; answers go into `store`.
-    pub fn new(store: Arc<Store>) -> Self {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
         let table = Arc::new(DashMap::with_hasher(foldhash::quality::RandomState::default()));
         Self { store, table, numbers: AtomicU64::default(), room: Arc::new(Semaphore::new(MAX_FLIGHTS)) }
     }
 
     /// How many there are.
-    pub fn under_way(&self) -> usize {
+    pub(crate) fn under_way(&self) -> usize {
         self.table.len()
     }
 
     /// Joins the flight for `key`, or starts it. See [`super::SearchCache::fetch`].
     ///
     /// Cancel safe.
-    pub async fn join(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) -> Fetched {
+    pub(crate) async fn join(
+        &self,
+        key: &[u8],
+        directory: Option<usize>,
+        lifetimes: Lifetimes,
+        start: impl FnOnce() -> Fill + Send,
+    ) -> Fetched {
         match self.board(key, directory, lifetimes, start) {
             Boarded::Started(own) => own.await.unwrap_or(Fetched::Failed(DirectoryError::Unavailable)),
             Boarded::Joined(landed) => match landed.await {
@@ -113,7 +119,7 @@ impl Flights {
     }
 
     /// Starts the flight for `key` unless it is under way. See [`super::SearchCache::refresh`].
-    pub fn start(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) {
+    pub(crate) fn start(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) {
         let generation = self.store.generation(directory);
         if let Entry::Vacant(vacant) = self.table.entry(key.into())
             && let Ok(permit) = Arc::clone(&self.room).try_acquire_owned()
@@ -125,7 +131,7 @@ impl Flights {
     }
 
     /// What is being asked under the keys that go is not kept, and nobody joins it any more.
-    pub fn disown(&self, goes: impl Fn(&[u8]) -> bool) {
+    pub(crate) fn disown(&self, goes: impl Fn(&[u8]) -> bool) {
         self.table.retain(|key, _| !goes(key));
     }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// How good a stored answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
+pub(crate) enum Freshness {
     /// To be served.
     Fresh,
     /// To be served, and asked again in the background.
@@ -24,7 +24,7 @@ pub enum Freshness {
 
 /// Until when an answer is what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
+pub(crate) struct Deadlines {
     refresh_at: Instant,
     fresh_until: Instant,
     stale_until: Instant,
@@ -33,7 +33,7 @@ pub struct Deadlines {
 impl Deadlines {
     /// For an answer that came at `now`. `jitter`, from 0 to 1, takes up to a tenth off the TTL, so that what was stored together does not
     /// expire together; no answer is fresh longer than configured. `None`: it is not to be stored.
-    pub fn new(lifetimes: &Lifetimes, has_entries: bool, jitter: f64, now: Instant) -> Option<Self> {
+    pub(crate) fn new(lifetimes: &Lifetimes, has_entries: bool, jitter: f64, now: Instant) -> Option<Self> {
         let configured = if has_entries { lifetimes.ttl } else { lifetimes.empty_ttl };
         if configured.is_zero() {
             return None;
@@ -45,19 +45,19 @@ impl Deadlines {
     }
 
     /// How long from `now` on the answer is fresh, and how long it may be served at all; `None` when it may not.
-    pub fn remaining(&self, now: Instant) -> Option<(Duration, Duration)> {
+    pub(crate) fn remaining(&self, now: Instant) -> Option<(Duration, Duration)> {
         let left = |until: Instant| until.saturating_duration_since(now);
         Some((left(self.fresh_until), left(self.stale_until))).filter(|(_, stale)| !stale.is_zero())
     }
 
     /// For an answer of which so much remains at `now`. It is not refreshed ahead of time.
-    pub fn restored((fresh_for, stale_for): (Duration, Duration), now: Instant) -> Self {
+    pub(crate) fn restored((fresh_for, stale_for): (Duration, Duration), now: Instant) -> Self {
         let fresh_until = now + fresh_for.min(LONGEST);
         Self { refresh_at: fresh_until, fresh_until, stale_until: now + stale_for.min(2 * LONGEST) }
     }
 
     /// How good the answer is at `now`.
-    pub fn judge(&self, now: Instant) -> Freshness {
+    pub(crate) fn judge(&self, now: Instant) -> Freshness {
         if now < self.refresh_at {
             Freshness::Fresh
         } else if now < self.fresh_until {
@@ -71,7 +71,7 @@ impl Deadlines {
 }
 
 /// How long after it came any answer with these lifetimes may still be served.
-pub fn longest(lifetimes: &Lifetimes) -> Duration {
+pub(crate) fn longest(lifetimes: &Lifetimes) -> Duration {
     lifetimes.ttl.max(lifetimes.empty_ttl).min(LONGEST) + lifetimes.stale.min(LONGEST)
 }
 

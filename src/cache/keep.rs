@@ -31,7 +31,7 @@ enum Kind {
 
 /// Where the cache is kept, and for whom.
 #[derive(Debug)]
-pub struct Keep {
+pub(crate) struct Keep {
     file: PathBuf,
     owners: [u8; DIGEST],
     /// Keys in memory have numbers for accesses and directories, keys in the file their places.
@@ -43,7 +43,7 @@ pub struct Keep {
 
 impl Keep {
     /// `None` where nothing is to be kept.
-    pub fn new(config: &Config, lineage: &Lineage) -> Option<Self> {
+    pub(crate) fn new(config: &Config, lineage: &Lineage) -> Option<Self> {
         let file = config.cache.keep.clone()?;
         let kind = |kind: &DirectoryKind| match kind {
             DirectoryKind::Embedded { .. } => Kind::Embedded,
@@ -55,7 +55,7 @@ impl Keep {
     }
 
     /// The file.
-    pub fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 
@@ -63,7 +63,7 @@ impl Keep {
     ///
     /// # Errors
     /// When there is no file ([`io::ErrorKind::NotFound`]), or it is not to be trusted; what was read until then is no harm.
-    pub fn read(&self, cache: &SearchCache) -> io::Result<usize> {
+    pub(crate) fn read(&self, cache: &SearchCache) -> io::Result<usize> {
         self.read_at(cache, since_1970())
     }
 
@@ -107,7 +107,7 @@ impl Keep {
     ///
     /// # Errors
     /// When it cannot be written, or not in time; then the one before stays.
-    pub fn write(&self, cache: &SearchCache) -> io::Result<usize> {
+    pub(crate) fn write(&self, cache: &SearchCache) -> io::Result<usize> {
         let mut name = self.file.clone().into_os_string();
         name.push(".new");
         let new = PathBuf::from(name);
@@ -163,7 +163,7 @@ impl Keep {
 ///
 /// # Errors
 /// With what it is.
-pub fn may_be_kept_in(file: &Path) -> io::Result<()> {
+pub(crate) fn may_be_kept_in(file: &Path) -> io::Result<()> {
     match fs::metadata(file) {
         Ok(found) if found.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder: name a file in it")),
         Ok(found) if !found.is_file() => {
@@ -178,7 +178,7 @@ pub fn may_be_kept_in(file: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// With what is wrong.
-pub fn can_be_kept_in(file: &Path) -> io::Result<()> {
+pub(crate) fn can_be_kept_in(file: &Path) -> io::Result<()> {
     may_be_kept_in(file)?;
     let mut name = file.to_owned().into_os_string();
     name.push(format!(".check-{}", std::process::id()));

@@ -11,41 +11,41 @@ use std::time::Duration;
 
 /// The configured rules and what holds where none fits.
 #[derive(Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     rules: Vec<config::CacheRule>,
     defaults: Lifetimes,
 }
 
 impl Rules {
     /// As configured.
-    pub fn new(config: &config::Cache) -> Self {
+    pub(crate) fn new(config: &config::Cache) -> Self {
         Self { rules: config.rules.clone(), defaults: config.defaults }
     }
 
     /// The lifetimes for answers to `filter`.
-    pub fn lifetimes(&self, filter: &Filter) -> Lifetimes {
+    pub(crate) fn lifetimes(&self, filter: &Filter) -> Lifetimes {
         self.fitting(filter).map_or(self.defaults, |rule| rule.lifetimes)
     }
 
     /// How long after it came any answer may still be served.
-    pub fn longest(&self) -> Duration {
+    pub(crate) fn longest(&self) -> Duration {
         let others = self.rules.iter().map(|rule| freshness::longest(&rule.lifetimes));
         others.fold(freshness::longest(&self.defaults), Duration::max)
     }
 
     /// One of them has that name.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.rules.iter().any(|rule| rule.name == name)
     }
 
     /// The first rule whose template fits.
-    pub fn fitting(&self, filter: &Filter) -> Option<&config::CacheRule> {
+    pub(crate) fn fitting(&self, filter: &Filter) -> Option<&config::CacheRule> {
         self.rules.iter().find(|rule| fits(&rule.template, filter))
     }
 }
 
 /// Does the filter look like the template? Recursion is as deep as the template, which the administrator wrote.
-pub fn fits(template: &Filter, filter: &Filter) -> bool {
+pub(crate) fn fits(template: &Filter, filter: &Filter) -> bool {
     match (template, filter) {
         (Filter::And(template), Filter::And(filter)) | (Filter::Or(template), Filter::Or(filter)) => all_fit(template, filter, fits),
         (Filter::Not(template), Filter::Not(filter)) => fits(template, filter),

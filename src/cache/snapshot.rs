@@ -20,33 +20,33 @@ use std::time::Duration;
 
 /// What the whole file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// The digest of what decides whose an answer is.
-    pub owners: [u8; DIGEST],
+    pub(crate) owners: [u8; DIGEST],
     /// The wall clock when it was written, since 1970.
-    pub written_at: Duration,
+    pub(crate) written_at: Duration,
 }
 
 /// One answer.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub(crate) struct Record {
     /// Its whole key.
-    pub key: Box<[u8]>,
+    pub(crate) key: Box<[u8]>,
     /// The directory that gave it; `None`: several.
-    pub directory: Option<usize>,
+    pub(crate) directory: Option<usize>,
     /// How long it was still fresh when it was written.
-    pub fresh_for: Duration,
+    pub(crate) fresh_for: Duration,
     /// How long it could still stand in.
-    pub stale_for: Duration,
+    pub(crate) stale_for: Duration,
     /// The answer.
-    pub answer: Arc<Answer>,
+    pub(crate) answer: Arc<Answer>,
 }
 
 /// Writes the beginning of the file.
 ///
 /// # Errors
 /// As `out`'s.
-pub fn write_header(out: &mut impl Write, header: &Header) -> io::Result<()> {
+pub(crate) fn write_header(out: &mut impl Write, header: &Header) -> io::Result<()> {
     out.write_all(MAGIC)?;
     out.write_all(&VERSION.to_be_bytes())?;
     out.write_all(&header.owners)?;
@@ -57,7 +57,7 @@ pub fn write_header(out: &mut impl Write, header: &Header) -> io::Result<()> {
 ///
 /// # Errors
 /// As `out`'s, and when the answer is larger than any that is read.
-pub fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
+pub(crate) fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
     out.write_all(&[A_RECORD])?;
     write_octets(out, &record.key)?;
     let directory = record.directory.map_or(Ok(SEVERAL), u32::try_from).map_err(io::Error::other)?;
@@ -73,7 +73,7 @@ pub fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
 ///
 /// # Errors
 /// As `out`'s.
-pub fn write_end(out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_end(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&[THE_END])
 }
 
@@ -81,7 +81,7 @@ pub fn write_end(out: &mut impl Write) -> io::Result<()> {
 ///
 /// # Errors
 /// When it is no snapshot, or of another version.
-pub fn read_header(from: &mut impl Read) -> io::Result<Header> {
+pub(crate) fn read_header(from: &mut impl Read) -> io::Result<Header> {
     if &array::<8>(from)? != MAGIC {
         return Err(bad("it is no snapshot of a cache"));
     }
@@ -95,7 +95,7 @@ pub fn read_header(from: &mut impl Read) -> io::Result<Header> {
 ///
 /// # Errors
 /// When it is malformed.
-pub fn read_record(from: &mut impl Read, longest: usize) -> io::Result<Option<Record>> {
+pub(crate) fn read_record(from: &mut impl Read, longest: usize) -> io::Result<Option<Record>> {
     match array::<1>(from)? {
         [THE_END] => return Ok(None),
         [A_RECORD] => {}
@@ -168,7 +168,7 @@ fn bad(why: &'static str) -> io::Error {
 }
 
 /// Octets of a digest.
-pub const DIGEST: usize = 32;
+pub(crate) const DIGEST: usize = 32;
 const MAGIC: &[u8; 8] = b"RedialKP";
 /// Raised when the format changes, or what a key means.
 const VERSION: u32 = 2;

@@ -237,7 +237,7 @@ impl Store {
     }
 
     /// What could still be served at `now`, and for how long.
-    pub fn remaining(&self, now: Instant) -> impl Iterator<Item = Record> {
+    pub(crate) fn remaining(&self, now: Instant) -> impl Iterator<Item = Record> {
         self.kept.iter().filter(|(_, kept)| kept.generation.is_of(&kept.history)).filter_map(move |(key, kept)| {
             let (fresh_for, stale_for) = kept.deadlines.remaining(now)?;
             let answer = Arc::clone(&kept.answer);
@@ -246,7 +246,7 @@ impl Store {
     }
 
     /// Takes in what [`Store::remaining`] gave, now or before a restart. Says whether it was kept.
-    pub fn restore(&self, record: Record, now: Instant) -> bool {
+    pub(crate) fn restore(&self, record: Record, now: Instant) -> bool {
         let Record { key, directory, fresh_for, stale_for, answer } = record;
         if stale_for.is_zero() || answer.weight() > self.keep_limit() {
             return false;

@@ -15,19 +15,19 @@ use std::path::{Path, PathBuf};
 
 /// What `redial check` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The configuration file
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Also connect to every controller, verify its certificate, bind the service account and read what it holds
     #[arg(long)]
-    pub online: bool,
+    pub(crate) online: bool,
 }
 
 /// Prints the report to standard output.
 ///
 /// # Errors
 /// A [`Failure::Configuration`] without text when there is a problem: the report has said it all. Warnings are no failure.
-pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut report = match load(&arguments.file) {
         Err(Rejected { problems, warnings, .. }) => Report { problems, warnings, ..Report::default() },
         Ok(Loaded { config, warnings, .. }) => {

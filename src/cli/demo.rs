@@ -15,26 +15,26 @@ use std::io::{self, Write, stdout};
 
 /// What `redial demo` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The port on 127.0.0.1 for LDAP and StartTLS
     #[arg(long, default_value_t = 3389)]
-    pub ldap_port: u16,
+    pub(crate) ldap_port: u16,
     /// The port for LDAPS
     #[arg(long, default_value_t = 3636)]
-    pub ldaps_port: u16,
+    pub(crate) ldaps_port: u16,
     /// The port for metrics and health
     #[arg(long, default_value_t = 9390)]
-    pub admin_port: u16,
+    pub(crate) admin_port: u16,
     /// What is logged, to standard error
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
-    pub log: String,
+    pub(crate) log: String,
 }
 
 /// Runs the demo until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// [`Failure::Configuration`] when a port is taken, [`Failure::Fault`] when its files cannot be written.
-pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     telemetry::begin_with(Some(&arguments.log), Format::Text, lines::layer()).map_err(Failure::configuration)?;
     seal();
     let stop = StopSignal::listen()?;

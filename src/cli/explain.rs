@@ -25,38 +25,38 @@ use tokio::time::Instant;
 
 /// What `redial explain` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The configuration file
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The phone's address
     #[arg(long, value_name = "ADDRESS")]
-    pub from: IpAddr,
+    pub(crate) from: IpAddr,
     /// The name that the phone binds with, or "anonymous"
     #[arg(long = "as", value_name = "NAME", default_value = ANONYMOUS)]
-    pub name: String,
+    pub(crate) name: String,
     /// A group that the phone's user is in, by its DN; may be given more than once
     #[arg(long = "in", value_name = "GROUP")]
-    pub groups: Vec<String>,
+    pub(crate) groups: Vec<String>,
     /// Where the search begins
     #[arg(long)]
-    pub base: String,
+    pub(crate) base: String,
     /// How deep it goes
     #[arg(long, value_enum, default_value = "sub")]
-    pub scope: ScopeWord,
+    pub(crate) scope: ScopeWord,
     /// What it looks for
     #[arg(long, default_value = "(objectClass=*)")]
-    pub filter: String,
+    pub(crate) filter: String,
     /// Which attributes it wants, separated by commas; all where left out
     #[arg(long, value_delimiter = ',')]
-    pub attributes: Vec<String>,
+    pub(crate) attributes: Vec<String>,
     /// The most entries it wants, 0 for all
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub size_limit: u32,
+    pub(crate) size_limit: u32,
 }
 
 /// The scope as ldapsearch writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ScopeWord {
+pub(crate) enum ScopeWord {
     /// The base alone
     Base,
     /// Its children
@@ -69,7 +69,7 @@ pub enum ScopeWord {
 ///
 /// # Errors
 /// When the configuration does not hold, or the filter is none. A search that would be refused is no failure.
-pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = load(&arguments.file).map_err(Failure::configuration)?.config;
     let filter = Filter::parse(&arguments.filter).map_err(|error| Failure::configuration(format_args!("--filter: {error}")))?;
     let request = SearchRequest {

@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 
 /// What `redial hash-password` takes: nothing, since arguments are seen by everybody on the machine.
 #[derive(Debug, Args)]
-pub struct Arguments {}
+pub(crate) struct Arguments {}
 
 /// Reads a password from standard input (without echo where that is a terminal) and prints its hash.
 ///
 /// # Errors
 /// When there is no password, or it cannot be read.
-pub async fn run(_arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(_arguments: &Arguments) -> Result<(), Failure> {
     let password = if stdin().is_terminal() { asked()? } else { piped(stdin().lock())? };
     let hash = accounts::hash(&password).map_err(Failure::fault)?;
     print(&format!("{hash}\n"))

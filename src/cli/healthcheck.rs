@@ -11,20 +11,20 @@ use tokio::time::timeout;
 
 /// What `redial healthcheck` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The admin address to ask
     #[arg(long, default_value = "127.0.0.1:9390")]
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Ask whether it is ready for phones (/readyz), not only alive (/healthz)
     #[arg(long)]
-    pub ready: bool,
+    pub(crate) ready: bool,
 }
 
 /// Asks, and succeeds where the answer is 200.
 ///
 /// # Errors
 /// [`Failure::Fault`] with what was answered instead, or why nothing was.
-pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let path = if arguments.ready { "/readyz" } else { "/healthz" };
     let address = arguments.address;
     let answer = match timeout(PATIENCE, ask(address, path)).await {

@@ -21,7 +21,7 @@ mod target;
 mod trusting;
 mod verify;
 
-pub use self::arguments::Arguments;
+pub(crate) use self::arguments::Arguments;
 use self::beside::Beside;
 use self::cpu::CpuTime;
 use self::door::{Door, TlsManner};
@@ -31,9 +31,8 @@ use self::phone::{Live, Phone, Swarm, within};
 use self::question::{Manner, Request};
 use self::report::Report;
 use self::script::Plan;
-pub use self::script::Scenario;
+pub(crate) use self::script::Scenario;
 use self::tally::{Tally, Trouble};
-pub use self::target::Target;
 use super::{Failure, print};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -54,7 +53,7 @@ use zeroize::Zeroizing;
 /// # Errors
 /// [`Failure::Configuration`] for arguments that do not fit, [`Failure::Fault`] when the server cannot be reached, nothing was answered, or an
 /// answer was wrong.
-pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.check().map_err(Failure::configuration)?;
     let before = server_cpu(arguments).map_err(Failure::configuration)?;
     let (swarm, live) = gather(arguments).await?;

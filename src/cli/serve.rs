@@ -18,16 +18,16 @@ use tracing::{info, warn};
 
 /// What `redial serve` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// What is logged, to standard error: `info`, `debug`, `info,redial::upstream=debug` [default: RUST_LOG, else info]
     #[arg(long, value_name = "LEVEL")]
-    pub log: Option<String>,
+    pub(crate) log: Option<String>,
     /// Log JSON lines
     #[arg(long)]
-    pub log_json: bool,
+    pub(crate) log_json: bool,
 }
 
 /// Runs the proxy until SIGTERM or SIGINT, then lets operations in flight end. On SIGHUP, and when a file of the configuration changes, that is
@@ -35,7 +35,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// [`Failure::Configuration`] where the file, or an address in it, is bad; [`Failure::Fault`] when an address is taken, or a part of the proxy dies.
-pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let format = if arguments.log_json { Format::Json } else { Format::Text };
     telemetry::begin(arguments.log.as_deref(), format).map_err(Failure::configuration)?;
     seal();

@@ -7,14 +7,14 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// One of them.
-pub type TicketKey = Zeroizing<[u8; TICKET_KEY]>;
+pub(crate) type TicketKey = Zeroizing<[u8; TICKET_KEY]>;
 
 /// Octets of a key.
-pub const TICKET_KEY: usize = 32;
+pub(crate) const TICKET_KEY: usize = 32;
 
 /// Why such a file cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum TicketKeysError {
+pub(crate) enum TicketKeysError {
     /// That line, counted from 1, is no key.
     #[error("line {0} is not 32 octets in base64: make keys with `openssl rand -base64 32`")]
     NotAKey(usize),
@@ -30,7 +30,7 @@ pub enum TicketKeysError {
 ///
 /// # Errors
 /// What is wrong, and never what stands there.
-pub fn ticket_keys(octets: &[u8]) -> Result<Vec<TicketKey>, TicketKeysError> {
+pub(crate) fn ticket_keys(octets: &[u8]) -> Result<Vec<TicketKey>, TicketKeysError> {
     let mut keys = Vec::new();
     for (index, line) in octets.split(|octet| *octet == b'\n').enumerate() {
         let line = line.trim_ascii();

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 /// The files that are looked at.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     files: Vec<PathBuf>,
     /// As they were when they were read.
     known: Vec<Look>,
@@ -39,7 +39,7 @@ impl Outside {
 
 impl Watch {
     /// Looks at these files, which were read at `began` or later. One that was written since then counts as changed.
-    pub fn new(files: Vec<PathBuf>, began: SystemTime) -> Self {
+    pub(crate) fn new(files: Vec<PathBuf>, began: SystemTime) -> Self {
         // The clock of a file system may be a few milliseconds behind.
         let began = began.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(Duration::from_millis(10));
         let known = look_at(&files).into_iter().map(|look| look.filter(|look| look.written_at() < began)).collect();
@@ -47,7 +47,7 @@ impl Watch {
     }
 
     /// Resolves when a file has changed since the last time that this did, or since the beginning. Cancel safe.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         let mut before = self.known.clone();
         loop {
             sleep(INTERVAL).await;

@@ -17,13 +17,13 @@ use tokio::time::Instant;
 
 /// See the module.
 #[derive(Debug)]
-pub struct BindCache {
+pub(crate) struct BindCache {
     state: Mutex<State>,
 }
 
 /// What is remembered of a name and a password.
 #[derive(Debug)]
-pub enum Recalled {
+pub(crate) enum Recalled {
     /// It was accepted.
     Accepted(Arc<Principal>),
     /// It was refused as wrong.
@@ -34,19 +34,19 @@ pub enum Recalled {
 
 /// A password that was accepted.
 #[derive(Debug, Clone, Default)]
-pub struct Proved {
+pub(crate) struct Proved {
     /// Whose it is, where the directory said.
-    pub who: Option<Arc<Who>>,
+    pub(crate) who: Option<Arc<Who>>,
 }
 
 /// The number of the last thing that had happened when a question left: its answer is remembered only if nothing has happened to the principal
 /// since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation(u64);
+pub(crate) struct Generation(u64);
 
 impl Generation {
     /// A question whose answer is not to be remembered.
-    pub const UNTOLD: Self = Self(0);
+    pub(crate) const UNTOLD: Self = Self(0);
 }
 
 #[derive(Debug)]
@@ -89,13 +89,13 @@ struct Rejected {
 
 impl BindCache {
     /// Nothing is known yet.
-    pub fn new(config: &config::Binds) -> Self {
+    pub(crate) fn new(config: &config::Binds) -> Self {
         let (ttl, rejected_ttl) = (config.ttl, config.rejected_ttl);
         Self { state: Mutex::new(State { ttl, rejected_ttl, known: Recent::new(MOST_PRINCIPALS), events: 1, all_forgotten: 1 }) }
     }
 
     /// From now on passwords are remembered for the times of this configuration; says whether those are others.
-    pub fn go_on(&self, config: &config::Binds) -> bool {
+    pub(crate) fn go_on(&self, config: &config::Binds) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = (state.ttl, state.rejected_ttl);
         (state.ttl, state.rejected_ttl) = (config.ttl, config.rejected_ttl);
@@ -103,12 +103,12 @@ impl BindCache {
     }
 
     /// Principals of whom something is known.
-    pub fn principals(&self) -> usize {
+    pub(crate) fn principals(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).known.len()
     }
 
     /// What is remembered. Where no session of an accepted principal lives any more, `principal` makes it anew of whose name it is.
-    pub fn recall(&self, presented: &Presented, now: Instant, principal: impl FnOnce(Option<Arc<Who>>) -> Principal) -> Recalled {
+    pub(crate) fn recall(&self, presented: &Presented, now: Instant, principal: impl FnOnce(Option<Arc<Who>>) -> Principal) -> Recalled {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = Generation(state.events);
         let Some(known) = state.known.touch(&presented.principal) else { return Recalled::Unknown(generation) };
@@ -124,21 +124,21 @@ impl BindCache {
     }
 
     /// It was accepted a moment ago, and whose name it is: [`BindCache::recall`] without a session to be made.
-    pub fn accepted_as(&self, presented: &Presented, now: Instant) -> Option<Proved> {
+    pub(crate) fn accepted_as(&self, presented: &Presented, now: Instant) -> Option<Proved> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let known = state.known.touch(&presented.principal)?;
         known.accepted(presented, now).map(|accepted| Proved { who: accepted.who.clone() })
     }
 
     /// It was refused as wrong a moment ago.
-    pub fn is_rejected(&self, presented: &Presented, now: Instant) -> bool {
+    pub(crate) fn is_rejected(&self, presented: &Presented, now: Instant) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.known.touch(&presented.principal).is_some_and(|known| known.is_rejected(presented, now))
     }
 
     /// A directory has accepted the password; `asked_at` is when the question left. Other passwords of the principal are forgotten, and one that
     /// is being proved at this moment is not remembered: nobody could tell which is the newer.
-    pub fn accept(&self, presented: &Presented, generation: Generation, asked_at: Instant, proved: Proved) {
+    pub(crate) fn accept(&self, presented: &Presented, generation: Generation, asked_at: Instant, proved: Proved) {
         self.remember(presented, generation, |known, now| {
             if known.accepted_at > generation.0 {
                 return;
@@ -156,7 +156,7 @@ impl BindCache {
     }
 
     /// A directory has refused the password as wrong.
-    pub fn reject(&self, presented: &Presented, generation: Generation, asked_at: Instant) {
+    pub(crate) fn reject(&self, presented: &Presented, generation: Generation, asked_at: Instant) {
         self.remember(presented, generation, |known, now| {
             let (Presented { proof, password, .. }, until) = (*presented, asked_at + now.rejected_ttl);
             known.accepted.retain(|accepted| accepted.password != password && asked_at < accepted.until);
@@ -169,7 +169,7 @@ impl BindCache {
     }
 
     /// A name turned out to be one of a principal's: what was refused under it stays refused, and what happened to it happened to that principal.
-    pub fn merge(&self, alias: &Alias) {
+    pub(crate) fn merge(&self, alias: &Alias) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(from) = state.known.remove(&alias.from) else { return };
         let to = state.known.entry(&alias.to);
@@ -182,7 +182,7 @@ impl BindCache {
     }
 
     /// Something has happened to that principal's account: what is remembered, or being asked at this moment, is not to be trusted.
-    pub fn forget(&self, principal: &Mac) {
+    pub(crate) fn forget(&self, principal: &Mac) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.events += 1;
         let forgotten_at = state.events;
@@ -191,7 +191,7 @@ impl BindCache {
     }
 
     /// The same for everybody.
-    pub fn forget_all(&self) {
+    pub(crate) fn forget_all(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.events += 1;
         state.all_forgotten = state.events;
@@ -199,7 +199,7 @@ impl BindCache {
     }
 
     /// Nothing of that principal was forgotten since.
-    pub fn is_as_remembered(&self, principal: &Mac, since: Generation) -> bool {
+    pub(crate) fn is_as_remembered(&self, principal: &Mac, since: Generation) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let forgotten_at = state.known.touch(principal).map_or(0, |known| known.forgotten_at);
         forgotten_at.max(state.all_forgotten) <= since.0

@@ -44,7 +44,7 @@ impl Credentials {
 
 impl Rebind<'_> {
     /// It has ended. Where the directory has refused, nothing is remembered of the principal, and the sessions that live on these credentials end.
-    pub fn ended(self, ended: Ended) {
+    pub(crate) fn ended(self, ended: Ended) {
         let Self { credentials: Credentials { name, register, .. }, presented, attempt } = self;
         register.ended(name, attempt, ended);
         match ended {

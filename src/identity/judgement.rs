@@ -8,7 +8,7 @@ use crate::ldap::ResultCode;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
+pub(crate) enum Judgement {
     /// It is that principal's.
     Right,
     /// It is not, or nobody has that name.
@@ -23,7 +23,7 @@ pub enum Judgement {
 
 impl Judgement {
     /// Of a result's code and diagnosticMessage.
-    pub fn of(code: ResultCode, diagnostic: &[u8]) -> Self {
+    pub(crate) fn of(code: ResultCode, diagnostic: &[u8]) -> Self {
         match code {
             ResultCode::SUCCESS => Self::Right,
             ResultCode::INVALID_CREDENTIALS => match sub_code(diagnostic) {

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 /// See the module.
 #[derive(Debug)]
-pub struct LockoutGuard {
+pub(crate) struct LockoutGuard {
     state: Mutex<State>,
 }
 
@@ -38,7 +38,7 @@ struct State {
 
 /// May a password be shown to a directory?
 #[derive(Debug)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// Yes; tell how it ended by [`Attempt::ended`].
     Admitted(Attempt),
     /// Ask again when this has ended, which it does with an error.
@@ -51,7 +51,7 @@ pub enum Admission {
 
 /// A password on its way to a directory. Dropped, it counts as one that was never answered.
 #[derive(Debug)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     guard: Arc<LockoutGuard>,
     presented: Presented,
     begun_at: Instant,
@@ -60,7 +60,7 @@ pub struct Attempt {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// With a response.
     Answered(Judgement),
     /// Nothing left for a server.
@@ -71,22 +71,22 @@ pub enum Ended {
 
 /// An account has had all its attempts.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Closed {
+pub(crate) struct Closed {
     /// From where they came; a few.
-    pub peers: Vec<IpAddr>,
+    pub(crate) peers: Vec<IpAddr>,
 }
 
 /// An account that has no attempt left, as an administrator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Guarded {
+pub(crate) struct Guarded {
     /// The name that was tried last, where that is known.
-    pub name: Option<Box<str>>,
+    pub(crate) name: Option<Box<str>>,
     /// From where; a few.
-    pub peers: Vec<IpAddr>,
+    pub(crate) peers: Vec<IpAddr>,
     /// Different wrong passwords, and those that were never answered.
-    pub tried: usize,
+    pub(crate) tried: usize,
     /// So long new ones are refused, if no more are tried.
-    pub opens_in: Duration,
+    pub(crate) opens_in: Duration,
 }
 
 /// One principal.
@@ -123,18 +123,18 @@ enum SlotState {
 
 impl LockoutGuard {
     /// Nobody has tried anything.
-    pub fn new(config: &config::Binds) -> Self {
+    pub(crate) fn new(config: &config::Binds) -> Self {
         Self { state: Mutex::new(State { attempts: attempts(config), window: config.window, watched: Recent::new(MOST_PRINCIPALS) }) }
     }
 
     /// From now on it counts by this configuration; what it has counted stays.
-    pub fn go_on(&self, config: &config::Binds) {
+    pub(crate) fn go_on(&self, config: &config::Binds) {
         let mut state = self.state();
         (state.attempts, state.window) = (attempts(config), config.window);
     }
 
     /// May this password be shown to a directory? `peer` is who wants it, where that is a client and not Redial itself.
-    pub fn admit(self: &Arc<Self>, presented: &Presented, peer: Option<IpAddr>, now: Instant) -> Admission {
+    pub(crate) fn admit(self: &Arc<Self>, presented: &Presented, peer: Option<IpAddr>, now: Instant) -> Admission {
         let mut state = self.state();
         let State { attempts, window, watched } = &mut *state;
         let watched = principal(watched, &presented.principal);
@@ -159,12 +159,12 @@ impl LockoutGuard {
     }
 
     /// How many principals have no attempt left.
-    pub fn closed(&self, now: Instant) -> usize {
+    pub(crate) fn closed(&self, now: Instant) -> usize {
         self.state().closed(now).count()
     }
 
     /// Those, `most` of them at most; in no order.
-    pub fn guarded(&self, most: usize, now: Instant) -> Vec<Guarded> {
+    pub(crate) fn guarded(&self, most: usize, now: Instant) -> Vec<Guarded> {
         let state = self.state();
         let as_seen = |watched: &Watched| Guarded {
             name: watched.name.clone(),
@@ -176,19 +176,19 @@ impl LockoutGuard {
     }
 
     /// The principals of whom something is counted.
-    pub fn watched(&self) -> usize {
+    pub(crate) fn watched(&self) -> usize {
         self.state().watched.len()
     }
 
     /// An administrator says that this principal is to start anew. Says whether it had no attempt left.
-    pub fn forget(&self, principal: &Mac, now: Instant) -> bool {
+    pub(crate) fn forget(&self, principal: &Mac, now: Instant) -> bool {
         let mut state = self.state();
         let known = state.watched.remove(principal);
         known.is_some_and(|watched| state.is_closed(&watched, now))
     }
 
     /// The same for everybody. Says how many had none left.
-    pub fn forget_all(&self, now: Instant) -> usize {
+    pub(crate) fn forget_all(&self, now: Instant) -> usize {
         let mut state = self.state();
         let closed = state.closed(now).count();
         state.watched.clear();
@@ -196,7 +196,7 @@ impl LockoutGuard {
     }
 
     /// A name turned out to be one of a principal's: what was tried under it was tried as that principal, and so is what is being tried.
-    pub fn merge(&self, alias: &Alias) {
+    pub(crate) fn merge(&self, alias: &Alias) {
         let mut state = self.state();
         let name = Watched { belongs_to: Some(alias.to), ..Watched::default() };
         let from = std::mem::replace(state.watched.entry(&alias.from), name);
@@ -253,7 +253,7 @@ fn principal<'w>(watched: &'w mut Recent<Watched>, principal: &Mac) -> &'w mut W
 
 impl Attempt {
     /// It has ended; the account was called `name`. Says where it was the last one that the account has.
-    pub fn ended(mut self, name: &str, ended: Ended, now: Instant) -> Option<Closed> {
+    pub(crate) fn ended(mut self, name: &str, ended: Ended, now: Instant) -> Option<Closed> {
         self.ended = true;
         self.guard.end(&self.presented, Some(name), ended, now)
     }

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Makes digests, and knows which names are the same principal's.
 #[derive(Debug)]
-pub struct Principals {
+pub(crate) struct Principals {
     key: hmac::Key,
     /// From a name's digest to its principal's.
     aliases: Mutex<Recent<Option<Mac>>>,
@@ -21,59 +21,59 @@ pub struct Principals {
 
 /// An HMAC-SHA256 under the process's key. Compared in constant time; `Debug` does not show it.
 #[derive(Clone, Copy)]
-pub struct Mac([u8; 32]);
+pub(crate) struct Mac([u8; 32]);
 
 /// A name and a password that somebody presented at a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Presented {
     /// Whose they are said to be, however spelled.
-    pub principal: Mac,
+    pub(crate) principal: Mac,
     /// This password, whoever presents it.
-    pub password: Mac,
+    pub(crate) password: Mac,
     /// This password under exactly this spelling of the name: what a directory is asked.
-    pub proof: Mac,
+    pub(crate) proof: Mac,
     /// The index of the listener in the configuration.
     pub listener: usize,
 }
 
 /// A name turned out to be one of several that a principal has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Alias {
+pub(crate) struct Alias {
     /// The name's own digest, under which nothing is kept any more.
-    pub from: Mac,
+    pub(crate) from: Mac,
     /// The principal's, under which it is kept instead.
-    pub to: Mac,
+    pub(crate) to: Mac,
 }
 
 impl Principals {
     /// `key` is random and this process's own; the caller wipes its copy.
-    pub fn new(key: &[u8; 32]) -> Self {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), aliases: Mutex::new(Recent::new(MOST_ALIASES)) }
     }
 
     /// What is remembered of a name and a password.
-    pub fn present(&self, listener: usize, name: &str, password: &Secret) -> Presented {
+    pub(crate) fn present(&self, listener: usize, name: &str, password: &Secret) -> Presented {
         let password_of = |use_: u8, owner: &[u8]| self.digest(use_, owner, password.expose());
         let (password, proof) = (password_of(PASSWORD, &[]), password_of(PROOF, name.as_bytes()));
         Presented { principal: self.principal(name), password, proof, listener }
     }
 
     /// Whose name that is.
-    pub fn principal(&self, name: &str) -> Mac {
+    pub(crate) fn principal(&self, name: &str) -> Mac {
         let name = self.name(name);
         self.aliases.lock().unwrap_or_else(PoisonError::into_inner).touch(&name).and_then(|alias| *alias).unwrap_or(name)
     }
 
     /// The directory with this number has said whose name that is: `canonical` is the same for all names of one principal. What was remembered
     /// under [`Alias::from`] belongs to [`Alias::to`] from now on; `None` where that was known already.
-    pub fn learn_alias(&self, name_as_sent: &str, directory: usize, canonical: &str) -> Option<Alias> {
+    pub(crate) fn learn_alias(&self, name_as_sent: &str, directory: usize, canonical: &str) -> Option<Alias> {
         let (from, to) = (self.name(name_as_sent), self.canonical(directory, canonical));
         let known = self.aliases.lock().unwrap_or_else(PoisonError::into_inner).entry(&from).replace(to);
         (known != Some(to)).then_some(Alias { from, to })
     }
 
     /// The principal whose own name in the directory with this number is `canonical`.
-    pub fn canonical(&self, directory: usize, canonical: &str) -> Mac {
+    pub(crate) fn canonical(&self, directory: usize, canonical: &str) -> Mac {
         self.digest(CANONICAL, &directory.to_be_bytes(), canonical.as_bytes())
     }
 

@@ -74,17 +74,17 @@ impl Register {
     }
 
     /// What a directory said a moment ago; `principal` makes an accepted one anew where no session of it lives.
-    pub fn recall(&self, presented: &Presented, principal: impl FnOnce(Option<Arc<Who>>) -> Principal) -> Recalled {
+    pub(crate) fn recall(&self, presented: &Presented, principal: impl FnOnce(Option<Arc<Who>>) -> Principal) -> Recalled {
         self.binds.recall(presented, Instant::now(), principal)
     }
 
     /// It was accepted a moment ago, and whose name it is.
-    pub fn accepted_as(&self, presented: &Presented) -> Option<Proved> {
+    pub(crate) fn accepted_as(&self, presented: &Presented) -> Option<Proved> {
         self.binds.accepted_as(presented, Instant::now())
     }
 
     /// It was refused as wrong a moment ago.
-    pub fn is_rejected(&self, presented: &Presented) -> bool {
+    pub(crate) fn is_rejected(&self, presented: &Presented) -> bool {
         self.binds.is_rejected(presented, Instant::now())
     }
 
@@ -98,7 +98,7 @@ impl Register {
     }
 
     /// Nothing of that principal was forgotten since.
-    pub fn is_as_remembered(&self, presented: &Presented, since: Generation) -> bool {
+    pub(crate) fn is_as_remembered(&self, presented: &Presented, since: Generation) -> bool {
         self.binds.is_as_remembered(&presented.principal, since)
     }
 
@@ -106,7 +106,7 @@ impl Register {
     ///
     /// # Errors
     /// When it may not.
-    pub async fn admit(&self, presented: &Presented, peer: Option<IpAddr>, deadline: Instant) -> Result<Attempt, Withheld> {
+    pub(crate) async fn admit(&self, presented: &Presented, peer: Option<IpAddr>, deadline: Instant) -> Result<Attempt, Withheld> {
         loop {
             match self.guard.admit(presented, peer, Instant::now()) {
                 Admission::Admitted(attempt) => return Ok(attempt),
@@ -122,7 +122,7 @@ impl Register {
     }
 
     /// An attempt has ended; the administrator is told where it was the account's last one.
-    pub fn ended(&self, name: &str, attempt: Attempt, ended: Ended) {
+    pub(crate) fn ended(&self, name: &str, attempt: Attempt, ended: Ended) {
         if let Some(closed) = attempt.ended(name, ended, Instant::now()) {
             warn(name, &closed);
         }
@@ -130,7 +130,7 @@ impl Register {
     }
 
     /// What a directory said of a client's bind that left at `asked_at`.
-    pub fn judged(&self, presented: &Presented, generation: Generation, asked_at: Instant, judgement: Judgement, proved: Proved) {
+    pub(crate) fn judged(&self, presented: &Presented, generation: Generation, asked_at: Instant, judgement: Judgement, proved: Proved) {
         match judgement {
             Judgement::Right => self.binds.accept(presented, generation, asked_at, proved),
             Judgement::Wrong => {
@@ -144,7 +144,7 @@ impl Register {
 
     /// A directory refuses what it accepted before: nothing that is remembered of the principal is to be trusted. What an account is refused
     /// for ends all its sessions, a refused password those that were bound with it.
-    pub fn refused(&self, presented: &Presented, judgement: Judgement) {
+    pub(crate) fn refused(&self, presented: &Presented, judgement: Judgement) {
         self.binds.forget(&presented.principal);
         if judgement == Judgement::AccountState {
             self.roster.revoke(&presented.principal, Revocation::Refused);
@@ -239,7 +239,7 @@ impl Register {
     }
 
     /// Those, `most` of them at most; in no order.
-    pub fn guarded_principals(&self, most: usize) -> Vec<Guarded> {
+    pub(crate) fn guarded_principals(&self, most: usize) -> Vec<Guarded> {
         self.guard.guarded(most, Instant::now())
     }
 

@@ -78,7 +78,7 @@ pub struct Bound {
 
 impl Roster {
     /// A bind begins, with what was presented.
-    pub fn enter(self: &Arc<Self>, presented: &Presented, caller: Caller) -> Member {
+    pub(crate) fn enter(self: &Arc<Self>, presented: &Presented, caller: Caller) -> Member {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let number = state.next;
         state.next += 1;
@@ -96,12 +96,12 @@ impl Roster {
     }
 
     /// Revokes the sessions of a principal. Says how many were bound.
-    pub fn revoke(&self, principal: &Mac, why: Revocation) -> usize {
+    pub(crate) fn revoke(&self, principal: &Mac, why: Revocation) -> usize {
         revoke(self.entries_of(principal), why)
     }
 
     /// Revokes the sessions of a principal that were bound with that password.
-    pub fn revoke_password(&self, presented: &Presented, why: Revocation) -> usize {
+    pub(crate) fn revoke_password(&self, presented: &Presented, why: Revocation) -> usize {
         let mut entries = self.entries_of(&presented.principal);
         entries.retain(|entry| entry.is_bound_with(presented));
         revoke(entries, why)
@@ -121,7 +121,7 @@ impl Roster {
     }
 
     /// Two principals turned out to be one.
-    pub fn merge(&self, alias: &Alias) {
+    pub(crate) fn merge(&self, alias: &Alias) {
         self.with_state(|state| {
             let Some(moved) = state.sessions.remove(&alias.from) else { return };
             for entry in moved.values() {
@@ -132,7 +132,7 @@ impl Roster {
     }
 
     /// The sessions that are bound now, `most` of them at most, those of `principal` where one is given; in no order.
-    pub fn bound(&self, principal: Option<&Mac>, most: usize) -> Vec<Bound> {
+    pub(crate) fn bound(&self, principal: Option<&Mac>, most: usize) -> Vec<Bound> {
         let as_seen = |entry: &Arc<Entry>| {
             let since = *entry.bound_at.get().filter(|_| entry.revoked.get().is_none())?;
             Some(Bound { caller: entry.caller.clone(), since })
@@ -191,7 +191,7 @@ impl Member {
     }
 
     /// What it presents counts as this: whose name it is may be known since it entered.
-    pub fn is(&self, presented: &Presented) {
+    pub(crate) fn is(&self, presented: &Presented) {
         self.0.roster.with_state(|state| {
             let before = self.0.presented().principal;
             if let Some(entry) = state.remove(&before, self.0.number) {

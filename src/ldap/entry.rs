@@ -4,9 +4,9 @@ use super::ber::{BerError, Reader, tag};
 
 /// An entry of a search's result.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// objectName, as it came.
-    pub name: &'a [u8],
+    pub(crate) name: &'a [u8],
     /// The contents of the PartialAttributeList.
     attributes: &'a [u8],
 }
@@ -16,7 +16,7 @@ impl<'a> Entry<'a> {
     ///
     /// # Errors
     /// When it is malformed.
-    pub fn parse(op: &'a [u8]) -> Result<Self, BerError> {
+    pub(crate) fn parse(op: &'a [u8]) -> Result<Self, BerError> {
         let mut fields = Reader::new(Reader::new(op).element()?.content);
         let name = fields.expect(tag::OCTET_STRING)?.content;
         let attributes = fields.expect(tag::SEQUENCE)?.content;
@@ -27,7 +27,7 @@ impl<'a> Entry<'a> {
     ///
     /// # Errors
     /// When the attributes are malformed; what came before that has been shown.
-    pub fn each_value(&self, mut show: impl FnMut(&'a [u8], &'a [u8])) -> Result<(), BerError> {
+    pub(crate) fn each_value(&self, mut show: impl FnMut(&'a [u8], &'a [u8])) -> Result<(), BerError> {
         let mut attributes = Reader::new(self.attributes);
         while !attributes.is_empty() {
             let mut attribute = Reader::new(attributes.expect(tag::SEQUENCE)?.content);

@@ -10,11 +10,11 @@ use crate::ldap::oid;
 
 /// Why the pipeline says no, and with which result code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The resultCode.
-    pub code: ResultCode,
+    pub(crate) code: ResultCode,
     /// The diagnosticMessage.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// What a search's controls come to.

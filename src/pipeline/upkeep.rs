@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 impl Pipeline {
     /// With an audit log.
-    pub fn with_audit(self, audit: Arc<Audit>) -> Self {
+    pub(crate) fn with_audit(self, audit: Arc<Audit>) -> Self {
         Self { audit, ..self }
     }
 

@@ -22,33 +22,33 @@ use tokio::time::Instant;
 
 /// What one controller showed.
 #[derive(Debug)]
-pub struct Examined {
+pub(crate) struct Examined {
     /// Its URL as configured.
-    pub server: String,
+    pub(crate) server: String,
     /// What it says of itself, or why nothing is known.
-    pub found: Result<Found, String>,
+    pub(crate) found: Result<Found, String>,
 }
 
 /// What a controller says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The service account was accepted; `false` where there is none, or where it was not tried any more.
-    pub bound: bool,
+    pub(crate) bound: bool,
     /// For connecting, TLS and bind together.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// It is Active Directory, or says so.
-    pub active_directory: bool,
+    pub(crate) active_directory: bool,
     /// It knows paged results (RFC 2696).
-    pub paging: bool,
+    pub(crate) paging: bool,
     /// Its naming contexts, as written.
-    pub naming_contexts: Vec<String>,
+    pub(crate) naming_contexts: Vec<String>,
     /// Of the groups that accesses name, those that the service account does not find.
-    pub missing_groups: Vec<String>,
+    pub(crate) missing_groups: Vec<String>,
 }
 
 impl Found {
     /// Does it hold this base? `true` where it does not tell its naming contexts.
-    pub fn holds(&self, base: &Dn) -> bool {
+    pub(crate) fn holds(&self, base: &Dn) -> bool {
         let mut contexts = self.naming_contexts.iter().filter_map(|context| Dn::parse(context).ok()).peekable();
         contexts.peek().is_none() || contexts.any(|context| base.is_under(&context))
     }
@@ -72,16 +72,16 @@ impl Found {
 
 /// What the controllers of one directory showed.
 #[derive(Debug, Default)]
-pub struct Examination {
+pub(crate) struct Examination {
     /// In the order of the configuration, or as DNS names them, the best first.
-    pub servers: Vec<Examined>,
+    pub(crate) servers: Vec<Examined>,
     /// What DNS names and may not be asked.
-    pub refused: Vec<String>,
+    pub(crate) refused: Vec<String>,
 }
 
 /// Why nothing is known of any.
 #[derive(Debug, Error)]
-pub enum ExamineError {
+pub(crate) enum ExamineError {
     /// The CAs cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -94,7 +94,11 @@ pub enum ExamineError {
 ///
 /// # Errors
 /// As [`ExamineError`] says.
-pub async fn examine(config: &config::Upstream, groups: &[config::Group], limits: &config::Limits) -> Result<Examination, ExamineError> {
+pub(crate) async fn examine(
+    config: &config::Upstream,
+    groups: &[config::Group],
+    limits: &config::Limits,
+) -> Result<Examination, ExamineError> {
     let tls = client_config(config.ca.as_deref())?;
     let settings = Settings::new(config, limits);
     // Ends the connections when the examination is over.

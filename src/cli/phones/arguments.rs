@@ -9,91 +9,91 @@ use std::time::Duration;
 
 /// A swarm of phones, and the server that they meet.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The server: `ldap://HOST` or `ldaps://HOST`, with `:PORT` where it is not the usual one; nobody else is connected to
-    pub url: Target,
+    pub(crate) url: Target,
     /// What the phones do
     #[arg(long, value_enum, default_value_t = Scenario::TypeAhead)]
-    pub scenario: Scenario,
+    pub(crate) scenario: Scenario,
     /// Phones, each with one connection at a time
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=250_000))]
-    pub connections: u32,
+    pub(crate) connections: u32,
     /// Beside a boot storm, phones that are connected already, each with ten caller lookups a second: the report compares their latency
     /// before the storm and during it
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    pub live: u32,
+    pub(crate) live: u32,
     /// Keep each connection, instead of one for each operation
     #[arg(long)]
-    pub keep: bool,
+    pub(crate) keep: bool,
     /// StartTLS on ldap://
     #[arg(long)]
-    pub start_tls: bool,
+    pub(crate) start_tls: bool,
     /// Resume TLS sessions, as phones do that are able to
     #[arg(long)]
-    pub resume: bool,
+    pub(crate) resume: bool,
     /// PEM file with the CA of the server's certificate [default: the system's]
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
-    pub ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// Believe every certificate
     #[arg(long)]
-    pub insecure: bool,
+    pub(crate) insecure: bool,
     /// Operations that become due in each second; without it each phone goes on as soon as it is answered
     #[arg(long, value_name = "R")]
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// How long it runs [default: 10s, unless --count is given; a boot storm ends when each phone has booted]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub duration: Option<Duration>,
+    pub(crate) duration: Option<Duration>,
     /// How many operations in all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// For one operation, with connecting where it must
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Connect from the addresses of this network, in turn: 127.0.0.0/24 makes more than 28,000 connections possible
     #[arg(long, value_name = "NETWORK")]
-    pub source: Option<IpNet>,
+    pub(crate) source: Option<IpNet>,
     /// Where searches begin [default: the naming context that the server names]
     #[arg(long, value_name = "DN")]
-    pub base: Option<String>,
+    pub(crate) base: Option<String>,
     /// Bind under this name on each connection; without it phones are anonymous
     #[arg(long, value_name = "DN", requires = "password_file")]
-    pub bind_dn: Option<String>,
+    pub(crate) bind_dn: Option<String>,
     /// Its password: the file's first line
     #[arg(long, value_name = "FILE", requires = "bind_dn")]
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
     /// What is asked for of each entry; * for everything [default: the attributes of names and numbers]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub attributes: Vec<String>,
+    pub(crate) attributes: Vec<String>,
     /// Attributes that hold names
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "cn,sn")]
-    pub name_attributes: Vec<String>,
+    pub(crate) name_attributes: Vec<String>,
     /// Attributes that hold numbers
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "telephoneNumber,mobile")]
-    pub number_attributes: Vec<String>,
+    pub(crate) number_attributes: Vec<String>,
     /// The most entries of an answer; 0 for all
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=0x7fff_ffff))]
-    pub size_limit: u32,
+    pub(crate) size_limit: u32,
     /// Names to type, one a line [default: learned from the server by one search]
     #[arg(long, value_name = "FILE")]
-    pub names: Option<PathBuf>,
+    pub(crate) names: Option<PathBuf>,
     /// Numbers of callers, one a line [default: learned from the server]
     #[arg(long, value_name = "FILE")]
-    pub numbers: Option<PathBuf>,
+    pub(crate) numbers: Option<PathBuf>,
     /// Phones that ring, and ask, for one call
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
-    pub ring_group: u64,
+    pub(crate) ring_group: u64,
     /// Of a hundred keys, those that come before the answer and abandon it
     #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=100))]
-    pub abandon: u64,
+    pub(crate) abandon: u64,
     /// Processes of the server on this machine: their CPU time is reported
     #[arg(long, value_name = "PID", value_delimiter = ',')]
-    pub server_pid: Vec<u32>,
+    pub(crate) server_pid: Vec<u32>,
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
     /// Also write the report as a picture
     #[arg(long, value_name = "FILE")]
-    pub svg: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
 }
 
 impl Arguments {

@@ -8,7 +8,7 @@ use crate::ldap::ResultCode;
 use crate::ldap::ber::{BerError, Reader, tag};
 use crate::ldap::envelope::op;
 use crate::ldap::filter::Filter;
-use crate::ldap::search::{Scope, SearchRequest};
+use crate::ldap::message::{Scope, SearchRequest};
 use std::path::Path;
 
 /// What phones ask for.

@@ -3,7 +3,7 @@
 use crate::ldap::ber::{self, tag};
 use crate::ldap::envelope::{op, write_envelope};
 use crate::ldap::filter::{Assertion, Filter, Substrings};
-use crate::ldap::search::{Scope, SearchRequest};
+use crate::ldap::message::{Scope, SearchRequest};
 use crate::ldap::{MessageId, oid};
 use std::sync::atomic::AtomicU64;
 use zeroize::Zeroizing;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 /// What phones do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Scenario {
+pub(crate) enum Scenario {
     /// A search for each key of a name; some keys come before the answer and abandon it
     TypeAhead,
     /// Caller lookups: a ring group asks for the same number at once

@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 /// `ldap://HOST[:PORT]` or `ldaps://HOST[:PORT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// A name or an address, without brackets.
-    pub host: String,
+    pub(crate) host: String,
     /// 389 or 636 where not written.
-    pub port: u16,
+    pub(crate) port: u16,
     /// `ldaps`: TLS from the first octet.
-    pub tls: bool,
+    pub(crate) tls: bool,
 }
 
 impl FromStr for Target {
