@@ -17,6 +17,7 @@ use redial::upstream::{Dial, Stream, Upstream};
 use std::cell::OnceCell;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -35,7 +36,7 @@ pub fn replies(octets: &[u8]) {
 struct Bench {
     runtime: Runtime,
     upstream: Upstream,
-    octets: Arc<Mutex<Vec<u8>>>,
+    script: Arc<Script>,
     _ending: Ending,
 }
 
@@ -43,7 +44,7 @@ impl Bench {
     #[expect(clippy::expect_used, reason = "a bench that cannot be built measures nothing")]
     fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-        let octets = Arc::new(Mutex::new(Vec::new()));
+        let script = Arc::new(Script::default());
         let ca = std::env::temp_dir().join(format!("redial-checks-{}.pem", std::process::id()));
         let certificate = rcgen::generate_simple_self_signed(["controller".to_owned()]).expect("a certificate");
         std::fs::write(&ca, certificate.cert.pem()).expect("room for a certificate");
@@ -53,15 +54,16 @@ impl Bench {
             panic!("the configuration has a directory with controllers")
         };
         let (ending, running) = lifecycle();
-        let dial = Some(Arc::new(Answering(Arc::clone(&octets))) as Arc<dyn Dial>);
+        let dial = Some(Arc::new(Answering(Arc::clone(&script))) as Arc<dyn Dial>);
         let upstream = Upstream::reached_by(dial, 0, upstream, &config.limits, Arc::new(Metrics::unrecorded()), running);
         // The CAs have been read; where the file cannot be removed, it does no harm.
         let _ = std::fs::remove_file(&ca);
-        Self { runtime, upstream: upstream.expect("the certificate that was just written"), octets, _ending: ending }
+        Self { runtime, upstream: upstream.expect("the certificate that was just written"), script, _ending: ending }
     }
 
     fn search(&self, octets: &[u8]) {
-        octets.clone_into(&mut self.octets.lock().unwrap_or_else(PoisonError::into_inner));
+        octets.clone_into(&mut self.script.octets.lock().unwrap_or_else(PoisonError::into_inner));
+        self.script.was_sent.store(false, Ordering::Relaxed);
         let request = SearchRequest::new("dc=corp", Scope::WholeSubtree, Filter::Present("cn".into()), &["cn"]);
         self.runtime.block_on(async {
             let asked = Asked::Search { op: request.encode().into(), request: Arc::new(request), entries_wanted: None };
@@ -69,6 +71,7 @@ impl Bench {
             let operation = Operation { run_as: RunAs::Service, request: asked, controls: None, deadline };
             let ended = timeout(Duration::from_secs(60), self.follow(operation, octets.len())).await;
             assert!(ended.is_ok(), "a search that never ends");
+            assert!(self.script.was_sent.load(Ordering::Relaxed), "what a controller did before keeps the next search from it");
         });
     }
 
@@ -104,7 +107,14 @@ impl Bench {
 
 /// Opens connections to a controller that binds whoever asks and answers a search with the octets.
 #[derive(Debug)]
-struct Answering(Arc<Mutex<Vec<u8>>>);
+struct Answering(Arc<Script>);
+
+/// What the controller answers a search with.
+#[derive(Debug, Default)]
+struct Script {
+    octets: Mutex<Vec<u8>>,
+    was_sent: AtomicBool,
+}
 
 impl Dial for Answering {
     fn dial(&self, _: &Server) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
@@ -114,7 +124,7 @@ impl Dial for Answering {
     }
 }
 
-async fn answer(mut stream: DuplexStream, octets: Arc<Mutex<Vec<u8>>>) {
+async fn answer(mut stream: DuplexStream, script: Arc<Script>) {
     let mut received = Vec::new();
     loop {
         while let Ok(Some(length)) = frame_length(&received, 1 << 20)
@@ -125,7 +135,8 @@ async fn answer(mut stream: DuplexStream, octets: Arc<Mutex<Vec<u8>>>) {
             let is_search = envelope.op_tag == op::SEARCH_REQUEST;
             // The search for the rootDSE has an empty base.
             if is_search && envelope.op_content.get(1) != Some(&0) {
-                let octets = octets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                script.was_sent.store(true, Ordering::Relaxed);
+                let octets = script.octets.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let octets = with_id(octets, envelope.message_id);
                 // Whether anybody still reads is not the controller's business.
                 let _ = stream.write_all(&octets).await;

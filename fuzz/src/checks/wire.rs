@@ -82,8 +82,10 @@ pub fn envelope(octets: &[u8]) {
 pub fn request(octets: &[u8]) {
     let Ok(envelope) = Envelope::parse(octets) else { return };
     let Ok(request) = Request::parse(&envelope) else { return };
-    assert!(!format!("{request:?}").is_empty());
-    let Request::Search(search) = request else { return };
+    let Request::Search(search) = request else {
+        assert!(!format!("{request:?}").is_empty());
+        return;
+    };
     let owned = search.to_owned().unwrap();
     assert_eq!(search.attribute_names().count(), owned.attributes.len());
 
