@@ -1,8 +1,8 @@
 //! When the configuration is read again, and what is said about it: on SIGHUP, and when a file of it has changed.
 
 use super::{Failure, supervisor};
-use crate::config::load::{Loaded, Rejected, load};
-use crate::config::watch::Watch;
+use crate::config::load::{Loaded, load};
+use crate::config::watch::{INTERVAL, Watch};
 use crate::proxy::Proxy;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -52,33 +52,42 @@ impl Reloading {
         }
     }
 
-    /// Reads it again. Where anything is wrong, the log says all of it and the proxy goes on as it was.
-    pub(super) async fn carry_out(&mut self, proxy: &mut Proxy) {
+    /// Reads it again. Where anything is wrong, the log says all of it and the proxy goes on as it was. What is wrong while files are still being
+    /// written is no failure: a key comes a moment after its certificate.
+    pub(super) async fn carry_out(&mut self, due: Due, proxy: &mut Proxy) {
         supervisor::reloading();
         let began = SystemTime::now();
+        let (files, wrong) = self.attempt(proxy).await;
+        let written_since = if due == Due::File && wrong.is_some() { began - INTERVAL } else { began };
+        self.watch = self.watch.again(files, written_since);
+        match wrong {
+            Some(why) if due == Due::File && self.watch.has_news() => {
+                info!("files of the configuration are being written, and are read again when they have come to rest; until then: {why}");
+                supervisor::reloaded(true);
+            }
+            wrong => {
+                if let Some(why) = &wrong {
+                    error!("the configuration in force stays in force: {why}");
+                }
+                proxy.metrics().reloaded(wrong.is_none());
+                supervisor::reloaded(wrong.is_none());
+            }
+        }
+    }
+
+    /// The files that it was read from, and what is wrong with it, if anything is.
+    async fn attempt(&self, proxy: &mut Proxy) -> (Vec<PathBuf>, Option<String>) {
         let file = self.file.clone();
-        let kept = "the configuration in force stays in force";
-        let (files, succeeded) = match spawn_blocking(move || load(&file)).await {
+        match spawn_blocking(move || load(&file)).await {
             Ok(Ok(Loaded { config, warnings, files })) => {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
-                let reloaded = proxy.reload(config).await;
-                if let Err(why) = &reloaded {
-                    error!("{kept}: {why}");
-                }
-                (files, reloaded.is_ok())
+                (files, proxy.reload(config).await.err().map(|why| why.to_string()))
             }
             Ok(Err(rejected)) => {
-                error!("{kept}: {} has these problems:\n{rejected}", self.file.display());
-                let Rejected { files, .. } = rejected;
-                (files, false)
+                let why = format!("{} has these problems:\n{rejected}", self.file.display());
+                (rejected.files, Some(why))
             }
-            Err(why) => {
-                error!("{kept}: it could not be read: {why}");
-                (vec![self.file.clone()], false)
-            }
-        };
-        proxy.metrics().reloaded(succeeded);
-        supervisor::reloaded(succeeded);
-        self.watch = Watch::new(files, began);
+            Err(_) => (vec![self.file.clone()], Some("its reading broke off".to_owned())),
+        }
     }
 }

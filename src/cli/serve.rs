@@ -91,7 +91,7 @@ pub(super) async fn run_until(mut stop: StopSignal, mut proxy: Proxy, mut reload
                     proxy.reopen_audit().await;
                 }
                 if let Some(reloading) = &mut reloading {
-                    reloading.carry_out(&mut proxy).await;
+                    reloading.carry_out(due, &mut proxy).await;
                 }
             }
         }

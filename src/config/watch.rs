@@ -6,7 +6,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -40,10 +40,30 @@ impl Outside {
 impl Watch {
     /// Looks at these files, which were read at `began` or later. One that was written since then counts as changed.
     pub(crate) fn new(files: Vec<PathBuf>, began: SystemTime) -> Self {
+        Self { files: Vec::new(), known: Vec::new() }.again(files, began)
+    }
+
+    /// Looks at these files, which were read again at `began` or later. One that was written since then counts as changed, unless it still
+    /// looks as it did when that was last told: its time may lie in the future.
+    #[must_use]
+    pub(crate) fn again(&self, files: Vec<PathBuf>, began: SystemTime) -> Self {
         // The clock of a file system may be a few milliseconds behind.
         let began = began.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(Duration::from_millis(10));
-        let known = look_at(&files).into_iter().map(|look| look.filter(|look| look.written_at() < began)).collect();
+        let known = files
+            .iter()
+            .zip(look_at(&files))
+            .map(|(file, look)| look.filter(|look| look.written_at() < began || self.knows(file, look)))
+            .collect();
         Self { files, known }
+    }
+
+    fn knows(&self, file: &Path, look: &Outside) -> bool {
+        self.files.iter().zip(&self.known).any(|(known, as_it_was)| known == file && as_it_was.as_ref() == Some(look))
+    }
+
+    /// Something has changed that [`Watch::changed`] has not told yet.
+    pub(crate) fn has_news(&self) -> bool {
+        look_at(&self.files) != self.known
     }
 
     /// Resolves when a file has changed since the last time that this did, or since the beginning. Cancel safe.
@@ -69,7 +89,7 @@ fn look_at(files: &[PathBuf]) -> Vec<Look> {
 }
 
 /// Between two looks.
-const INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -110,5 +130,46 @@ mod tests {
         let mut watch = Watch::new(vec![file.clone()], began);
         timeout(Duration::from_secs(60), watch.changed()).await.unwrap();
         fs::remove_file(&file).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_from_the_future_is_told_once() {
+        let file = std::env::temp_dir().join(format!("redial-watch-future-{}", std::process::id()));
+        fs::write(&file, "one").unwrap();
+        fs::File::options().write(true).open(&file).unwrap().set_modified(SystemTime::now() + Duration::from_secs(86_400)).unwrap();
+        let minute = Duration::from_secs(60);
+        let mut watch = Watch::new(vec![file.clone()], SystemTime::now());
+        timeout(minute, watch.changed()).await.unwrap();
+
+        let mut watch = watch.again(vec![file.clone()], SystemTime::now());
+        assert!(!watch.has_news() && timeout(minute, watch.changed()).await.is_err(), "it was read as it still is");
+
+        fs::write(&file, "longer").unwrap();
+        assert!(watch.has_news());
+        timeout(minute, watch.changed()).await.unwrap();
+        fs::remove_file(&file).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_written_a_moment_before_it_was_read_may_be_told_again() {
+        let folder = std::env::temp_dir().join(format!("redial-watch-halves-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (certificate, key) = (folder.join("cert"), folder.join("key"));
+        fs::write(&certificate, "one").unwrap();
+        fs::write(&key, "one").unwrap();
+        let files = vec![certificate.clone(), key.clone()];
+        let minute = Duration::from_secs(60);
+        let mut watch = Watch::new(files.clone(), SystemTime::now() + Duration::from_secs(1));
+        fs::write(&certificate, "longer").unwrap();
+        timeout(minute, watch.changed()).await.unwrap();
+
+        fs::write(&key, "longer").unwrap();
+        let read_at = SystemTime::now() + Duration::from_secs(1);
+        assert!(!watch.again(files.clone(), read_at).has_news(), "as it was read");
+        let mut watch = watch.again(files, read_at - INTERVAL);
+        assert!(watch.has_news(), "but the certificate was read, and then the key was written");
+        timeout(minute, watch.changed()).await.unwrap();
+        assert!(!watch.has_news());
+        fs::remove_dir_all(&folder).unwrap();
     }
 }
