@@ -140,6 +140,15 @@ pub struct Bound {
 /// Where the running operations of one connection speak; bounded, so a slow phone slows its answers.
 pub type Outbox = mpsc::Sender<Said>;
 
+/// A request's arrival: from whom it is, which operation it begins, and the controls that came with it.
+#[derive(Debug, Clone, Copy)]
+struct Arrival<'a> {
+    client: &'a Client,
+    asked: AskedAt,
+    /// The contents of the controls element.
+    controls: Option<&'a [u8]>,
+}
+
 /// Which operation, and when it came.
 #[derive(Debug, Clone, Copy)]
 struct AskedAt {
@@ -229,8 +238,9 @@ impl Pipeline {
             AcceptedRequest::Extended(_) => OperationKind::Extended,
         };
         let asked = AskedAt { kind, message_id: accepted.message_id, received_at };
-        let held = self.hold(client, asked, accepted);
-        let mut begun = held.unwrap_or_else(|| self.begin_accepted(client, asked, &accepted.request, accepted.controls, out));
+        let arrival = Arrival { client, asked, controls: accepted.controls };
+        let held = self.hold(arrival, &accepted.request);
+        let mut begun = held.unwrap_or_else(|| self.begin_accepted(arrival, &accepted.request, out));
         let subject = self.subject(client, kind, &accepted.request);
         match &mut begun {
             Begun::Answered(outcome) => self.record(outcome, subject),
@@ -239,22 +249,15 @@ impl Pipeline {
         begun
     }
 
-    fn begin_accepted(
-        &self,
-        client: &Client,
-        asked: AskedAt,
-        request: &AcceptedRequest<'_>,
-        controls: Option<&[u8]>,
-        out: &mut Vec<u8>,
-    ) -> Begun {
+    fn begin_accepted(&self, arrival: Arrival<'_>, request: &AcceptedRequest<'_>, out: &mut Vec<u8>) -> Begun {
         let begun = match request {
-            AcceptedRequest::Search(search) => self.begin_search(client, asked, search, controls, out),
-            AcceptedRequest::Bind(bind) => self.begin_bind(client, asked, bind, controls),
-            AcceptedRequest::Compare(compare) => self.begin_compare(client, asked, compare, controls),
-            AcceptedRequest::Write(write) => self.begin_write(client, asked, write, controls),
-            AcceptedRequest::Extended(extended) => self.begin_extended(client, asked, extended, controls),
+            AcceptedRequest::Search(search) => self.begin_search(arrival, search, out),
+            AcceptedRequest::Bind(bind) => self.begin_bind(arrival, bind),
+            AcceptedRequest::Compare(compare) => self.begin_compare(arrival, compare),
+            AcceptedRequest::Write(write) => self.begin_write(arrival, write),
+            AcceptedRequest::Extended(extended) => self.begin_extended(arrival, extended),
         };
-        begun.unwrap_or_else(|refused| refuse(asked, refused, out))
+        begun.unwrap_or_else(|refused| refuse(arrival.asked, refused, out))
     }
 
     /// Carries an operation to its end, speaking into `outbox`. The last word is [`Said::Finished`] or [`Said::BindFinished`], whatever

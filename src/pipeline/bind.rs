@@ -7,7 +7,7 @@
 use super::controls::{self, Refused};
 use super::delivery::{Delivery, write_end};
 use super::proofs::{Landed, Question};
-use super::{AskedAt, Begun, Bound, Client, Pipeline, Running, Station, Work};
+use super::{Arrival, AskedAt, Begun, Bound, Client, Pipeline, Running, Station, Work};
 use crate::config::SearchAs;
 use crate::identity::accounts::Verification;
 use crate::identity::binds::Recalled;
@@ -35,7 +35,7 @@ pub(super) struct BindWork {
 
 impl Pipeline {
     /// A simple bind with name and password; all others the session has answered.
-    pub(super) fn begin_bind(&self, client: &Client, asked: AskedAt, bind: &Bind<'_>, controls: Option<&[u8]>) -> Result<Begun, Refused> {
+    pub(super) fn begin_bind(&self, Arrival { client, asked, controls }: Arrival<'_>, bind: &Bind<'_>) -> Result<Begun, Refused> {
         controls::of_bind(controls)?;
         let Authentication::Simple(password) = bind.authentication else { return Err(NOT_SIMPLE) };
         if password.is_empty() || bind.name.is_empty() {

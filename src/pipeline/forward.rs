@@ -5,7 +5,7 @@
 
 use super::controls::{self, Refused};
 use super::delivery::Delivery;
-use super::{AskedAt, Begun, Client, Pipeline, Running, Work};
+use super::{Arrival, AskedAt, Begun, Client, Pipeline, Running, Work};
 use crate::access::{Refusal, Verdict};
 use crate::cache::Fill;
 use crate::directory::{Asked, DirectoryError, Done, Operation, Reply};
@@ -42,13 +42,7 @@ struct Change {
 
 impl Pipeline {
     /// A compare, of attributes that the access shows, on entries that it shows.
-    pub(super) fn begin_compare(
-        &self,
-        client: &Client,
-        asked: AskedAt,
-        compare: &Compare<'_>,
-        controls: Option<&[u8]>,
-    ) -> Result<Begun, Refused> {
+    pub(super) fn begin_compare(&self, Arrival { client, asked, controls }: Arrival<'_>, compare: &Compare<'_>) -> Result<Begun, Refused> {
         let controls = controls::of_compare(controls)?;
         let grant = match self.accesses.decide(&client.asker(), compare.entry, Scope::BaseObject) {
             Verdict::Allow(grant) if grant.may_compare(compare.attribute) => grant,
@@ -74,13 +68,8 @@ impl Pipeline {
     }
 
     /// An Add, Delete, Modify or ModifyDN, as the client.
-    pub(super) fn begin_write(
-        &self,
-        client: &Client,
-        asked: AskedAt,
-        write: &Write<'_>,
-        controls: Option<&[u8]>,
-    ) -> Result<Begun, Refused> {
+    pub(super) fn begin_write(&self, arrival: Arrival<'_>, write: &Write<'_>) -> Result<Begun, Refused> {
+        let Arrival { client, controls, .. } = arrival;
         let controls = controls::of_write(controls)?;
         let grant = match self.accesses.decide_write(&client.asker(), write.target, write.new_superior) {
             Verdict::Allow(grant) => grant,
@@ -89,17 +78,12 @@ impl Pipeline {
         let directory = grant.directory().ok_or(Refusal::NO_ACCESS)?;
         let request = Asked::Write { op: Bytes::copy_from_slice(write.op), kind: write.kind };
         let change = client.changes(write.target, write.sets_password);
-        self.begin_change(client, asked, directory, request, controls, change)
+        self.begin_change(arrival, directory, request, controls, change)
     }
 
     /// Password Modify (RFC 3062), as the client, to the directory that it bound to.
-    pub(super) fn begin_extended(
-        &self,
-        client: &Client,
-        asked: AskedAt,
-        extended: &Extended<'_>,
-        controls: Option<&[u8]>,
-    ) -> Result<Begun, Refused> {
+    pub(super) fn begin_extended(&self, arrival: Arrival<'_>, extended: &Extended<'_>) -> Result<Begun, Refused> {
+        let Arrival { client, controls, .. } = arrival;
         let controls = controls::of_write(controls)?;
         if extended.name != oid::PASSWORD_MODIFY {
             return Err(UNKNOWN_EXTENSION);
@@ -108,14 +92,13 @@ impl Pipeline {
         let directory = self.lineage.place_of(number).ok_or(Refusal::BIND_FIRST)?;
         let request = Asked::Extended { op: Bytes::copy_from_slice(extended.op) };
         let change = client.changes(extended.whose_password().unwrap_or_else(|| client.identity.name()), true);
-        self.begin_change(client, asked, directory, request, controls, change)
+        self.begin_change(arrival, directory, request, controls, change)
     }
 
-    /// Whatever changes something runs under the client's own name, where the directory takes writes.
+    /// Whatever changes something runs under the client's own name, where the directory takes writes. `controls` are those that travel.
     fn begin_change(
         &self,
-        client: &Client,
-        asked: AskedAt,
+        Arrival { client, asked, .. }: Arrival<'_>,
         directory: usize,
         request: Asked,
         controls: Option<Vec<u8>>,

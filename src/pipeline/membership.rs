@@ -5,14 +5,14 @@
 //! no group until it binds again or a later attempt succeeds.
 
 use super::station::Station;
-use super::{AskedAt, Begun, Client, Pipeline, Running, Work};
+use super::{Arrival, AskedAt, Begun, Client, Pipeline, Running, Work};
 use crate::directory::{Asked, Operation, RunAs};
 use crate::identity::{Identity, Membership, Principal};
 use crate::ldap::Envelope;
 use crate::ldap::envelope::write_envelope;
 use crate::ldap::message::Request;
 use crate::outcome::Outcome;
-use crate::session::{Accepted, AcceptedRequest};
+use crate::session::AcceptedRequest;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,15 +42,15 @@ impl Pipeline {
     }
 
     /// Holds an operation whose client's groups were read too long ago.
-    pub(super) fn hold(&self, client: &Client, asked: AskedAt, accepted: &Accepted<'_>) -> Option<Begun> {
+    pub(super) fn hold(&self, Arrival { client, asked, controls }: Arrival<'_>, request: &AcceptedRequest<'_>) -> Option<Begun> {
         self.whose_groups_are_old(&client.identity, asked.received_at)?;
-        let op = match accepted.request {
+        let op = match request {
             AcceptedRequest::Search(search) => search.op,
             AcceptedRequest::Compare(compare) => compare.op,
             AcceptedRequest::Write(write) => write.op,
             AcceptedRequest::Bind(_) | AcceptedRequest::Extended(_) => return None,
         };
-        let (op, controls) = (Bytes::copy_from_slice(op), accepted.controls.map(Bytes::copy_from_slice));
+        let (op, controls) = (Bytes::copy_from_slice(op), controls.map(Bytes::copy_from_slice));
         Some(Running::begun(asked, Work::Held(Box::new(Held { client: client.clone(), op, controls }))))
     }
 
@@ -62,7 +62,10 @@ impl Pipeline {
         let parsed = Envelope::parse(&frame).ok().and_then(|envelope| accepted(&envelope));
         let mut out = Vec::new();
         let begun = match parsed {
-            Some(request) => self.begin_accepted(&held.client, asked, &request, held.controls.as_deref(), &mut out),
+            Some(request) => {
+                let arrival = Arrival { client: &held.client, asked, controls: held.controls.as_deref() };
+                self.begin_accepted(arrival, &request, &mut out)
+            }
             None => super::refuse(asked, super::controls::UNKNOWN, &mut out),
         };
         match begun {

@@ -5,7 +5,7 @@ use super::delivery::{self, Delivery};
 use super::outage::is_failure;
 use super::paging::{self, PageWanted};
 use super::station;
-use super::{AskedAt, Begun, Client, Pipeline, Running, Work};
+use super::{Arrival, AskedAt, Begun, Client, Pipeline, Running, Work};
 use crate::access::narrow::Part;
 use crate::access::{Grant, Refusal, Verdict};
 use crate::cache::answer::AnswerBuilder;
@@ -40,14 +40,8 @@ pub(super) struct SearchWork {
 
 impl Pipeline {
     /// A search, as far as memory goes.
-    pub(super) fn begin_search(
-        &self,
-        client: &Client,
-        asked: AskedAt,
-        search: &Search<'_>,
-        controls: Option<&[u8]>,
-        out: &mut Vec<u8>,
-    ) -> Result<Begun, Refused> {
+    pub(super) fn begin_search(&self, arrival: Arrival<'_>, search: &Search<'_>, out: &mut Vec<u8>) -> Result<Begun, Refused> {
+        let Arrival { client, asked, controls } = arrival;
         let has_no_controls = controls.is_none();
         let controls = controls::of_search(controls)?;
         if search.base_object.is_empty() && search.scope == Scope::BaseObject {
@@ -70,6 +64,7 @@ impl Pipeline {
             let travelling = (!controls.travelling.is_empty()).then_some(controls.travelling.as_slice());
             let keyed = write_key(key, owner, self.number(&grant), search, travelling);
             let key = (keyed == Keyed::Cacheable).then_some(key.as_slice());
+            let travelling = Arrival { controls: travelling, ..arrival };
             let page = match key {
                 Some(_) => controls.page.map(PageWanted::new),
                 None if controls.page.is_some() => return Err(controls::UNKNOWN),
@@ -82,42 +77,30 @@ impl Pipeline {
             let stale = match found {
                 Lookup::Fresh(answer) if page.is_none() => return Ok(write_hit(asked, answer, out)),
                 Lookup::RefreshDue(answer) if page.is_none() => {
-                    self.refresh(self.search_work(client, &grant, asked, search, travelling, key)?);
+                    self.refresh(self.search_work(travelling, &grant, search, key)?);
                     return Ok(write_hit(asked, answer, out));
                 }
                 Lookup::Stale(answer) => Some(answer),
                 Lookup::Fresh(_) | Lookup::RefreshDue(_) | Lookup::Miss => None,
             };
-            let work = SearchWork { stale, page, ..self.search_work(client, &grant, asked, search, travelling, key)? };
+            let work = SearchWork { stale, page, ..self.search_work(travelling, &grant, search, key)? };
             Ok(Running::begun(asked, Work::Search(work)))
         })
     }
 
-    /// What must be asked of which directory, and under whose name.
-    fn search_work(
-        &self,
-        client: &Client,
-        grant: &Grant<'_>,
-        asked: AskedAt,
-        search: &Search<'_>,
-        controls: Option<&[u8]>,
-        key: Option<&[u8]>,
-    ) -> Result<SearchWork, Refused> {
+    /// What must be asked of which directory, and under whose name. All of the arrival's controls travel.
+    fn search_work(&self, arrival: Arrival<'_>, grant: &Grant<'_>, search: &Search<'_>, key: Option<&[u8]>) -> Result<SearchWork, Refused> {
         let request = search.to_owned().map_err(|_| controls::MALFORMED_FILTER)?;
         let lifetimes = self.cache.lifetimes(&request.filter);
         let parts = grant.narrow(&request, search.op);
         let entries_wanted = grant.entries_wanted(search.size_limit);
-        let controls = controls.map(Bytes::copy_from_slice);
-        let searches = parts
-            .into_iter()
-            .map(|part| self.operation(client, part, entries_wanted, controls.clone(), asked.received_at))
-            .collect::<Result<_, Refused>>()?;
-        let give_up_at = (search.time_limit > 0).then(|| asked.received_at + Duration::from_secs(search.time_limit.into()));
+        let searches = parts.into_iter().map(|part| self.operation(arrival, part, entries_wanted)).collect::<Result<_, Refused>>()?;
+        let give_up_at = (search.time_limit > 0).then(|| arrival.asked.received_at + Duration::from_secs(search.time_limit.into()));
         Ok(SearchWork {
             key: key.map(Box::from),
             directory: self.number(grant),
             lifetimes,
-            errand: Errand::new(searches, entries_wanted, &self.turns, client.whose()),
+            errand: Errand::new(searches, entries_wanted, &self.turns, arrival.client.whose()),
             stale: None,
             page: None,
             give_up_at,
@@ -127,16 +110,15 @@ impl Pipeline {
     /// One search for one directory.
     fn operation(
         &self,
-        client: &Client,
+        Arrival { client, asked, controls }: Arrival<'_>,
         part: Part,
         entries_wanted: Option<u32>,
-        controls: Option<Bytes>,
-        received_at: Instant,
     ) -> Result<(Arc<dyn Directory>, Operation), Refused> {
         let station = self.stations.get(part.directory).ok_or(Refusal::NO_ACCESS)?;
         let run_as = station.run_as(client)?;
         let request = Asked::Search { op: part.op, request: part.request, entries_wanted };
-        let operation = Operation { run_as, request, controls, deadline: received_at + station.patience };
+        let controls = controls.map(Bytes::copy_from_slice);
+        let operation = Operation { run_as, request, controls, deadline: asked.received_at + station.patience };
         Ok((Arc::clone(&station.directory), operation))
     }
 
