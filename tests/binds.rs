@@ -1,7 +1,9 @@
 //! Binds answered from memory, and accounts that are never locked: over a scripted directory and a paused clock.
-#![allow(clippy::allow_attributes, clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::allow_attributes, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod common;
+#[path = "binds/empty_passwords.rs"]
+mod empty_passwords;
 
 use common::configuration::Configuration;
 use common::phone::Phone;

@@ -5,6 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+#[path = "config/check_online.rs"]
+mod check_online;
+mod common;
+
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use redial::config::load::{Loaded, Rejected, load, load_text};
 use std::fs::{self, Permissions};

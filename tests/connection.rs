@@ -2,6 +2,8 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "connection/introduced.rs"]
+mod introduced;
 
 use common::hearing::{hear, settle};
 use common::house::House;

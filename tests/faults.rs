@@ -12,17 +12,13 @@
     reason = "tests fail by panicking"
 )]
 
-#[path = "faults/bench.rs"]
-mod bench;
 mod common;
-#[path = "faults/site.rs"]
-mod site;
 #[path = "faults/table.rs"]
 mod table;
 
-use bench::{Bench, Column, MOST_CONNECTIONS, Met};
+use common::bench::{Bench, Column, MOST_CONNECTIONS, Met};
+use common::faulty_site::{LARGE, SMALL, Site, Wrong};
 use redial::ldap::ResultCode;
-use site::{LARGE, SMALL, Site, Wrong};
 use std::sync::Arc;
 use std::time::Duration;
 use table::{Cell, Ended, ROWS, Section};

@@ -12,6 +12,8 @@
 #[path = "../fuzz/src/checks/mod.rs"]
 mod checks;
 mod common;
+#[path = "properties/corpus.rs"]
+mod corpus;
 
 use common::generate;
 use common::messages;

@@ -1,8 +1,10 @@
 //! The program from its start to its end: what a supervisor and a phone meet around the searches.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "serving/supervised.rs"]
+mod supervised;
 
 use common::addresses::free_addresses;
 use common::admin;

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "session/properties.rs"]
+mod properties;
 
 use common::requests::{
     abandon, bind, bind_version, cancel, compare, delete, extended, frame, frame_with_control, said, sasl_bind, sasl_bind_with, search,

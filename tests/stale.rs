@@ -2,15 +2,11 @@
 
 #![allow(clippy::allow_attributes, clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
-#[path = "faults/bench.rs"]
-mod bench;
 mod common;
-#[path = "faults/site.rs"]
-mod site;
 
-use bench::{Bench, Column};
+use common::bench::{Bench, Column};
+use common::faulty_site::{Site, Wrong};
 use redial::ldap::ResultCode;
-use site::{Site, Wrong};
 use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;

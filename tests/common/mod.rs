@@ -12,11 +12,13 @@
 pub(crate) mod addresses;
 pub(crate) mod admin;
 pub(crate) mod agreement;
+pub(crate) mod bench;
 pub(crate) mod ca;
 pub(crate) mod certificates;
 pub(crate) mod configuration;
 pub(crate) mod dns;
 pub(crate) mod domain;
+pub(crate) mod faulty_site;
 pub(crate) mod generate;
 pub(crate) mod hearing;
 pub(crate) mod house;

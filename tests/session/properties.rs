@@ -1,26 +1,11 @@
 //! What holds after any sequence of requests and ends of operations.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::requests::{abandon, bind, cancel, delete, frame, said, search};
+use super::{RULES, id, somebody};
+use crate::common::requests::{abandon, bind, cancel, delete, frame, said, search};
 use proptest::prelude::*;
-use redial::identity::{Identity, Principal};
-use redial::ldap::MessageId;
 use redial::ldap::envelope::op;
-use redial::session::{ClientMessageId, Session, SessionRules, Step};
+use redial::session::{Session, Step};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-
-const RULES: SessionRules = SessionRules { max_pending: 4, start_tls: true, tls_required: false, plain_passwords: true, external: true };
-
-fn somebody(name: &str) -> Identity {
-    Identity::Bound(Arc::new(Principal::of_redial(name.to_owned())))
-}
-
-fn id(number: u32) -> ClientMessageId {
-    ClientMessageId::new(MessageId::new(number).unwrap()).unwrap()
-}
 
 /// What happens to a session.
 #[derive(Debug, Clone, Copy)]

@@ -1,12 +1,8 @@
 //! `redial check` where it looks beyond the configuration: at LDIF files, and with `--online` at scripted controllers on loopback.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
-
-mod common;
-
-use common::dns;
-use common::dns::{Dns, Says};
-use common::scripted_controller::{Act, Certificate, Heard, ScriptedController, Security, certificate};
+use crate::common::dns;
+use crate::common::dns::{Dns, Says};
+use crate::common::scripted_controller::{Act, Certificate, Heard, ScriptedController, Security, certificate};
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
 use redial::ldap::oid;

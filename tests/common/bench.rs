@@ -1,18 +1,9 @@
 //! Redial in front of a [`Site`], and somebody who asks it.
-#![allow(
-    clippy::allow_attributes,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    dead_code,
-    reason = "tests fail by panicking, and each of them uses its part of this"
-)]
 
+use super::faulty_site::{CALLER, PAPERS, Site};
 use crate::common::configuration::load;
 use crate::common::phone::{Answered, Phone};
 use crate::common::requests::{delete_of, paged};
-use crate::site::{CALLER, PAPERS, Site};
 use redial::directory::Directory;
 use redial::ldap::ResultCode;
 use redial::ldap::filter::Filter;

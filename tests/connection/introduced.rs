@@ -1,12 +1,9 @@
 //! Clients that a load balancer introduces by the PROXY protocol, over real sockets.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::certificates::Certificate;
-use common::hearing::next;
-use common::house::House;
-use common::requests::{frame, in_words, search_for, who_am_i};
+use crate::common::certificates::Certificate;
+use crate::common::hearing::next;
+use crate::common::house::House;
+use crate::common::requests::{frame, in_words, search_for, who_am_i};
 use redial::config::TlsMode;
 use redial::downstream::Listener;
 use redial::ldap::ResultCode;

@@ -1,17 +1,6 @@
 //! Replays the inputs that fuzzing has found, through the same checks, on a stable toolchain.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    dead_code,
-    unreachable_pub,
-    reason = "a test fails by panicking, and uses its part of what is shared"
-)]
 
-#[path = "../fuzz/src/checks/mod.rs"]
-mod checks;
-
+use crate::checks;
 use std::fs;
 use std::path::Path;
 

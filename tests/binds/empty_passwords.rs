@@ -1,14 +1,11 @@
 //! A name without a password proves nothing (RFC 4513 section 5.1.2): in no encoding, in no mode, whatever a directory would say to it.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::certificates::Certificate;
-use common::configuration::Configuration;
-use common::hearing::ask;
-use common::house::House;
-use common::requests::{extended, frame};
-use common::scripted_directory::{Scripted, ScriptedDirectory};
+use crate::common::certificates::Certificate;
+use crate::common::configuration::Configuration;
+use crate::common::hearing::ask;
+use crate::common::house::House;
+use crate::common::requests::{extended, frame};
+use crate::common::scripted_directory::{Scripted, ScriptedDirectory};
 use redial::config::TlsMode;
 use redial::identity::accounts;
 use redial::ldap::envelope::op;

@@ -1,12 +1,9 @@
 //! The program between its supervisor, its phones and its controllers: what each of them is told, and that nothing is lost at the end.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::addresses::free_addresses;
-use common::configuration::{Configuration, before_a_phonebook, folder};
-use common::ldap_client::LdapClient;
-use common::program::Program;
+use crate::common::addresses::free_addresses;
+use crate::common::configuration::{Configuration, before_a_phonebook, folder};
+use crate::common::ldap_client::{LdapClient, Outcome};
+use crate::common::program::Program;
 use redial::ldap::envelope::{Envelope, op, write_envelope};
 use redial::ldap::frame::frame_length;
 use redial::ldap::response::{response_tag, write_result_op};
@@ -185,7 +182,7 @@ fn sigterm_tells_idle_phones_and_loses_no_write_that_is_under_way() {
     go_on.send(()).unwrap();
     let response = writer.receive().unwrap();
     assert_eq!((response.id, response.op_tag), (id, op::DELETE_RESPONSE));
-    assert_eq!(common::ldap_client::Outcome::parse(&response.content).code, ResultCode::SUCCESS);
+    assert_eq!(Outcome::parse(&response.content).code, ResultCode::SUCCESS);
     assert_eq!(writer.receive().unwrap().id, 0, "then it is told as well");
     assert_eq!(redial.ended(), Some(0));
 }

@@ -1,13 +1,4 @@
 //! Two controllers in memory, each with what may go wrong with one, over streams without sockets, so that the clock may be paused.
-#![allow(
-    clippy::allow_attributes,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    dead_code,
-    reason = "tests fail by panicking, and each of them uses its part of this"
-)]
 
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
