@@ -10,6 +10,7 @@ mod cpu;
 mod door;
 mod learn;
 mod line;
+mod numbers;
 mod pace;
 mod phone;
 mod picture;
@@ -26,6 +27,7 @@ use self::beside::Beside;
 use self::cpu::CpuTime;
 use self::door::{Door, TlsManner};
 use self::learn::{Scout, Vocabulary, read_list};
+use self::numbers::grouped;
 use self::pace::Pace;
 use self::phone::{Live, Phone, Swarm, within};
 use self::question::{Manner, Request};
@@ -196,7 +198,7 @@ async fn measure(arguments: &Arguments, swarm: &Arc<Swarm>, server_before: Optio
     Report {
         url: arguments.url.to_string(),
         scenario: arguments.scenario.name(),
-        manner: format!("{}, {} different searches", arguments.manner(), report::grouped(swarm.plan.questions() as u64)),
+        manner: format!("{}, {} different searches", arguments.manner(), grouped(swarm.plan.questions() as u64)),
         connections: arguments.connections as usize,
         elapsed,
         tally: swarm.sum(),
@@ -259,7 +261,7 @@ fn show_progress(swarm: &Swarm, elapsed: Duration, operations: u64) {
     if stderr().is_terminal() {
         let Live { mishaps, wrong, .. } = &swarm.live;
         let (errors, wrong) = (mishaps.load(Ordering::Relaxed), wrong.load(Ordering::Relaxed));
-        let rate = report::grouped(operations);
+        let rate = grouped(operations);
         // Whoever does not see it misses nothing.
         let _ = write!(stderr(), "\r\x1b[K{} s: {rate} operations a second, {errors} errors, {wrong} wrong answers", elapsed.as_secs());
     }

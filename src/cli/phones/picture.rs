@@ -1,6 +1,7 @@
 //! The report as a picture (SVG): latency over percentiles, and operations in each second.
 
-use super::report::{Report, decimal, grouped, time};
+use super::numbers::{decimal, grouped, time};
+use super::report::Report;
 use super::tally::Step;
 use std::fmt::Write;
 

@@ -1,10 +1,10 @@
-//! What was measured: as a table for people and as JSON for programs.
+//! What was measured, and what follows from it. It is written as a table for people ([`table`]) and as JSON for programs ([`json`]).
+
+mod json;
+mod table;
 
 use super::cpu::CpuTime;
 use super::tally::{Step, Tally};
-use crate::ldap::ResultCode;
-use hdrhistogram::Histogram;
-use std::fmt::{Display, Formatter, Result as FmtResult, Write};
 use std::time::Duration;
 
 /// Everything that is known at the end.
@@ -58,7 +58,7 @@ impl Report {
         self.tally.wrong_answers() + of_live
     }
 
-    /// Time a operation, in microseconds.
+    /// Time an operation, in microseconds.
     fn microseconds_each(&self, time: Duration) -> f64 {
         time.as_secs_f64() * 1e6 / (self.tally.operations().max(1) as f64)
     }
@@ -68,147 +68,22 @@ impl Report {
         time.total().as_secs_f64() / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// One object.
-    pub(super) fn to_json(&self) -> String {
-        let latency = Step::ALL.iter().map(|step| latency_json(step.name(), self.tally.latency(*step))).collect::<Vec<_>>().join(",");
-        let tally = &self.tally;
-        let results = tally.results.iter().map(|((operation, code), count)| {
-            let name = ResultCode(*code).name();
-            format!(r#"{{"operation":{},"code":{code},"name":{},"count":{count}}}"#, quoted(operation), quoted(name))
-        });
-        let errors = tally.mishaps.iter().map(|(trouble, (count, first))| kind(trouble.name(), *count, first));
-        let wrong = tally.wrong.iter().map(|(why, (count, first))| kind(why, *count, first));
-        let seconds = self.seconds.iter().map(u64::to_string);
-        let cpu = |time: Option<CpuTime>| {
-            time.map_or_else(
-                || "null".to_owned(),
-                |time| {
-                    format!(
-                        r#"{{"user_us_per_operation":{:.3},"system_us_per_operation":{:.3},"cores":{:.3}}}"#,
-                        self.microseconds_each(time.user),
-                        self.microseconds_each(time.system),
-                        self.cores_used(time)
-                    )
-                },
-            )
-        };
-        format!(
-            concat!(
-                r#"{{"url":{},"scenario":{},"manner":{},"phones":{},"seconds":{:.3},"operations":{},"per_second":{:.1},"latency_us":{{{}}},"#,
-                r#""results":[{}],"errors":[{}],"wrong_answers":{},"wrong":[{}],"entries":{},"abandoned":{},"unsent":{},"connections":{},"#,
-                r#""full_handshakes":{},"resumed_handshakes":{},"server_cpu":{},"own_cpu":{},"own_cores":{},"operations_by_second":[{}],"live":{}}}"#,
-                "\n"
-            ),
-            quoted(&self.url),
-            quoted(self.scenario),
-            quoted(&self.manner),
-            self.connections,
-            self.elapsed.as_secs_f64(),
-            tally.operations(),
-            self.throughput(),
-            latency,
-            joined(results),
-            joined(errors),
-            tally.wrong_answers(),
-            joined(wrong),
-            tally.entries,
-            tally.abandoned,
-            self.unsent,
-            tally.connections,
-            tally.full_handshakes,
-            tally.resumed_handshakes,
-            cpu(self.server_cpu),
-            cpu(self.own_cpu),
-            self.cores,
-            joined(seconds),
-            self.beside.as_ref().map_or_else(|| "null".to_owned(), live_json),
-        )
-    }
-
-    fn write_latencies(&self, f: &mut Formatter<'_>) -> FmtResult {
-        writeln!(f, "  {:<12}{:>12}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}", "", "count", "mean", "50 %", "90 %", "99 %", "99.9 %", "max")?;
-        for step in Step::ALL {
-            write_latency(f, step.name(), self.tally.latency(step))?;
-        }
-        if let Some(met) = &self.beside {
-            write_latency(f, "live, calm", met.before.latency(Step::Operation))?;
-            write_latency(f, "live, storm", met.during.latency(Step::Operation))?;
-        }
-        Ok(())
-    }
-
-    fn write_cpu(&self, f: &mut Formatter<'_>, whose: &str, used: Option<CpuTime>) -> FmtResult {
-        let Some(used) = used else { return Ok(()) };
-        let each = |time| self.microseconds_each(time);
-        write!(f, "  {whose:<12}{:.1} µs an operation ", each(used.total()))?;
-        write!(f, "(user {:.1}, system {:.1}); {:.2} cores", each(used.user), each(used.system), self.cores_used(used))
+    /// The swarm had next to no time to spare, so the server may be faster than was measured.
+    fn is_the_swarm_the_limit(&self) -> bool {
+        self.own_cpu.is_some_and(|used| self.cores_used(used) > self.cores as f64 * NEARLY_ALL)
     }
 }
 
-impl Display for Report {
-    fn fmt(&self, f: &mut Formatter<'_>) -> FmtResult {
-        let tally = &self.tally;
-        writeln!(f, "{}: {}, {}\n", self.url, self.scenario, self.manner)?;
-        let operations = tally.operations();
-        writeln!(
-            f,
-            "  {} operations in {:.1} s: {} a second\n",
-            grouped(operations),
-            self.elapsed.as_secs_f64(),
-            decimal(self.throughput())
-        )?;
-        self.write_latencies(f)?;
-        writeln!(f)?;
-        for ((operation, code), count) in &tally.results {
-            writeln!(f, "  {operation:<12}{:>12}  {}", grouped(*count), ResultCode(*code))?;
-        }
-        writeln!(f, "  {:<12}{:>12}", "entries", grouped(tally.entries))?;
-        if tally.abandoned > 0 {
-            writeln!(f, "  {:<12}{:>12}  searches, for a key that came before the answer", "abandoned", grouped(tally.abandoned))?;
-        }
-        if self.unsent > 0 {
-            writeln!(
-                f,
-                "  {:<12}{:>12}  operations were due, and no phone was free: more connections, or a lower rate",
-                "unsent",
-                grouped(self.unsent)
-            )?;
-        }
-        write!(f, "  {:<12}{:>12}", "connections", grouped(tally.connections))?;
-        if tally.full_handshakes + tally.resumed_handshakes > 0 {
-            write!(f, "  full handshakes {}, resumed {}", grouped(tally.full_handshakes), grouped(tally.resumed_handshakes))?;
-        }
-        writeln!(f)?;
-        for (trouble, (count, first)) in &tally.mishaps {
-            writeln!(f, "  {:<12}{:>12}  {}: {first}", "errors", grouped(*count), trouble.name())?;
-        }
-        for (why, (count, first)) in &tally.wrong {
-            writeln!(f, "  {:<12}{:>12}  {why}: {first}", "WRONG", grouped(*count))?;
-        }
-        if let Some(met) = &self.beside {
-            let errors = met.before.errors() + met.during.errors();
-            let slower = p99(&met.during) / p99(&met.before).max(1.0);
-            writeln!(
-                f,
-                "  {:<12}{:>12}  connected already: their 99 % is {slower:.1} times the calm one, {errors} errors",
-                "live", met.phones
-            )?;
-        }
-        if tally.mishaps.is_empty() && tally.wrong.is_empty() {
-            writeln!(f, "  no errors, no wrong answers")?;
-        }
-        if self.server_cpu.is_some() {
-            self.write_cpu(f, "server CPU", self.server_cpu)?;
-            writeln!(f)?;
-        }
-        if let Some(used) = self.own_cpu {
-            self.write_cpu(f, "swarm CPU", self.own_cpu)?;
-            writeln!(f, " of {}", self.cores)?;
-            if self.cores_used(used) > self.cores as f64 * NEARLY_ALL {
-                writeln!(f, "  The swarm itself was busy all the time: the server may be faster than this.")?;
-            }
-        }
-        Ok(())
+impl Met {
+    /// Of all operations.
+    fn errors(&self) -> u64 {
+        self.before.errors() + self.during.errors()
+    }
+
+    /// How many times as long 99 % of the operations take during the storm.
+    fn slower(&self) -> f64 {
+        let p99 = |tally: &Tally| tally.latency(Step::Operation).value_at_quantile(0.99) as f64;
+        p99(&self.during) / p99(&self.before).max(1.0)
     }
 }
 
@@ -217,103 +92,12 @@ pub(super) const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p9
 /// Of all cores; the rest is the system's and other programs'.
 const NEARLY_ALL: f64 = 0.85;
 
-fn latency_json(name: &str, histogram: &Histogram<u64>) -> String {
-    let mut text = format!(r#"{}:{{"count":{},"mean":{:.3}"#, quoted(name), histogram.len(), histogram.mean() / 1e3);
-    for (name, quantile) in QUANTILES {
-        // Writing to a String cannot fail.
-        let _ = write!(text, r#","{name}":{:.3}"#, histogram.value_at_quantile(quantile) as f64 / 1e3);
-    }
-    text.push('}');
-    text
-}
-
-/// What live phones met, as an object.
-fn live_json(met: &Met) -> String {
-    let [before, during] =
-        [("before_us", &met.before), ("during_us", &met.during)].map(|(name, tally)| latency_json(name, tally.latency(Step::Operation)));
-    let errors = met.before.errors() + met.during.errors();
-    format!(r#"{{"phones":{},{before},{during},"errors":{errors}}}"#, met.phones)
-}
-
-/// In nanoseconds.
-fn p99(tally: &Tally) -> f64 {
-    tally.latency(Step::Operation).value_at_quantile(0.99) as f64
-}
-
-/// A row of the table, unless it is empty.
-fn write_latency(f: &mut Formatter<'_>, name: &str, histogram: &Histogram<u64>) -> FmtResult {
-    if histogram.is_empty() {
-        return Ok(());
-    }
-    write!(f, "  {name:<12}{:>12}{:>11}", grouped(histogram.len()), time(histogram.mean()))?;
-    for (_, quantile) in QUANTILES {
-        write!(f, "{:>11}", time(histogram.value_at_quantile(quantile) as f64))?;
-    }
-    writeln!(f)
-}
-
-fn joined(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(",")
-}
-
-fn kind(name: &str, count: u64, first: &str) -> String {
-    format!(r#"{{"kind":{},"count":{count},"first":{}}}"#, quoted(name), quoted(first))
-}
-
-/// A JSON string.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c < ' ' => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// Nanoseconds, in three digits or so.
-pub(super) fn time(nanoseconds: f64) -> String {
-    match nanoseconds {
-        n if n < 1e6 => format!("{:.1} µs", n / 1e3),
-        n if n < 1e9 => format!("{:.2} ms", n / 1e6),
-        n => format!("{:.2} s", n / 1e9),
-    }
-}
-
-/// A thousand is `1,000`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A rate; its fraction only counts while it is small.
-pub(super) fn decimal(number: f64) -> String {
-    if number < 100.0 {
-        return format!("{number:.1}");
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is not negative, and far below 2^64")]
-    grouped(number.round() as u64)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::tally::{Mishap, Trouble};
     use super::super::verify::Wrong;
     use super::*;
+    use crate::ldap::ResultCode;
 
     pub(crate) fn report() -> Report {
         let mut tally = Tally::new();
@@ -396,12 +180,5 @@ pub(super) mod tests {
         assert_eq!(json["latency_us"]["bind"]["count"], 0);
         assert_eq!(json["results"][1]["code"], 4711);
         assert_eq!(json["operations_by_second"][3], 1000);
-    }
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([17_000.0, 1.5e6, 2.25e9].map(time), ["17.0 µs", "1.50 ms", "2.25 s"]);
-        assert_eq!([1.25, 12_345.6].map(decimal), ["1.2", "12,346"]);
     }
 }
