@@ -13,6 +13,8 @@ mod directory;
 mod discover;
 mod limits;
 mod listener;
+mod servers;
+mod service;
 
 use super::problem::{Notes, Place, Problem};
 use super::table::{Source, Table, Value};
