@@ -1,7 +1,7 @@
 //! The admin address: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever starts, stops and balances Redial, and an administrator's
 //! own requests ([`api`]).
 //!
-//! It speaks HTTP/1.1 without TLS, and never on a phone's network. Who may ask what is [`permission`]'s. It goes on answering while the proxy
+//! It speaks HTTP/1.1 without TLS, and never on a phone's network. [`permission`] decides who may ask. It goes on answering while the proxy
 //! drains, and ends when its task is dropped. Bounded: `MAX_CONNECTIONS` at once, `MAX_CONNECTIONS_OF_ONE` from one address, `HEADER_TIMEOUT` for
 //! a request, `CONNECTION_LIFETIME` for everything.
 //!

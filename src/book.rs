@@ -1,9 +1,9 @@
 //! A phonebook in memory: the embedded directory, and later the mirror of one.
 //!
 //! Entries go in once, from LDIF or from anywhere else; searches and compares come out, answered as RFC 4511 says, with no controller
-//! and no lock. [`Book`] itself is pure; `serve.rs` makes it a [`crate::directory::Directory`]. It never changes, never holds a
-//! password, and never spends more on one search than a bounded piece of work. Read on in this order: `store.rs` (the
-//! layout), `column.rs` (one attribute, searchable), `evaluate.rs` (filters), `answer.rs`, `build.rs`, `ldif.rs`.
+//! and no lock. [`Book`] itself is pure; [`serve`] makes it a [`crate::directory::Directory`]. It never changes, never holds a
+//! password, and never spends more on one search than a bounded piece of work. Read on in this order: [`store`] (the
+//! layout), [`mod@column`] (one attribute, searchable), [`evaluate`] (filters), [`answer`], [`build`], [`ldif`].
 
 mod answer;
 mod attribute;

@@ -1,8 +1,11 @@
 //! Answers of searches, kept in memory and shared by everybody who may see them.
 //!
-//! [`key`] says which requests mean the same, [`rules`] how long an answer is good for, [`freshness`] whether it still is, [`answer`] is the
-//! answer as octets, [`store`] keeps it, [`repeats`] knows the octets that it was asked for with, [`fill`] brings a new one from the directories, [`flight`] makes identical fills in flight one;
-//! [`keep`] and [`snapshot`] carry answers over a restart.
+//! - [`key`] says which requests mean the same, [`rules`] how long an answer is good for, [`freshness`] whether it still is;
+//! - [`answer`] is the answer as octets, [`store`] keeps it, [`repeats`] knows the octets that it was asked for with, and `history` which
+//!   answers a write has outdated;
+//! - [`fill`] brings a new answer from the directories, [`flight`] makes identical fills in flight one;
+//! - [`keep`] and [`snapshot`] carry answers over a restart.
+//!
 //! [`SearchCache`] joins them for the pipeline:
 //!
 //! 1. [`SearchCache::look_up_again`] with the octets as they came: what was asked before in the same octets is written at once;

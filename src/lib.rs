@@ -19,12 +19,13 @@
 //! ```
 //!
 //! *Downstream* is the phone, *upstream* the controller: in every name, metric, log line and page. *Access* is a rule of the configuration that
-//! says who may ask what. *Answer* is the complete reply to a search, kept as octets. *Outcome* is the one record of an operation. Everything
-//! else is called as in RFC 4511.
+//! says who may ask what. *Answer* is the complete reply to a search, kept as octets. *Outcome* is the one record of an operation. A *fill*
+//! brings an answer from the directories; a *flight* is one fill for all who ask the same at that moment. A *principal* is a user under all of
+//! its names. Everything else is called as in RFC 4511.
 //!
 //! # Where to read
 //!
-//! 1. [`pipeline`]: one operation from accepted to answered, in one file; beside it a file for each kind, `search.rs` first.
+//! 1. [`pipeline`]: one operation from accepted to answered, in one file; in its folder a file for each kind, `search.rs` first.
 //! 2. [`session`]: what a phone may do when; a state machine without I/O.
 //! 3. [`access`] and [`cache`]: who sees what, and how an answer is kept for them.
 //! 4. [`directory`]: the one trait; behind it [`upstream`] (controllers) and [`book`] (a phonebook in memory).

@@ -1,5 +1,5 @@
 //! The cache's file, `[cache] keep`: written now and then and at the end, read at the start, so that a restart while all controllers are
-//! away leaves the phonebook there. What it says is [`super::snapshot`]'s; here it meets the disk and the wall clock.
+//! away leaves the phonebook there. [`super::snapshot`] is its format; the disk and the wall clock are here.
 //!
 //! The file is its owner's alone (mode 0600), and is replaced as a whole or not at all. It holds no password and no bind, and no answer that
 //! was made for one client's own name. What cannot be trusted is not used: a file that others own, can read or write, a broken one, one of

@@ -1,8 +1,8 @@
 //! Connections that a trusted proxy introduces: its header says who has really connected (see `proxy_header`).
 //!
 //! Read in the connection's own task, before TLS, and within the time that a client has for its first message. Only where the connection comes
-//! from an address of `proxy_protocol` is a header looked for, and there it must be; from anywhere else it is what it is to LDAP
-//! and TLS: no message.
+//! from an address of `proxy_protocol` is a header looked for, and there it must be; from anywhere else a header is no valid message
+//! of LDAP or TLS, and is refused as such.
 
 use super::proxy_header::{Decoded, HeaderError, Source, decode};
 use std::io;

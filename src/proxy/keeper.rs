@@ -1,4 +1,4 @@
-//! When the cache's file is read and written; what it holds is [`crate::cache::keep`]'s. Apart from whoever serves: the disk may be slow.
+//! When the cache's file is read and written; [`crate::cache::keep`] says what it holds. Apart from the tasks that serve, since the disk may be slow.
 
 use super::StartError;
 use crate::cache::keep::may_be_kept_in;

@@ -1,8 +1,8 @@
 //! An operation from its first request to its last reply: a server chosen, pages collected, one retry where that is safe.
 //!
 //! A search or compare is tried once more, on another server where there is one, when its server fails or vanishes, and the budget of retries
-//! allows it; a reader that has had entries of it already is told to drop them first. A write or extended operation is sent once; only a server that answers it with a referral, which is a clear no, is followed by the
-//! next one of the configuration. The whole runs in the task of whoever reads the replies, so nothing is left behind when that one goes.
+//! allows it; a reader that has had entries of it already is told to drop them first. A write or extended operation is sent once. Only where a
+//! server answers it with a referral, which is a clear no, the next one of the configuration is asked. The whole runs in the task of whoever reads the replies, so nothing is left behind when that one goes.
 
 mod budget;
 mod collect;

@@ -1,8 +1,8 @@
 //! Which of several controllers is asked, pure.
 //!
-//! Only those of the best priority that is up; of these two are picked at random, by weight, and the one with less to do is taken: nearly as
-//! even as asking the least busy one, without sending everybody to the same. One that came back a moment ago takes part in a growing
-//! share of the choices, so that it is not overrun while its own caches are cold. The random numbers are arguments.
+//! Only controllers of the best priority that is up take part. Two of them are picked at random, by weight, and the one with less to do is
+//! asked: nearly as even as always asking the least busy one, without sending everybody to the same. One that came back a moment ago takes
+//! part in a growing share of the choices, so that it is not overrun while its own caches are cold. The random numbers are arguments.
 
 /// What is known of one server when it is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]

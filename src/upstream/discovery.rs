@@ -1,5 +1,5 @@
-//! Controllers that DNS names (RFC 2782): looked up at the start, and again and again. What the records come to is [`srv`]'s, when DNS is
-//! asked [`renewal`]'s; here they meet the servers.
+//! Controllers that DNS names (RFC 2782): looked up at the start, and again and again. [`srv`] makes servers of the records, [`renewal`] says
+//! when DNS is asked again.
 //!
 //! A failure changes nothing: the servers that were known last go on. Only a clear no takes them away.
 

@@ -1,4 +1,4 @@
-//! Writes of one directory: where they go, and where reads go after them. The decisions are in [`pin`]; here they meet the servers.
+//! Writes of one directory: where they go, and where reads go after them. [`pin`] decides, without knowing the servers.
 
 mod pin;
 
