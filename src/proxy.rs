@@ -147,7 +147,6 @@ impl Proxy {
         let ending = Arc::new(lifecycle().0);
         let audit = Arc::new(open_audit(&config, &metrics)?);
         let pipeline = Pipeline::new(&config, residents.directories(), Arc::clone(&metrics)).with_audit(Arc::clone(&audit));
-        let register = Arc::clone(pipeline.register());
         let pipeline = Arc::new(pipeline);
         keeper::recall(&pipeline).await;
         let pipeline = Arc::new(Current::new(pipeline));
@@ -162,7 +161,7 @@ impl Proxy {
             token: Arc::clone(&admin_token),
         };
 
-        let mut doors = Doors::new(sockets);
+        let doors = Doors::new(sockets);
         let prepared = doors.prepare(&config.listeners, &config.limits)?;
         let admin = match config.admin.as_ref().map(|admin| admin.address) {
             Some(address) => Some(Admin::bind(address, sources).await.map_err(|source| StartError::Admin { address, source })?),
@@ -170,35 +169,42 @@ impl Proxy {
         };
         let admin_address = admin.as_ref().map(Admin::local_addr).transpose().map_err(StartError::Lost)?;
 
-        let mut tasks = JoinSet::new();
-        let lifecycle = ending.lifecycle();
-        doors.change(prepared, Opening { pipeline: &pipeline, metrics: &metrics, lifecycle, tasks: &mut tasks });
-        tasks.spawn(named("the watch over bound sessions".to_owned(), async move { register.watch().await }));
-        expiry::note(&config, &metrics);
-        tasks.spawn(named("the watch over certificates".to_owned(), expiry::watch(Arc::clone(&metrics))));
-        let most = config.limits.memory.unwrap_or_else(pressure::available);
-        let (pressure, relieved) = (Arc::clone(pipeline.load().pressure()), Arc::clone(&pipeline));
-        let watch = pressure.watch(most, Arc::clone(&metrics), move || relieved.load().relieve());
-        tasks.spawn(named("the watch over the memory".to_owned(), watch));
-        if let Some(admin) = admin {
-            tasks.spawn(named("the admin address".to_owned(), admin.run()));
-        }
-        let keeper = Keeper::default();
-        tasks.spawn(named("the cache's keeper".to_owned(), keeper.clone().keep_now_and_then(Arc::clone(&pipeline))));
-        Ok(Self {
+        let mut proxy = Self {
             config,
             doors,
             residents,
             pipeline,
-            keeper,
+            keeper: Keeper::default(),
             admin_address,
             admin_token,
             metrics,
             audit,
             ending,
             retired: Vec::new(),
-            tasks,
-        })
+            tasks: JoinSet::new(),
+        };
+        let opening =
+            Opening { pipeline: &proxy.pipeline, metrics: &proxy.metrics, lifecycle: proxy.ending.lifecycle(), tasks: &mut proxy.tasks };
+        proxy.doors.change(prepared, opening);
+        proxy.look_after();
+        if let Some(admin) = admin {
+            proxy.tasks.spawn(named("the admin address".to_owned(), admin.run()));
+        }
+        Ok(proxy)
+    }
+
+    /// Starts what looks after the rest for as long as the proxy runs.
+    fn look_after(&mut self) {
+        let Self { config, pipeline, metrics, keeper, tasks, .. } = self;
+        let register = Arc::clone(pipeline.load().register());
+        tasks.spawn(named("the watch over bound sessions".to_owned(), async move { register.watch().await }));
+        expiry::note(config, metrics);
+        tasks.spawn(named("the watch over certificates".to_owned(), expiry::watch(Arc::clone(metrics))));
+        let most = config.limits.memory.unwrap_or_else(pressure::available);
+        let (pressure, relieved) = (Arc::clone(pipeline.load().pressure()), Arc::clone(pipeline));
+        let watch = pressure.watch(most, Arc::clone(metrics), move || relieved.load().relieve());
+        tasks.spawn(named("the watch over the memory".to_owned(), watch));
+        tasks.spawn(named("the cache's keeper".to_owned(), keeper.clone().keep_now_and_then(Arc::clone(pipeline))));
     }
 
     /// Where phones connect, in the configuration's order, with the ports that the system chose.

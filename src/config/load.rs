@@ -113,15 +113,8 @@ fn complete(mut written: Written, notes: &Notes) -> Option<Config> {
                 }
             }
             Mentioned::PasswordHash { account, file } => {
-                let Some(line) = first_line(&file, &place, notes) else { continue };
-                match std::str::from_utf8(&line).ok().map(|text| (text, accounts::check_hash(text))) {
-                    Some((text, Ok(()))) => {
-                        if let Some(account) = written.accounts.get_mut(account) {
-                            account.value.password_hash = text.to_owned();
-                        }
-                    }
-                    Some((_, Err(error))) => notes.problem(&place, error.to_string()),
-                    None => notes.problem(&place, "is not text"),
+                if let (Some(hash), Some(account)) = (password_hash(&file, &place, notes), written.accounts.get_mut(account)) {
+                    account.value.password_hash = hash;
                 }
             }
         }
@@ -144,6 +137,16 @@ fn service_of(written: &mut Written, directory: usize) -> Option<&mut ServiceAcc
         DirectoryKind::Upstream(upstream) => upstream.service.as_mut(),
         DirectoryKind::Embedded { .. } => None,
     }
+}
+
+fn password_hash(file: &Path, place: &Place, notes: &Notes) -> Option<String> {
+    let line = first_line(file, place, notes)?;
+    match std::str::from_utf8(&line).ok().map(|text| (text, accounts::check_hash(text))) {
+        Some((text, Ok(()))) => return Some(text.to_owned()),
+        Some((_, Err(error))) => notes.problem(place, error.to_string()),
+        None => notes.problem(place, "is not text"),
+    }
+    None
 }
 
 fn certified_key(certificate: &Path, key: &Path, place: &Place, key_place: &Place, notes: &Notes) {
