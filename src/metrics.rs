@@ -4,36 +4,37 @@
 //! Label values come from enums and the configuration, so they are finite; no DN, user, filter or client address ever is one.
 //!
 //! Counters and gauges live in the `metrics` crate's Prometheus recorder. Its histograms keep every sample until somebody
-//! collects them, which costs an allocation each 64 operations; `histogram.rs` counts into fixed buckets instead. There is no global recorder:
+//! collects them, which costs an allocation each 64 operations; `histogram.rs` counts into fixed buckets instead. What every operation
+//! touches is counted in `operations.rs`, in half as many atomic additions as the recorder's counters make. There is no global recorder:
 //! a test, or a second proxy in one process, has numbers of its own.
 
 mod certificates;
 mod handles;
 mod histogram;
 mod names;
+mod operations;
 mod process;
 mod servers;
 
 use crate::config::{Config, DirectoryConfig};
 use crate::identity::binds::Recalled;
 use crate::identity::roster::Revocation;
-use crate::ldap::ResultCode;
-use crate::outcome::{OperationKind, Outcome, Served};
+use crate::outcome::Outcome;
 use arc_swap::ArcSwap;
 pub use certificates::CertificateOf;
 use certificates::Certificates;
 use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ReloadHandles, counter, gauge};
-use histogram::Histogram;
 use metrics::{Counter, Gauge, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use names::Metric;
+use operations::Operations;
 pub(crate) use process::number_after;
 pub use servers::ServerMetrics;
 use servers::Servers;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How a TLS handshake with a phone ended.
@@ -91,11 +92,7 @@ impl From<&Recalled> for BindRecall {
 #[derive(Debug)]
 pub struct Metrics {
     recorder: PrometheusRecorder,
-    /// By kind, served and code. Made when first counted: most of the thousands of combinations never happen.
-    operations: Box<[OnceLock<Counter>]>,
-    /// By kind and served.
-    durations: Box<[Histogram]>,
-    entries: [Counter; Served::ALL.len()],
+    operations: Operations,
     cache: CacheHandles,
     binds: BindHandles,
     /// By the numbers that [`Metrics::listener_opened`] gives.
@@ -133,9 +130,7 @@ impl Metrics {
         }
         gauge(&recorder, names::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         Self {
-            operations: (0..OPERATION_SLOTS).map(|_| OnceLock::new()).collect(),
-            durations: (0..OperationKind::ALL.len() * Served::ALL.len()).map(|_| Histogram::default()).collect(),
-            entries: Served::ALL.map(|served| counter(&recorder, names::ENTRIES, &[("served", served.name())])),
+            operations: Operations::new(),
             cache: CacheHandles::new(&recorder),
             binds: BindHandles::new(&recorder),
             listeners: ArcSwap::from_pointee(listeners.iter().map(|address| Arc::new(ListenerHandles::new(&recorder, address))).collect()),
@@ -191,21 +186,7 @@ impl Metrics {
 
     /// So many operations have finished in the same way and after the same time; `entries` are those of all together.
     pub fn operations(&self, outcome: &Outcome, count: u32) {
-        let count = u64::from(count);
-        let (kind, served) = (outcome.kind as usize, outcome.served as usize);
-        let pair = kind * Served::ALL.len() + served;
-        if let Some(slot) = self.operations.get(pair * CODE_SLOTS + code_slot(outcome.code)) {
-            slot.get_or_init(|| self.operation_counter(outcome)).increment(count);
-        }
-        if let Some(histogram) = self.durations.get(pair) {
-            histogram.record(outcome.took, count);
-        }
-        if outcome.kind == OperationKind::Search {
-            if let Some(entries) = self.entries.get(served) {
-                entries.increment(u64::from(outcome.entries));
-            }
-            self.cache.searched(outcome.served, count);
-        }
+        self.operations.count(outcome, u64::from(count));
     }
 
     /// A phone connected to that listener (index in the configuration).
@@ -351,12 +332,7 @@ impl Metrics {
         process::record(&self.recorder, self.started_at);
         let mut page = self.recorder.handle().render();
         self.certificates.render(names::CERTIFICATE_NOT_AFTER, self.servers.certificates(), &mut page);
-        histogram::begin_family(names::OPERATION_DURATION, &mut page);
-        for (kind, row) in OperationKind::ALL.iter().zip(self.durations.chunks(Served::ALL.len())) {
-            for (served, histogram) in Served::ALL.iter().zip(row) {
-                histogram.render(names::OPERATION_DURATION, &[("operation", kind.name()), ("served", served.name())], &mut page);
-            }
-        }
+        self.operations.render(&mut page);
         self.servers.render(&mut page);
         self.render_discoveries(&mut page);
         page
@@ -368,8 +344,8 @@ impl Metrics {
         let current = directories.iter().filter(|directory| !directory.is_retired.load(Ordering::Relaxed));
         let discoveries: BTreeMap<_, _> =
             current.filter_map(|directory| Some((&directory.name, directory.discovery.as_ref()?.load(Ordering::Relaxed)))).collect();
-        let Metric { name, help } = names::UPSTREAM_DISCOVERY;
-        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let Metric { name, .. } = names::UPSTREAM_DISCOVERY;
+        names::UPSTREAM_DISCOVERY.begin("gauge", page);
         for (directory, successful) in discoveries {
             let _ = writeln!(page, "{name}{{directory=\"{directory}\"}} {}", u8::from(successful));
         }
@@ -378,11 +354,6 @@ impl Metrics {
     /// The names of all metrics, those without a series yet included.
     pub fn names() -> impl Iterator<Item = &'static str> {
         names::all().map(|metric| metric.name)
-    }
-
-    fn operation_counter(&self, outcome: &Outcome) -> Counter {
-        let labels = [("operation", outcome.kind.name()), ("served", outcome.served.name()), ("code", outcome.code.name())];
-        counter(&self.recorder, names::OPERATIONS, &labels)
     }
 }
 
@@ -396,22 +367,10 @@ fn append<T>(list: &ArcSwap<Vec<Arc<T>>>, make: impl Fn() -> T) -> usize {
     before.len()
 }
 
-/// One slot for each code from 0 to 80 and from 118 to 123; a number without a name shares the slot of other(80).
-const fn code_slot(code: ResultCode) -> usize {
-    match code.0 {
-        low @ 0..=80 => low as usize,
-        high @ 118..=123 => high as usize - 118 + 81,
-        _ => ResultCode::OTHER.0 as usize,
-    }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a gauge that is exact up to 2^53 is exact enough")]
 const fn float(number: u64) -> f64 {
     number as f64
 }
-
-const CODE_SLOTS: usize = 87;
-const OPERATION_SLOTS: usize = OperationKind::ALL.len() * Served::ALL.len() * CODE_SLOTS;
 
 #[cfg(test)]
 mod tests;

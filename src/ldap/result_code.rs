@@ -11,6 +11,9 @@ macro_rules! result_codes {
         impl ResultCode {
             $($(#[$doc])* pub const $name: Self = Self($number);)*
 
+            /// Those that Redial knows by name.
+            pub const NAMED: &[Self] = &[$(Self::$name,)*];
+
             /// The name in RFC 4511, or `other` for a number that Redial has no name for. Finite, so fit for a metric's label.
             pub const fn name(self) -> &'static str {
                 match self.0 { $($number => $text,)* _ => "other" }

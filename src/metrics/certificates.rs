@@ -52,8 +52,8 @@ impl Certificates {
 
     /// Appends them to the page, and those besides that their servers show.
     pub(super) fn render(&self, metric: Metric, shown: Vec<(CertificateOf, String, Duration)>, page: &mut String) {
-        let Metric { name, help } = metric;
-        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let Metric { name, .. } = metric;
+        metric.begin("gauge", page);
         let own = self.expiring_before(Duration::MAX);
         for (of, whose, not_after) in own.into_iter().chain(shown) {
             let whose = super::histogram::escaped(&whose);

@@ -4,17 +4,12 @@ use super::names;
 use super::names::Metric;
 use crate::config::{DirectoryConfig, DirectoryKind};
 use crate::identity::roster::Revocation;
-use crate::outcome::Served;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 use std::sync::atomic::AtomicBool;
 
 #[derive(Debug)]
 pub(super) struct CacheHandles {
-    pub(super) hits: Counter,
-    pub(super) misses: Counter,
-    pub(super) stale: Counter,
-    pub(super) coalesced: Counter,
     pub(super) refreshes: Counter,
     pub(super) entries: Gauge,
     pub(super) bytes: Gauge,
@@ -67,23 +62,9 @@ pub(super) struct DirectoryHandles {
 impl CacheHandles {
     pub(super) fn new(recorder: &PrometheusRecorder) -> Self {
         Self {
-            hits: counter(recorder, names::CACHE_HITS, &[]),
-            misses: counter(recorder, names::CACHE_MISSES, &[]),
-            stale: counter(recorder, names::CACHE_STALE, &[]),
-            coalesced: counter(recorder, names::CACHE_COALESCED, &[]),
             refreshes: counter(recorder, names::CACHE_REFRESHES, &[]),
             entries: gauge(recorder, names::CACHE_ENTRIES, &[]),
             bytes: gauge(recorder, names::CACHE_BYTES, &[]),
-        }
-    }
-
-    pub(super) fn searched(&self, served: Served, count: u64) {
-        match served {
-            Served::Hit => self.hits.increment(count),
-            Served::Miss => self.misses.increment(count),
-            Served::Stale => self.stale.increment(count),
-            Served::Coalesced => self.coalesced.increment(count),
-            Served::Forwarded | Served::Local | Served::Refused | Served::Failed | Served::Abandoned => {}
         }
     }
 }

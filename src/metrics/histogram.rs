@@ -45,11 +45,6 @@ impl Histogram {
     }
 }
 
-/// Appends the lines that come before the series of a family of histograms.
-pub(super) fn begin_family(metric: Metric, page: &mut String) {
-    let _ = writeln!(page, "# HELP {} {}\n# TYPE {} histogram", metric.name, metric.help, metric.name);
-}
-
 pub(super) fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }

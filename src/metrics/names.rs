@@ -1,5 +1,7 @@
 //! The names and helps of all metrics, by Prometheus's conventions: base units, `_total` for what only grows.
 
+use std::fmt::Write;
+
 /// One family of series.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Metric {
@@ -7,6 +9,14 @@ pub(super) struct Metric {
     pub(super) name: &'static str,
     /// One sentence for the administrator.
     pub(super) help: &'static str,
+}
+
+impl Metric {
+    /// Appends the lines that come before a family's series; `kind` is "counter", "gauge" or "histogram".
+    pub(super) fn begin(self, kind: &str, page: &mut String) {
+        let Self { name, help } = self;
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
 }
 
 /// Every metric there is.
@@ -119,14 +129,8 @@ pub(super) const RESIDENT_MEMORY: Metric = metric("process_resident_memory_bytes
 pub(super) const OPEN_FDS: Metric = metric("process_open_fds", "Open file descriptors.");
 pub(super) const MAX_FDS: Metric = metric("process_max_fds", "The most file descriptors that may be open.");
 
-/// What only grows.
+/// What only grows, of what the recorder keeps.
 pub(super) const COUNTERS: &[Metric] = &[
-    OPERATIONS,
-    ENTRIES,
-    CACHE_HITS,
-    CACHE_MISSES,
-    CACHE_STALE,
-    CACHE_COALESCED,
     CACHE_REFRESHES,
     BIND_CACHE,
     GUARD_REFUSED,
@@ -162,7 +166,13 @@ pub(super) const GAUGES: &[Metric] = &[
 /// What the recorder does not know of.
 const RENDERED_HERE: &[Metric] = &[
     CERTIFICATE_NOT_AFTER,
+    OPERATIONS,
     OPERATION_DURATION,
+    ENTRIES,
+    CACHE_HITS,
+    CACHE_MISSES,
+    CACHE_STALE,
+    CACHE_COALESCED,
     UPSTREAM_UP,
     UPSTREAM_OUT,
     UPSTREAM_CONNECTIONS,

@@ -2,7 +2,7 @@
 //! shown as long as their directory has them.
 
 use super::certificates::CertificateOf;
-use super::histogram::{self, Histogram, escaped};
+use super::histogram::{Histogram, escaped};
 use super::names::{self, Metric};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -120,8 +120,8 @@ impl Servers {
     pub(super) fn render(&self, page: &mut String) {
         let shown = self.shown();
         for (metric, kind, value) in FAMILIES {
-            let Metric { name, help } = metric;
-            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            let Metric { name, .. } = metric;
+            metric.begin(kind, page);
             for series in &shown {
                 let (directory, url) = (escaped(&series.directory), escaped(&series.url));
                 for (more, value) in value(series) {
@@ -129,7 +129,7 @@ impl Servers {
                 }
             }
         }
-        histogram::begin_family(names::UPSTREAM_DURATION, page);
+        names::UPSTREAM_DURATION.begin("histogram", page);
         for series in shown {
             let labels = [("directory", series.directory.as_str()), ("server", series.url.as_str())];
             series.durations.render(names::UPSTREAM_DURATION, &labels, page);
