@@ -115,11 +115,13 @@ impl Connection {
     /// Not cancel safe.
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> End {
         let lifecycle = self.lifecycle.clone();
-        let ending = WhenWoken::new(lifecycle.ending());
-        tokio::select! {
-            biased;
-            end = poll_fn(|cx| self.poll_serve(stream, cx)) => return end,
-            () = ending => {}
+        let mut ending = WhenWoken::new(lifecycle.ending());
+        let ended = poll_fn(|cx| match self.poll_serve(stream, cx) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending => Pin::new(&mut ending).poll(cx).map(|()| None),
+        });
+        if let Some(end) = ended.await {
+            return end;
         }
         self.draining = true;
         match Box::pin(timeout(self.service.limits.drain, poll_fn(|cx| self.poll_serve(stream, cx)))).await {

@@ -3,7 +3,6 @@
 //! A task that waits for two things polls both whenever one of them wakes it. Where polling the rarer one takes a lock that all connections
 //! share, as waiting for the program's end does, that would be paid for with every request.
 
-use futures_util::task::AtomicWaker;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,21 +13,21 @@ use std::task::{Context, Poll, Wake, Waker};
 #[derive(Debug)]
 pub(super) struct WhenWoken<F> {
     future: Pin<Box<F>>,
-    signal: Arc<Signal>,
-    waker: Waker,
+    /// What the future wakes, once it has been polled.
+    signal: Option<Arc<Signal>>,
 }
 
 #[derive(Debug)]
 struct Signal {
     woken: AtomicBool,
-    task: AtomicWaker,
+    /// Never taken, so that every wake finds it.
+    task: Waker,
 }
 
 impl<F: Future> WhenWoken<F> {
     /// Wraps a future that has not been polled yet.
     pub(super) fn new(future: F) -> Self {
-        let signal = Arc::new(Signal { woken: AtomicBool::new(true), task: AtomicWaker::new() });
-        Self { future: Box::pin(future), waker: Waker::from(Arc::clone(&signal)), signal }
+        Self { future: Box::pin(future), signal: None }
     }
 }
 
@@ -36,20 +35,29 @@ impl<F: Future> Future for WhenWoken<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // Registered first: a wake between the two lines is then either seen here or wakes the task again.
-        self.signal.task.register(cx.waker());
-        if !self.signal.woken.swap(false, Ordering::AcqRel) {
+        let Self { future, signal } = &mut *self;
+        let signal = match signal {
+            Some(signal) if signal.task.will_wake(cx.waker()) => signal,
+            // The first poll, or the first of another task.
+            _ => signal.insert(Arc::new(Signal { woken: AtomicBool::new(true), task: cx.waker().clone() })),
+        };
+        if !signal.woken.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        let Self { future, waker, .. } = &mut *self;
-        future.as_mut().poll(&mut Context::from_waker(waker))
+        // Before the poll, so that a wake during it counts.
+        signal.woken.swap(false, Ordering::AcqRel);
+        future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(signal))))
     }
 }
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         self.woken.store(true, Ordering::Release);
-        self.task.wake();
+        self.task.wake_by_ref();
     }
 }
 
@@ -57,6 +65,8 @@ impl Wake for Signal {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicU32;
     use tokio::sync::oneshot;
 
     #[tokio::test]
@@ -77,4 +87,49 @@ mod tests {
         assert_eq!(future.await, Ok(7));
         assert_eq!(polls.get(), 2);
     }
+
+    /// Ready once it has been woken for the last time.
+    struct Bell {
+        rung: Arc<AtomicU32>,
+        waker: Arc<Mutex<Option<Waker>>>,
+    }
+
+    impl Future for Bell {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            *self.waker.lock().unwrap() = Some(cx.waker().clone());
+            if self.rung.load(Ordering::Acquire) == RINGS { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_wake_is_lost_however_it_falls_between_polls() {
+        let (rung, waker) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(None::<Waker>)));
+        let mut future = WhenWoken::new(Bell { rung: Arc::clone(&rung), waker: Arc::clone(&waker) });
+        let ringer = tokio::task::spawn_blocking(move || {
+            for _ in 0..RINGS {
+                rung.fetch_add(1, Ordering::Release);
+                // The same waker again and again, as of a future that does not ask for it anew.
+                if let Some(waker) = &*waker.lock().unwrap() {
+                    waker.wake_by_ref();
+                }
+            }
+        });
+        (&mut future).await;
+        ringer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn another_task_that_polls_it_is_woken_in_the_place_of_the_first() {
+        let (sender, receiver) = oneshot::channel();
+        let mut future = WhenWoken::new(receiver);
+        assert!(Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let waiting = tokio::spawn(future);
+        tokio::task::yield_now().await;
+        sender.send(7).unwrap();
+        assert_eq!(waiting.await.unwrap(), Ok(7));
+    }
+
+    const RINGS: u32 = 100_000;
 }
