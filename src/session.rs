@@ -17,6 +17,7 @@ use crate::identity::{Identity, Principal};
 use crate::ldap::ber::BerError;
 use crate::ldap::control::parse_controls;
 use crate::ldap::envelope::op;
+use crate::ldap::frame::Frame;
 use crate::ldap::message::{Bind, Compare, Extended, Request, RequestError, Search, Write, WriteKind};
 use crate::ldap::response::{response_tag, write_notice_of_disconnection, write_result, write_sasl_challenge};
 use crate::ldap::{Envelope, MessageId, ResultCode, oid};
@@ -217,10 +218,11 @@ impl Session {
         }
     }
 
-    /// The messageID of a frame and the octets behind it, if the session would let a search begin under it; to be called while
+    /// The messageID in a frame and the octets behind it, if the session would let a search begin under it; to be called while
     /// [`Session::may_receive`] only. What is answered at once need not be told to the session.
-    pub fn repeatable<'a>(&self, frame: &'a [u8]) -> Option<(ClientMessageId, &'a [u8])> {
-        let (message_id, behind) = Envelope::split(frame).ok()?;
+    #[inline]
+    pub fn repeatable<'a>(&self, frame: Frame<'a>) -> Option<(ClientMessageId, &'a [u8])> {
+        let (message_id, behind) = Envelope::split(frame.contents).ok()?;
         let message_id = ClientMessageId::new(message_id)?;
         let may = (self.tls || !self.rules.tls_required) && !self.pending.contains(message_id);
         may.then_some((message_id, behind))

@@ -16,6 +16,7 @@ use redial::config::{Access, Clients, Config, Lifetimes};
 use redial::identity::Identity;
 use redial::ldap::envelope::op;
 use redial::ldap::filter::Filter;
+use redial::ldap::frame::Frame;
 use redial::ldap::message::{Request, Scope, SearchRequest};
 use redial::ldap::response::{write_entry_op, write_result_op};
 use redial::ldap::{Envelope, ResultCode};
@@ -64,7 +65,8 @@ fn a_hit_allocates_nothing() {
 fn a_repeated_hit_allocates_nothing() {
     let (store, metrics, now) = (Store::new(256 << 20, 1, Duration::from_secs(600)), Metrics::unrecorded(), Instant::now());
     let frame = frame();
-    let (_, op) = Envelope::split(&frame).unwrap();
+    let split = || Envelope::split(Frame::first_of(&frame, frame.len()).unwrap().unwrap().contents).unwrap();
+    let (_, op) = split();
     let config = Configuration { base: "dc=example", directory: "ldif = \"config/demo.ldif\"", ..Configuration::default() }.load();
     let pipeline = Pipeline::new(&config, Vec::new(), Arc::new(Metrics::unrecorded()));
     let client = Client::new(([10, 20, 1, 2], 50_000).into(), 0, Security::Clear, Identity::Anonymous);
@@ -76,7 +78,7 @@ fn a_repeated_hit_allocates_nothing() {
     let mut out = Vec::with_capacity(1 << 16);
     let mut serve = || {
         out.clear();
-        let (message_id, op) = Envelope::split(&frame).unwrap();
+        let (message_id, op) = split();
         let Some(found) = store.look_up_again(&Spelling { op, ..spelling }, now) else { return false };
         found.answer().write(message_id, &mut out);
         let (code, entries) = (found.answer().code(), found.answer().entry_count());

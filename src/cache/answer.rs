@@ -163,11 +163,7 @@ impl Messages {
     }
 
     fn write(&self, message_id: MessageId, out: &mut Vec<u8>) {
-        let Some(id) = one_octet(message_id) else {
-            let stamp = Stamp::new(message_id);
-            out.reserve(self.blob.len() + self.spans.len() * MOST_GROWTH);
-            return self.ops().for_each(|op| stamp.write(out, op, None));
-        };
+        let Some(id) = one_octet(message_id) else { return self.write_anew(message_id, out) };
         let start = out.len();
         out.extend_from_slice(&self.blob);
         let written = out.get_mut(start..).unwrap_or_default();
@@ -176,6 +172,14 @@ impl Messages {
                 *octet = id;
             }
         }
+    }
+
+    // Out of line, so that the common case is spared its room.
+    #[inline(never)]
+    fn write_anew(&self, message_id: MessageId, out: &mut Vec<u8>) {
+        let stamp = Stamp::new(message_id);
+        out.reserve(self.blob.len() + self.spans.len() * MOST_GROWTH);
+        self.ops().for_each(|op| stamp.write(out, op, None));
     }
 
     fn ops(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {

@@ -13,7 +13,7 @@ use crate::cache::{Spelling, Standing};
 use crate::identity::roster::{Member, Revocation};
 use crate::identity::{Identity, Principal};
 use crate::ldap::ResultCode;
-use crate::ldap::frame::frame_length;
+use crate::ldap::frame::Frame;
 use crate::lifecycle::Lifecycle;
 use crate::pipeline::{Begun, Bound, Client, Hits, Pipeline, Said};
 use crate::session::{Accepted, AcceptedRequest, ClientMessageId, Security, Session, Step};
@@ -51,6 +51,7 @@ pub(super) struct Connection {
     /// What has been read and not been taken: mostly nothing, else part of a frame.
     received: Vec<u8>,
     unwritten: Unwritten,
+    /// The peer's side has not got all that was said.
     unflushed: bool,
     /// Once set, what waits is written, and then this is the end.
     end: Option<End>,
@@ -61,8 +62,8 @@ pub(super) struct Connection {
     /// Since when the peer has taken nothing of what waits.
     stalled_since: Instant,
     timer: Pin<Box<Sleep>>,
-    /// The timer will wake the task.
-    timer_is_set: bool,
+    /// What the timer wakes the task for, once it is set.
+    timer_is_for: Option<Awaited>,
     /// Where the client is bound: its place among the sessions that may be revoked.
     member: Option<Member>,
     /// Keeps the program from ending before a write that runs on has ended.
@@ -86,7 +87,7 @@ impl Connection {
             greeted: false,
             stalled_since: now,
             timer: Box::pin(sleep_until(now + service.limits.first_message)),
-            timer_is_set: false,
+            timer_is_for: None,
             member: None,
             lifecycle,
             service,
@@ -152,46 +153,67 @@ impl Connection {
         })
     }
 
-    /// Writes what waits, hears the operations, takes what has arrived, and writes what came of it.
+    /// Sees to what waits, takes what has arrived, and writes what came of it.
     fn round<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         scratch: &mut Scratch,
         cx: &mut Context<'_>,
     ) -> io::Result<Round> {
-        let had_to_wait = self.has_to_wait();
-        let wrote = !self.unwritten.is_empty() && self.unwritten.write(stream, cx)?;
         let Scratch { input, output } = scratch;
         output.clear();
-        // Each of these is about few connections: asked here, it costs the others nothing.
-        if self.revocation().is_some() {
-            self.end_if_revoked(output);
+        let attended = self.needs_attention() && self.attend(stream, output, cx)?;
+        let came = self.take_input(stream, input, output, cx)?;
+        if !attended && !came {
+            return Ok(Round::Waiting);
         }
-        let heard = !self.operations.is_empty() && self.hear_operations(output, cx);
-        let mut progressed = self.take_input(stream, input, output, cx)? | wrote | heard;
         if self.member.is_none() && !self.session.identity().is_anonymous() {
             self.enter_roster(cx);
         }
-        if self.draining && self.end.is_none() && self.session.is_idle() {
-            self.end_with_notice(ResultCode::UNAVAILABLE, "the server is shutting down", output);
-        }
         if !output.is_empty() {
-            write_now(stream, cx, output, &mut self.unwritten)?;
-            self.unflushed = true;
-            progressed = true;
-            output.shrink_to(MOST_SCRATCH);
-        }
-        if self.unflushed && self.unwritten.is_empty() && Pin::new(stream).poll_flush(cx)?.is_ready() {
-            self.unflushed = false;
-        }
-        if self.has_to_wait() && (wrote || !had_to_wait) {
-            self.stalled_since = Instant::now();
+            self.say(stream, output, cx)?;
         }
         Ok(match self.end {
-            Some(end) if !self.has_to_wait() => Round::Ended(end),
-            _ if progressed => Round::Progressed,
-            _ => Round::Waiting,
+            Some(end) if !self.unflushed => Round::Ended(end),
+            _ => Round::Progressed,
         })
+    }
+
+    /// Something is going on besides requests that are answered at once.
+    fn needs_attention(&self) -> bool {
+        self.unflushed || !self.operations.is_empty() || self.draining || self.revocation().is_some()
+    }
+
+    /// Writes what waits, hears the operations, and ends what must end; `true` when anything came of it.
+    fn attend<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, out: &mut Vec<u8>, cx: &mut Context<'_>) -> io::Result<bool> {
+        let wrote = !self.unwritten.is_empty() && self.unwritten.write(stream, cx)?;
+        if wrote {
+            self.stalled_since = Instant::now();
+        }
+        let flushed = self.unflushed && self.flush(stream, cx)?;
+        self.end_if_revoked(out);
+        let heard = self.hear_operations(out, cx);
+        if self.draining && self.end.is_none() && self.session.is_idle() {
+            self.end_with_notice(ResultCode::UNAVAILABLE, "the server is shutting down", out);
+        }
+        Ok(wrote || flushed || heard || !out.is_empty())
+    }
+
+    /// Writes what is said as far as the peer takes it; the rest waits.
+    fn say<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, out: &mut Vec<u8>, cx: &mut Context<'_>) -> io::Result<()> {
+        let waited_before = self.unflushed;
+        write_now(stream, cx, out, &mut self.unwritten)?;
+        out.shrink_to(MOST_SCRATCH);
+        if !self.flush(stream, cx)? && !waited_before {
+            self.stalled_since = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// `true` when the peer's side has all that was said.
+    fn flush<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> io::Result<bool> {
+        self.unflushed = !self.unwritten.is_empty() || Pin::new(stream).poll_flush(cx)?.is_pending();
+        Ok(!self.unflushed)
     }
 
     fn hear_operations(&mut self, out: &mut Vec<u8>, cx: &mut Context<'_>) -> bool {
@@ -279,20 +301,21 @@ impl Connection {
             return Ok(true);
         }
         let mut buf = ReadBuf::new(input);
-        match Pin::new(stream).poll_read(cx, &mut buf)? {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(()) if buf.filled().is_empty() => self.end = Some(End::Closed),
-            Poll::Ready(()) if self.received.is_empty() => {
-                let taken = self.take_frames(buf.filled(), out);
-                self.received.extend_from_slice(buf.filled().get(taken..).unwrap_or_default());
+        let Poll::Ready(()) = Pin::new(stream).poll_read(cx, &mut buf)? else { return Ok(false) };
+        let octets = buf.filled_mut();
+        if octets.is_empty() {
+            self.end = Some(End::Closed);
+        } else if self.received.is_empty() {
+            let taken = self.take_frames(octets, out);
+            if let Some(rest) = octets.get(taken..).filter(|rest| !rest.is_empty()) {
+                self.received.extend_from_slice(rest);
             }
-            Poll::Ready(()) => {
-                self.received.extend_from_slice(buf.filled());
-                self.take_received(out);
-            }
+        } else {
+            self.received.extend_from_slice(octets);
+            self.take_received(out);
         }
         // A password may have been among it, and the thread keeps this buffer.
-        buf.filled_mut().fill(0);
+        octets.fill(0);
         Ok(true)
     }
 
@@ -320,20 +343,20 @@ impl Connection {
         while let Some(rest) = octets.get(taken..).filter(|rest| !rest.is_empty())
             && self.takes_frames(out)
         {
-            let frame = match frame_length(rest, self.message_limit()) {
-                Ok(length) => length.and_then(|length| rest.get(..length)),
+            let frame = match Frame::first_of(rest, self.message_limit()) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
                 Err(error) => {
                     self.end_with_notice(ResultCode::PROTOCOL_ERROR, &error.to_string(), out);
                     break;
                 }
             };
-            let Some(frame) = frame else { break };
-            taken += frame.len();
+            taken += frame.octets.len();
             if self.repeat(frame, &pipeline, now, &mut hits, out) {
                 continue;
             }
             let said_before = out.len();
-            self.take_frame(frame, &pipeline, now, out);
+            self.take_frame(frame.octets, &pipeline, now, out);
             if self.end == Some(End::StartTls) && taken < octets.len() {
                 // Whoever wrote these octets wrote them without TLS; as part of the session under TLS they would be an attacker's
                 // (CVE-2011-0411).
@@ -350,12 +373,14 @@ impl Connection {
     }
 
     /// Answers what was asked before, to the octet, by somebody who may see the same; `false` where the frame must be taken apart.
-    fn repeat(&self, frame: &[u8], pipeline: &Pipeline, now: Instant, hits: &mut Hits, out: &mut Vec<u8>) -> bool {
+    fn repeat(&self, frame: Frame<'_>, pipeline: &Pipeline, now: Instant, hits: &mut Hits, out: &mut Vec<u8>) -> bool {
         let Some(standing) = self.session.standing().filter(|&standing| pipeline.gave(standing)) else { return false };
         let Some((message_id, op)) = self.session.repeatable(frame) else { return false };
         pipeline.repeat(&Spelling { standing, op }, message_id, now, hits, out)
     }
 
+    // Out of line, so that what takes no frame apart is spared its room.
+    #[inline(never)]
     fn take_frame(&mut self, frame: &[u8], pipeline: &Arc<Pipeline>, now: Instant, out: &mut Vec<u8>) {
         let said_before = out.len();
         match self.session.receive(frame, out) {
@@ -429,11 +454,6 @@ impl Connection {
         self.end.is_none() && !self.draining && self.session.may_receive() && self.has_room(out) && self.revocation().is_none()
     }
 
-    /// The peer has not taken all that was said.
-    const fn has_to_wait(&self) -> bool {
-        !self.unwritten.is_empty() || self.unflushed
-    }
-
     fn has_room(&self, out: &[u8]) -> bool {
         self.unwritten.len() + out.len() <= self.service.limits.queued
     }
@@ -444,17 +464,18 @@ impl Connection {
 
     /// Ready when a deadline has passed.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        while let Some((deadline, end)) = self.deadline() {
-            // The timer is not moved with every frame: when it fires early it is set anew. Nor is it polled while it has time left.
-            if deadline < self.timer.deadline() {
-                self.timer.as_mut().reset(deadline);
-                self.timer_is_set = false;
-            }
-            if self.timer_is_set && !self.timer.is_elapsed() {
+        while let Some(awaited) = self.awaited() {
+            // As long as the same is awaited its deadline only moves away: the timer is not moved with it, and may fire early.
+            if self.timer_is_for == Some(awaited) && !self.timer.is_elapsed() {
                 return Poll::Pending;
             }
-            self.timer_is_set = self.timer.as_mut().poll(cx).is_pending();
-            if self.timer_is_set {
+            let (deadline, end) = self.deadline(awaited);
+            if deadline < self.timer.deadline() {
+                self.timer.as_mut().reset(deadline);
+            }
+            let is_set = self.timer.as_mut().poll(cx).is_pending();
+            self.timer_is_for = is_set.then_some(awaited);
+            if is_set {
                 return Poll::Pending;
             }
             if Instant::now() >= deadline {
@@ -466,20 +487,39 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Until when something must have happened, and the end if it has not.
-    fn deadline(&self) -> Option<(Instant, End)> {
-        let limits = &self.service.limits;
-        if self.has_to_wait() {
-            Some((self.stalled_since + limits.write_stall, End::Lost))
+    /// What the peer must do before a deadline; nothing while its operations run, which have deadlines of their own.
+    fn awaited(&self) -> Option<Awaited> {
+        if self.unflushed {
+            Some(Awaited::Progress)
         } else if !self.session.is_idle() {
-            // Operations have deadlines of their own.
             None
         } else if self.greeted {
-            Some((self.last_frame + limits.idle, End::Closed))
+            Some(Awaited::NextFrame)
         } else {
-            Some((self.last_frame + limits.first_message, End::Closed))
+            Some(Awaited::FirstFrame)
         }
     }
+
+    /// Until when that must have happened, and the end if it has not.
+    fn deadline(&self, awaited: Awaited) -> (Instant, End) {
+        let limits = &self.service.limits;
+        match awaited {
+            Awaited::Progress => (self.stalled_since + limits.write_stall, End::Lost),
+            Awaited::NextFrame => (self.last_frame + limits.idle, End::Closed),
+            Awaited::FirstFrame => (self.last_frame + limits.first_message, End::Closed),
+        }
+    }
+}
+
+/// What the peer must do before a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// Say something at all.
+    FirstFrame,
+    /// Say something more.
+    NextFrame,
+    /// Take what is written to it.
+    Progress,
 }
 
 /// What a round came to.

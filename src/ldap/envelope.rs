@@ -44,16 +44,13 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// The messageID of one whole frame, and the octets behind it, about which nothing is said.
+    /// The messageID at the front of an LDAPMessage's contents, and the octets behind it, about which nothing is said.
     ///
     /// # Errors
-    /// When the frame is no LDAPMessage this far.
+    /// When it is no LDAPMessage this far.
     #[inline]
-    pub fn split(frame: &'a [u8]) -> Result<(MessageId, &'a [u8]), BerError> {
-        let mut outer = Reader::new(frame);
-        let message = outer.contents(tag::SEQUENCE)?;
-        outer.finish()?;
-        let mut fields = Reader::new(message);
+    pub fn split(contents: &'a [u8]) -> Result<(MessageId, &'a [u8]), BerError> {
+        let mut fields = Reader::new(contents);
         let message_id = MessageId(fields.integer(tag::INTEGER, MessageId::MAX)?);
         Ok((message_id, fields.rest()))
     }
@@ -66,7 +63,10 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When the frame is no LDAPMessage; RFC 4511 section 4.1.1 then asks for a Notice of Disconnection.
     pub fn parse(frame: &'a [u8]) -> Result<Self, BerError> {
-        let (message_id, behind) = Self::split(frame)?;
+        let mut outer = Reader::new(frame);
+        let contents = outer.contents(tag::SEQUENCE)?;
+        outer.finish()?;
+        let (message_id, behind) = Self::split(contents)?;
         let mut fields = Reader::new(behind);
         let op = fields.element()?;
         if op.tag & ber::CONSTRUCTED != 0 && op.tag != op::SEARCH_REQUEST {

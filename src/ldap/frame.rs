@@ -25,12 +25,39 @@ pub enum FrameError {
     },
 }
 
+/// One whole LDAPMessage as it came, borrowed from the stream's octets.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// All of it.
+    pub octets: &'a [u8],
+    /// What stands behind its tag and length.
+    pub contents: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// The frame that `octets` begins with; `None` while it has not arrived whole.
+    ///
+    /// # Errors
+    /// As [`frame_length`].
+    #[inline]
+    pub fn first_of(octets: &'a [u8], limit: usize) -> Result<Option<Self>, FrameError> {
+        let Some((header, length)) = header_and_length(octets, limit)? else { return Ok(None) };
+        Ok(octets.get(..length).and_then(|octets| Some(Self { octets, contents: octets.get(header..)? })))
+    }
+}
+
 /// The length of the frame that `octets` begins with, tag and length included: `None` while the header is incomplete.
 /// `Some(n)` with `n > octets.len()` says that more must be read.
 ///
 /// # Errors
 /// When the octets can never become a frame of at most `limit` octets.
 pub fn frame_length(octets: &[u8], limit: usize) -> Result<Option<usize>, FrameError> {
+    Ok(header_and_length(octets, limit)?.map(|(_, length)| length))
+}
+
+/// The length of the header, and that of the frame.
+#[inline]
+fn header_and_length(octets: &[u8], limit: usize) -> Result<Option<(usize, usize)>, FrameError> {
     let Some(&identifier) = octets.first() else { return Ok(None) };
     if identifier != tag::SEQUENCE {
         return Err(FrameError::NotAMessage(identifier));
@@ -46,5 +73,5 @@ pub fn frame_length(octets: &[u8], limit: usize) -> Result<Option<usize>, FrameE
         _ => return Err(FrameError::BadLength),
     };
     let length = content.saturating_add(header);
-    if length > limit { Err(FrameError::TooLarge { length, limit }) } else { Ok(Some(length)) }
+    if length > limit { Err(FrameError::TooLarge { length, limit }) } else { Ok(Some((header, length))) }
 }

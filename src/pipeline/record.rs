@@ -31,6 +31,7 @@ impl Pipeline {
         self.is_read(kind).then(|| Box::new(subject_of_request(client, request)))
     }
 
+    #[inline]
     pub(super) fn is_read(&self, kind: OperationKind) -> bool {
         self.audit.covers(kind) || tracing::enabled!(target: OPERATIONS, tracing::Level::DEBUG)
     }
