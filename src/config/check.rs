@@ -3,6 +3,8 @@
 use super::file::{Placed, Written, WrittenAccess};
 use super::problem::{Notes, Place};
 use super::{Admin, Clients, DirectoryConfig, DirectoryKind, Listener, TlsMode};
+use crate::identity::accounts::normalised;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 /// Looks at everything, and notes what does not fit.
@@ -96,9 +98,9 @@ fn access(WrittenAccess { access, place, bases }: &WrittenAccess, written: &Writ
 }
 
 fn accounts(written: &Written, notes: &Notes) {
-    for (index, Placed { value: account, place }) in written.accounts.iter().enumerate() {
-        let name = crate::identity::accounts::normalised(&account.name);
-        if written.accounts.iter().take(index).any(|other| crate::identity::accounts::normalised(&other.value.name) == name) {
+    let mut names = HashSet::new();
+    for Placed { value: account, place } in &written.accounts {
+        if !names.insert(normalised(&account.name)) {
             notes.problem(place, "another account has this name");
         }
     }
