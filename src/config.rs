@@ -8,6 +8,7 @@
 mod check;
 mod file;
 pub mod lineage;
+mod lines;
 pub mod load;
 pub mod problem;
 mod table;

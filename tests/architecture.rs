@@ -54,6 +54,7 @@ const PURE: &[&str] = &[
     "config/check",
     "config/file/",
     "config/lineage",
+    "config/lines",
     "config/problem",
     "config/table",
     "config/ticket_keys",

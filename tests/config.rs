@@ -143,6 +143,13 @@ fn every_bad_file_gets_exactly_its_messages() {
 }
 
 #[test]
+fn a_file_that_is_not_toml_at_all_is_told_so_a_hundred_times_at_most() {
+    let rejected = load_text(&"what a log says\n".repeat(1000), Path::new(""), true).unwrap_err();
+    assert_eq!(rejected.problems.len(), 100);
+    assert_eq!(rejected.problems[99].line, Some(100));
+}
+
+#[test]
 fn every_good_file_is_accepted_with_exactly_its_warnings() {
     let folder = Folder::new("good");
     for file in configurations("tests/config/good") {

@@ -16,6 +16,7 @@ mod listener;
 mod servers;
 mod service;
 
+use super::lines::Lines;
 use super::problem::{Notes, Place, Problem};
 use super::table::{Source, Table, Value};
 use super::{Access, Account, Admin, Audit, Binds, Cache, DirectoryConfig, Limits, Listener};
@@ -124,8 +125,9 @@ struct Context<'d> {
 /// Reads `text`; paths in it are relative to `folder`.
 pub(super) fn read(text: &str, folder: &Path, is_private: bool, notes: &Notes) -> Option<Written> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let source = Source { text, notes };
-    for error in &errors {
+    let lines = Lines::of(text);
+    let source = Source { text, lines: &lines, notes };
+    for error in errors.iter().take(MAX_ERRORS) {
         let line = error.span().map(|span| source.line(span.start));
         notes.problem_of_file(Problem { line, ..Problem::of_file(format!("not TOML: {}", error.message())) });
     }
@@ -244,3 +246,6 @@ fn name(table: &mut Table<'_>) -> Option<Placed<String>> {
     }
     Some(Placed { value: text.to_owned(), place: value.place })
 }
+
+/// Mistakes of syntax that are told; a file of more is not TOML at all.
+const MAX_ERRORS: usize = 100;

@@ -4,6 +4,7 @@
 //! that nobody asked for, with the closest known one. A value is repeated in a message only where the caller could know that it is no
 //! secret: never for unknown keys.
 
+use super::lines::Lines;
 use super::problem::{Notes, Place};
 use super::words::{A_DURATION, A_SIZE, duration, size};
 use std::ops::{Range, RangeBounds};
@@ -16,6 +17,8 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct Source<'d> {
     /// The whole file.
     pub(super) text: &'d str,
+    /// Its lines.
+    pub(super) lines: &'d Lines,
     /// Where mistakes are noted.
     pub(super) notes: &'d Notes,
 }
@@ -48,7 +51,7 @@ impl<'d> Source<'d> {
 
     /// The line of an octet, from 1.
     pub(super) fn line(self, at: usize) -> usize {
-        1 + self.text.bytes().take(at).filter(|octet| *octet == b'\n').count()
+        self.lines.line(at)
     }
 
     /// The text of a value, where it is short enough to be repeated and no URL with a password in it.
