@@ -15,6 +15,7 @@ mod controllers;
 mod people;
 mod permission;
 mod query;
+mod refused;
 
 use crate::directory::Directory;
 use crate::lifecycle::Ending;

@@ -10,6 +10,7 @@ pub(crate) mod binds;
 mod credentials;
 pub(crate) mod judgement;
 pub(crate) mod lockout;
+pub(crate) mod mac;
 pub mod principals;
 mod recent;
 pub mod register;

@@ -66,6 +66,7 @@ const PURE: &[&str] = &[
     "identity/credentials",
     "identity/judgement",
     "identity/lockout",
+    "identity/mac",
     "identity/principals",
     "identity/recent",
     "identity/roster",

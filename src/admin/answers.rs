@@ -1,7 +1,7 @@
 //! What the search cache holds: looked at, and dropped. Never the entries that were found: whose they are is the directory's to say.
 
-use super::api::Refused;
 use super::query::Query;
+use super::refused::Refused;
 use crate::identity::Owner;
 use crate::ldap::message::Scope;
 use crate::pipeline::Pipeline;

@@ -5,30 +5,13 @@
 
 use super::permission::is_from_no_page;
 use super::query::Query;
+use super::refused::Refused;
 use super::{Answer, answers, controllers, error, json, people};
 use crate::pipeline::Pipeline;
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
-
-/// Why a request is not carried out.
-#[derive(Debug)]
-pub(super) struct Refused {
-    status: StatusCode,
-    why: String,
-}
-
-impl Refused {
-    pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
-        Self { status, why: why.into() }
-    }
-
-    /// The request does not say what it should.
-    pub(super) fn bad(why: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, why)
-    }
-}
 
 type Resource = fn(&Query, &Pipeline) -> Result<Value, Refused>;
 

@@ -1,7 +1,7 @@
 //! The controllers of each directory: how they are, and who is taken out of rotation.
 
-use super::api::Refused;
 use super::query::Query;
+use super::refused::Refused;
 use crate::directory::{Controller, Directory, NotMoved, Rotation};
 use crate::pipeline::Pipeline;
 use hyper::StatusCode;

@@ -1,7 +1,7 @@
 //! Who is bound, who is guarded from a lockout, and who starts anew.
 
-use super::api::Refused;
 use super::query::Query;
+use super::refused::Refused;
 use crate::identity::lockout::Guarded;
 use crate::pipeline::Pipeline;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! The parameters behind a path: what an HTML form writes, and `curl --data-urlencode`.
 
-use super::api::Refused;
+use super::refused::Refused;
 
 /// The parameters of one request.
 pub(super) struct Query(Vec<(String, String)>);

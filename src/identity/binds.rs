@@ -7,7 +7,8 @@
 //! No password is held here, nor a name: the sessions of a principal hold its [`Principal`], and as long as one of them lives they share it.
 //! What was begun before a principal was forgotten is not remembered after it.
 
-use super::principals::{Alias, Mac, Presented};
+use super::mac::Mac;
+use super::principals::{Alias, Presented};
 use super::recent::Recent;
 use crate::config;
 use crate::identity::{Principal, Who};

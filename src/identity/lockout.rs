@@ -14,7 +14,8 @@
 //! What is refused here has not been verified, as with an account that its directory has locked: a right password is refused too.
 
 use super::judgement::Judgement;
-use super::principals::{Alias, Mac, Presented};
+use super::mac::Mac;
+use super::principals::{Alias, Presented};
 use super::recent::Recent;
 use crate::config;
 use std::net::IpAddr;

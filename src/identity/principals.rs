@@ -5,9 +5,9 @@
 //! ([`Principals::learn_alias`]) they are one here as well.
 
 use super::accounts::normalised;
+use super::mac::Mac;
 use super::recent::Recent;
 use crate::secret::Secret;
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,10 +18,6 @@ pub(crate) struct Principals {
     /// From a name's digest to its principal's.
     aliases: Mutex<Recent<Option<Mac>>>,
 }
-
-/// An HMAC-SHA256 under the process's key. Compared in constant time; `Debug` does not show it.
-#[derive(Clone, Copy)]
-pub(crate) struct Mac([u8; 32]);
 
 /// A name and a password that somebody presented at a listener.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +49,7 @@ impl Principals {
 
     /// What is remembered of a name and a password.
     pub(crate) fn present(&self, listener: usize, name: &str, password: &Secret) -> Presented {
-        let password_of = |use_: u8, owner: &[u8]| self.digest(use_, owner, password.expose());
+        let password_of = |use_: u8, owner: &[u8]| Mac::new(&self.key, use_, owner, password.expose());
         let (password, proof) = (password_of(PASSWORD, &[]), password_of(PROOF, name.as_bytes()));
         Presented { principal: self.principal(name), password, proof, listener }
     }
@@ -74,54 +70,11 @@ impl Principals {
 
     /// The principal whose own name in the directory with this number is `canonical`.
     pub(crate) fn canonical(&self, directory: usize, canonical: &str) -> Mac {
-        self.digest(CANONICAL, &directory.to_be_bytes(), canonical.as_bytes())
+        Mac::new(&self.key, CANONICAL, &directory.to_be_bytes(), canonical.as_bytes())
     }
 
     fn name(&self, name: &str) -> Mac {
-        self.digest(NAME, &[], normalised(name).as_bytes())
-    }
-
-    /// The digest of two texts and of what they are, so that no two questions have the same octets.
-    fn digest(&self, use_: u8, first: &[u8], second: &[u8]) -> Mac {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(&[use_]);
-        context.update(&first.len().to_be_bytes());
-        context.update(first);
-        context.update(second);
-        let mut mac = [0; 32];
-        for (to, from) in mac.iter_mut().zip(context.sign().as_ref()) {
-            *to = *from;
-        }
-        Mac(mac)
-    }
-}
-
-impl PartialEq for Mac {
-    fn eq(&self, other: &Self) -> bool {
-        verify_slices_are_equal(&self.0, &other.0).is_ok()
-    }
-}
-
-impl Eq for Mac {}
-
-impl std::hash::Hash for Mac {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-impl std::fmt::Debug for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Mac(***)")
-    }
-}
-
-#[cfg(test)]
-impl Mac {
-    pub(super) fn for_tests(number: u16) -> Self {
-        let mut mac = [0; 32];
-        mac[..2].copy_from_slice(&number.to_be_bytes());
-        Self(mac)
+        Mac::new(&self.key, NAME, &[], normalised(name).as_bytes())
     }
 }
 

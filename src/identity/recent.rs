@@ -2,7 +2,7 @@
 //!
 //! Two generations: what is touched is young; when the young half is full, it becomes the old half, and what was old and untouched is dropped.
 
-use super::principals::Mac;
+use super::mac::Mac;
 use std::collections::HashMap;
 
 /// See the module.

@@ -4,7 +4,8 @@
 //! is being proved reaches it too. A session is revoked by a mark that it looks at before each operation, and by a wake of its task.
 //! Anonymous sessions cost nothing here. Each connection has one bind or one bound session, so the listeners' limits bound the roster.
 
-use super::principals::{Alias, Mac, Presented};
+use super::mac::Mac;
+use super::principals::{Alias, Presented};
 use futures_util::task::AtomicWaker;
 use std::collections::HashMap;
 use std::net::SocketAddr;

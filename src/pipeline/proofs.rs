@@ -18,7 +18,8 @@ use crate::directory::{Asked, Directory, DirectoryError, Done, Groups, Operation
 use crate::identity::binds::{Generation, Proved, Recalled};
 use crate::identity::judgement::Judgement;
 use crate::identity::lockout::Ended;
-use crate::identity::principals::{Mac, Presented};
+use crate::identity::mac::Mac;
+use crate::identity::principals::Presented;
 use crate::identity::register::{Register, Withheld};
 use crate::identity::{Principal, Who};
 use crate::ldap::ResultCode;
