@@ -13,6 +13,7 @@ mod pending;
 use self::bind::BindVerdict;
 use self::pending::{InFlight, Pending};
 use crate::cache::Standing;
+use crate::identity::roster::Revocation;
 use crate::identity::{Identity, Principal};
 use crate::ldap::ber::BerError;
 use crate::ldap::control::parse_controls;
@@ -307,11 +308,11 @@ impl Session {
         }
     }
 
-    /// Whoever the client has proved to be is refused now: it is nobody from here on, and the session ends.
-    pub fn revoked(&mut self, diagnostic: &str, out: &mut Vec<u8>) {
+    /// Whoever the client has proved to be, it is nobody from here on, and the session ends.
+    pub fn revoked(&mut self, why: Revocation, out: &mut Vec<u8>) {
         self.known = Known::default();
         self.pending.abandon_all();
-        self.notice(ResultCode::STRONGER_AUTH_REQUIRED, diagnostic, out);
+        self.notice(why.code(), why.diagnostic(), out);
     }
 
     /// Who the client is.

@@ -5,7 +5,7 @@ mod common;
 
 use common::addresses::free_addresses;
 use common::configuration;
-use common::hearing::{hear_all, settle};
+use common::hearing::{hear, hear_all, settle};
 use common::house::House;
 use common::ldap_client::{LdapClient, subtree, trusting};
 use common::program::Program;
@@ -13,9 +13,9 @@ use common::requests::{bind, delete_of, frame, search_for};
 use common::scripted_directory::ScriptedDirectory;
 use common::site::Site;
 use rcgen::KeyPair;
-use redial::config::Config;
 use redial::config::lineage::Lineage;
 use redial::config::load::load;
+use redial::config::{Config, DirectoryKind};
 use redial::directory::Directory;
 use redial::ldap::ResultCode;
 use redial::pipeline::Pipeline;
@@ -90,19 +90,65 @@ async fn a_client_that_has_bound_to_one_directory_does_not_write_to_another_that
     let bound = ask(&mut stream, &frame(1, &bind("cn=ada,dc=corp", "secret")), || first.done(1, ResultCode::SUCCESS)).await;
     assert_eq!(bound, ["1 bind 0"]);
     let second = Arc::new(ScriptedDirectory::by_hand());
-    succeed(&mut house, &second, |config| {
-        config.directories[0].kind = match &config.directories[0].kind {
-            redial::config::DirectoryKind::Upstream(upstream) => {
-                let mut upstream = upstream.clone();
-                upstream.servers[0].host = "another.example".to_owned();
-                redial::config::DirectoryKind::Upstream(upstream)
-            }
-            embedded @ redial::config::DirectoryKind::Embedded { .. } => embedded.clone(),
-        };
-    });
-    let refused = ask(&mut stream, &frame(2, &delete_of("cn=bob,dc=corp")), || ()).await;
-    assert_eq!(refused, ["2 delete 50"]);
+    succeed(&mut house, &second, has_another_server);
+    stream.write_all(&frame(2, &delete_of("cn=bob,dc=corp"))).await.unwrap();
+    assert_eq!(hear(&mut stream, 1).await, [GONE], "it is told to connect and bind, and not that it may not");
+    assert_eq!(hear_all(&mut stream).await, None);
     assert_eq!((first.times_asked(), second.times_asked()), (1, 0), "nobody was asked, and nobody was shown the password");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_an_answer_of_a_directory_that_is_replaced_hears_it_first() {
+    let mut house = House::new("plain_passwords = \"allow\"", "");
+    let first = Arc::clone(&house.directory);
+    let mut stream = house.connect(4096);
+    ask(&mut stream, &frame(1, &bind("cn=ada,dc=corp", "secret")), || first.done(1, ResultCode::SUCCESS)).await;
+    stream.write_all(&frame(2, &delete_of("cn=bob,dc=corp"))).await.unwrap();
+    settle().await;
+    succeed(&mut house, &Arc::new(ScriptedDirectory::by_hand()), has_another_server);
+    stream.write_all(&frame(3, &delete_of("cn=eve,dc=corp"))).await.unwrap();
+    settle().await;
+    first.done(2, ResultCode::SUCCESS);
+    assert_eq!(hear(&mut stream, 2).await, ["2 delete 0", GONE]);
+    assert_eq!(first.times_asked(), 2, "what came after the reload was not taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bind_that_a_directory_accepts_after_it_was_replaced_does_not_last() {
+    let mut house = House::new("plain_passwords = \"allow\"", "");
+    let first = Arc::clone(&house.directory);
+    let mut stream = house.connect(4096);
+    stream.write_all(&frame(1, &bind("cn=ada,dc=corp", "secret"))).await.unwrap();
+    settle().await;
+    succeed(&mut house, &Arc::new(ScriptedDirectory::by_hand()), has_another_server);
+    first.done(1, ResultCode::SUCCESS);
+    assert_eq!(hear(&mut stream, 2).await, ["1 bind 0", GONE]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_under_whose_name_nothing_runs_outlive_the_servers_that_they_were_bound_at() {
+    let refuse_writes = |config: &mut Config| change_upstream(config, |upstream| upstream.forward_writes = false);
+    let mut house = House::with("plain_passwords = \"allow\"", "", refuse_writes);
+    let first = Arc::clone(&house.directory);
+    let mut stream = house.connect(4096);
+    ask(&mut stream, &frame(1, &bind("cn=ada,dc=corp", "secret")), || first.done(1, ResultCode::SUCCESS)).await;
+    let second = Arc::new(ScriptedDirectory::by_hand());
+    succeed(&mut house, &second, has_another_server);
+    let search = frame(2, &search_for("dc=corp", "(cn=a)", &[]));
+    let heard = ask(&mut stream, &search, || answers_with(&second, 1, "cn=ada,dc=corp")).await;
+    assert_eq!(heard.len(), 2, "{heard:?}");
+}
+
+/// What a session hears whose directory is another now.
+const GONE: &str = "notice 52";
+
+fn has_another_server(config: &mut Config) {
+    change_upstream(config, |upstream| upstream.servers[0].host = "another.example".to_owned());
+}
+
+fn change_upstream(config: &mut Config, change: impl FnOnce(&mut redial::config::Upstream)) {
+    let DirectoryKind::Upstream(upstream) = &mut config.directories[0].kind else { panic!("a directory of controllers") };
+    change(upstream);
 }
 
 #[tokio::test(start_paused = true)]

@@ -265,17 +265,16 @@ impl Connection {
         }
     }
 
-    /// A session whose principal is refused elsewhere is that principal's no longer, and says so.
+    /// A session that is revoked is its principal's no longer, and says so.
     fn end_if_revoked(&mut self, out: &mut Vec<u8>) {
         match self.revocation() {
             None => {}
-            // Nothing is wrong with it: what is in flight is answered first.
-            Some(Revocation::Aged) if !self.session.is_idle() => {}
+            Some(why) if why.waits_until_idle() && !self.session.is_idle() => {}
             Some(why) => {
                 debug!(peer = %self.peer, "disconnected: {}", why.diagnostic());
                 self.service.metrics.session_revoked(why);
                 self.operations.abandon_all();
-                self.session.revoked(why.diagnostic(), out);
+                self.session.revoked(why, out);
                 self.member = None;
                 self.end = Some(End::Noticed);
             }

@@ -203,6 +203,11 @@ impl Register {
         self.guard.forget_all(Instant::now())
     }
 
+    /// From now on these are the directories: sessions that need another end.
+    pub fn directories_are(&self, numbers: &[usize]) {
+        self.roster.directories_are(numbers);
+    }
+
     /// Ends sessions that are too old, for ever.
     pub async fn watch(&self) {
         let mut tick = interval(WATCH);

@@ -6,6 +6,7 @@
 
 use super::mac::Mac;
 use super::principals::{Alias, Presented};
+use crate::ldap::ResultCode;
 use futures_util::task::AtomicWaker;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ struct State {
     sessions: HashMap<Mac, HashMap<u64, Arc<Entry>>>,
     /// The number of the next one.
     next: u64,
+    /// The numbers of those that are configured, once a reload has told them.
+    directories: Option<Box<[usize]>>,
 }
 
 /// A session's place in the roster; it leaves when this is dropped.
@@ -39,6 +42,8 @@ struct Entry {
     /// Changed only while the roster's own lock is held.
     presented: Mutex<Presented>,
     caller: Caller,
+    /// The number of the one that the session cannot do without.
+    directory: OnceLock<usize>,
     bound_at: OnceLock<Instant>,
     revoked: OnceLock<Revocation>,
     task: AtomicWaker,
@@ -66,6 +71,8 @@ pub enum Revocation {
     Dropped,
     /// It was bound too long ago. This one may wait until the session is idle.
     Aged,
+    /// A reload has replaced the directory that it was bound to. So may this one.
+    DirectoryGone,
 }
 
 /// A bound session, as an administrator sees it.
@@ -88,6 +95,7 @@ impl Roster {
             number,
             presented: Mutex::new(*presented),
             caller,
+            directory: OnceLock::new(),
             bound_at: OnceLock::new(),
             revoked: OnceLock::new(),
             task: AtomicWaker::new(),
@@ -119,6 +127,16 @@ impl Roster {
         let is_old = |entry: &&Arc<Entry>| entry.bound_at.get().is_some_and(|bound_at| now.saturating_duration_since(*bound_at) >= age);
         let old: Vec<_> = self.with_state(|state| state.entries().filter(is_old).cloned().collect());
         revoke(old, Revocation::Aged)
+    }
+
+    /// From now on these are the directories; sessions that need another are revoked.
+    pub fn directories_are(&self, numbers: &[usize]) {
+        let is_lost = |entry: &&Arc<Entry>| entry.directory.get().is_some_and(|directory| !numbers.contains(directory));
+        let lost = self.with_state(|state| {
+            state.directories = Some(numbers.into());
+            state.entries().filter(is_lost).cloned().collect()
+        });
+        revoke(lost, Revocation::DirectoryGone);
     }
 
     /// Two principals turned out to be one.
@@ -191,6 +209,19 @@ impl Member {
         self.0.task.register(task);
     }
 
+    /// What the session may ask for, it asks of the directory of that number in the client's name; or that says what it may. There is no use in it
+    /// without that one, which may be gone since the bind began.
+    pub fn needs(&self, directory: usize) {
+        let is_gone = self.0.roster.with_state(|state| {
+            // Set once, as above.
+            let _ = self.0.directory.set(directory);
+            state.directories.as_ref().is_some_and(|numbers| !numbers.contains(&directory))
+        });
+        if is_gone {
+            revoke(vec![Arc::clone(&self.0)], Revocation::DirectoryGone);
+        }
+    }
+
     /// What it presents counts as this: whose name it is may be known since it entered.
     pub(crate) fn is(&self, presented: &Presented) {
         self.0.roster.with_state(|state| {
@@ -230,7 +261,7 @@ impl Entry {
 
 impl Revocation {
     /// Every reason there is.
-    pub const ALL: [Self; 4] = [Self::Refused, Self::PasswordChanged, Self::Dropped, Self::Aged];
+    pub const ALL: [Self; 5] = [Self::Refused, Self::PasswordChanged, Self::Dropped, Self::Aged, Self::DirectoryGone];
 
     /// For the metrics and the logs.
     pub const fn name(self) -> &'static str {
@@ -239,6 +270,7 @@ impl Revocation {
             Self::PasswordChanged => "password_changed",
             Self::Dropped => "dropped",
             Self::Aged => "aged",
+            Self::DirectoryGone => "directory_gone",
         }
     }
 
@@ -249,7 +281,21 @@ impl Revocation {
             Self::PasswordChanged => "the password was changed: bind again",
             Self::Dropped => "the session was ended by an administrator: bind again",
             Self::Aged => "the session is too old: bind again",
+            Self::DirectoryGone => "the session's directory has been replaced: connect and bind again",
         }
+    }
+
+    /// With that (RFC 4511 section 4.4.1).
+    pub const fn code(self) -> ResultCode {
+        match self {
+            Self::Refused | Self::PasswordChanged | Self::Dropped | Self::Aged => ResultCode::STRONGER_AUTH_REQUIRED,
+            Self::DirectoryGone => ResultCode::UNAVAILABLE,
+        }
+    }
+
+    /// Nothing is wrong with the session: what is in flight is answered first.
+    pub const fn waits_until_idle(self) -> bool {
+        matches!(self, Self::Aged | Self::DirectoryGone)
     }
 }
 
@@ -400,6 +446,22 @@ mod tests {
         assert_eq!(house.revoke("alice@corp.example", None), 1);
         drop(member);
         assert!(house.roster.is_empty());
+    }
+
+    #[test]
+    fn sessions_end_with_the_directory_that_they_need() {
+        let house = House::new();
+        let members = [Some(0), Some(1), None].map(|directory| {
+            let member = house.bound("alice", "a");
+            directory.into_iter().for_each(|directory| member.needs(directory));
+            member
+        });
+        let (under_way, late) = (house.enter("alice", "a"), house.enter("alice", "a"));
+        under_way.needs(0);
+        house.roster.directories_are(&[1, 2]);
+        assert_eq!(members.each_ref().map(Member::revoked), [Some(Revocation::DirectoryGone), None, None]);
+        late.needs(0);
+        assert_eq!([&under_way, &late].map(Member::revoked), [Some(Revocation::DirectoryGone); 2], "binds under way, too");
     }
 
     #[test]

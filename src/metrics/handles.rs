@@ -23,7 +23,7 @@ pub(super) struct BindHandles {
     pub(super) guarded: Gauge,
     pub(super) bound: Gauge,
     /// In the order of the variants of [`Revocation`].
-    pub(super) revoked: [Counter; 4],
+    pub(super) revoked: [Counter; Revocation::ALL.len()],
 }
 
 #[derive(Debug)]

@@ -72,7 +72,7 @@ impl Pipeline {
         let recalled = self.proofs.recall(&presented, principal);
         self.metrics.bind_recalled((&recalled).into());
         let generation = match recalled {
-            Recalled::Accepted(principal) => return accept(delivery, principal, member, Served::Hit).await,
+            Recalled::Accepted(principal) => return accept_at(station, delivery, principal, member, Served::Hit).await,
             Recalled::Rejected => return refuse(delivery, Served::Hit).await,
             Recalled::Unknown(generation) => generation,
         };
@@ -87,7 +87,7 @@ impl Pipeline {
                     Recalled::Accepted(shared) => shared,
                     Recalled::Rejected | Recalled::Unknown(_) => Arc::new(principal(proved.who)),
                 };
-                accept(delivery, principal, member, served).await
+                accept_at(station, delivery, principal, member, served).await
             }
             Landed::Rejected => refuse(delivery, served).await,
             // The server's diagnostic tells an unknown user from a wrong password: not for everybody.
@@ -147,6 +147,14 @@ impl BindWork {
             deadline: asked.received_at + station.patience,
         }
     }
+}
+
+/// The client is that principal of the directory from now on.
+async fn accept_at(station: &Station, delivery: Delivery, principal: Arc<Principal>, member: Member, served: Served) -> Outcome {
+    if station.is_needed_by(&principal) {
+        member.needs(station.number);
+    }
+    accept(delivery, principal, member, served).await
 }
 
 /// The client is that principal from now on.

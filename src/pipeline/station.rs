@@ -5,7 +5,7 @@ use super::controls::Refused;
 use crate::config::lineage::Lineage;
 use crate::config::{Config, DirectoryConfig, DirectoryKind, Group, SearchAs};
 use crate::directory::{Directory, DirectoryError, Done, Groups, Operation, Reply, RunAs};
-use crate::identity::Who;
+use crate::identity::{Principal, Who};
 use crate::ldap::ResultCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,11 @@ impl Station {
             SearchAs::Service => Ok(RunAs::Service),
             SearchAs::Client => client.runs_as(self.number).ok_or(BIND_FIRST),
         }
+    }
+
+    /// A session of that principal is nothing without it: operations run there under its name, or it says in which groups it is.
+    pub(super) fn is_needed_by(&self, principal: &Principal) -> bool {
+        principal.credentials.is_some() || principal.who.is_some() && !self.groups.groups.is_empty()
     }
 
     /// See [`last_word`].

@@ -34,6 +34,8 @@ pub(crate) struct Phone {
     binds: (u32, u32),
     /// When the last of these answers came.
     bind_answered_at: Option<Instant>,
+    /// When the last of them that was accepted was sent.
+    bound_at: Option<Instant>,
     /// Who this is since the last bind that was answered.
     who: Option<usize>,
     /// It has done what may cost it its connection.
@@ -126,6 +128,7 @@ pub(crate) async fn live(number: usize, site: Arc<Site>, stream: End, random: fa
         last_id: 0,
         binds: (0, 0),
         bind_answered_at: None,
+        bound_at: None,
         who: None,
         is_rude: false,
         is_told_to_go: false,
@@ -357,7 +360,8 @@ impl Phone {
         let envelope = Envelope::parse(frame).expect("a well-formed message");
         let id = envelope.message_id.number();
         if id == 0 {
-            return self.hear_notice();
+            let notice = LdapResult::parse(envelope.op_content).expect("a result");
+            return self.hear_notice(String::from_utf8_lossy(notice.diagnostic).contains("replaced"));
         }
         let Some(asked) = self.asked.get_mut(&id) else {
             return self.wrong(&format!("hears {:#x} under {id}, which it did not ask or which was answered", envelope.op_tag));
@@ -385,20 +389,23 @@ impl Phone {
         self.judge(&asked, result.code, &text);
     }
 
-    /// At the end of the program idle phones are told to go, and the others when they have heard what they had asked.
-    fn hear_notice(&mut self) {
+    /// At the end of the program idle phones are told to go, and the others when they have heard what they had asked; so are those whose
+    /// directory was replaced, of whom it is true that they are bound.
+    fn hear_notice(&mut self, is_replaced: bool) {
         self.is_told_to_go = true;
         if self.is_rude {
             return;
         }
-        let Some(stopped_at) = self.site.stopped_at() else { return self.wrong("is told to go") };
+        let since =
+            if is_replaced { self.bound_at.and_then(|bound_at| self.site.replaced_after(bound_at)) } else { self.site.stopped_at() };
+        let Some(since) = since else { return self.wrong("is told to go") };
         // What stands behind a bind is read when that is answered, which was too late.
-        if self.bind_answered_at.is_some_and(|answered_at| answered_at >= stopped_at) {
+        if self.bind_answered_at.is_some_and(|answered_at| answered_at >= since) {
             return;
         }
         // A bind silences what was asked before it.
         let has_its_turn = |asked: &Asked| asked.bind == self.binds.0 && self.binds.0 == self.binds.1 + u32::from(asked.is_bind());
-        let was_taken = |asked: &&Asked| asked.began + A_MOMENT < stopped_at && has_its_turn(asked);
+        let was_taken = |asked: &&Asked| asked.began + A_MOMENT < since && has_its_turn(asked);
         let forgotten = self.asked.values().filter(was_taken).find(|asked| asked.given_up_at.is_none());
         if let Some(forgotten) = forgotten {
             self.wrong(&format!("is told to go, and was to hear an answer to {forgotten:?}"));
@@ -407,7 +414,7 @@ impl Phone {
 
     fn may_be_cut_off(&self) -> bool {
         let drain = self.site.drain;
-        self.site.stopped_at().is_some_and(|stopped_at| self.is_told_to_go || stopped_at.elapsed() >= drain)
+        self.is_told_to_go || self.site.stopped_at().is_some_and(|stopped_at| stopped_at.elapsed() >= drain)
     }
 
     fn judge(&mut self, asked: &Asked, code: ResultCode, text: &str) {
@@ -421,6 +428,7 @@ impl Phone {
                 self.bind_answered_at = Some(Instant::now());
                 self.asked.retain(|_, other| other.bind >= asked.bind);
                 self.who = who.filter(|_| code == ResultCode::SUCCESS);
+                self.bound_at = self.who.map(|_| asked.began);
                 match who {
                     None => code == ResultCode::SUCCESS,
                     Some(who) if *secret != password(*who) => code != ResultCode::SUCCESS && may(&[ResultCode::INVALID_CREDENTIALS]),
