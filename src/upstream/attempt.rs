@@ -58,14 +58,7 @@ impl Attempt {
     pub(crate) async fn next(&mut self) -> Option<Result<Reply, DirectoryError>> {
         let reply = self.in_flight.next().await?;
         match &reply {
-            Ok(Reply::Done(done)) => {
-                self.sent.answered = true;
-                if is_overloaded(done.code) {
-                    self.sent.failed(Failure::BrokeOff, &done.code);
-                } else {
-                    self.sent.standing().answered();
-                }
-            }
+            Ok(Reply::Done(done)) => self.sent.answered(done.code),
             Err(error @ (DirectoryError::ConnectionLost { .. } | DirectoryError::Misbehaved(_) | DirectoryError::TimedOut)) => {
                 self.sent.failed(error.into(), error);
             }

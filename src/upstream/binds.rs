@@ -9,7 +9,6 @@
 mod fast_bind;
 
 use self::fast_bind::FastBind;
-use super::attempt::is_overloaded;
 use super::connect::{Connector, bind};
 use super::connection::{Connection, Settings};
 use super::pool::Waiting;
@@ -124,12 +123,7 @@ impl Binds {
         let mut sent = self.standing.sent();
         match bind(connection, name, password, deadline).await {
             Ok(done) => {
-                sent.answered = true;
-                if is_overloaded(done.code) {
-                    sent.failed(Failure::BrokeOff, &done.code);
-                } else {
-                    self.standing.answered();
-                }
+                sent.answered(done.code);
                 without_sasl_credentials(done).map_err(BindError::Sent)
             }
             Err(error @ DirectoryError::ConnectionLost { sent: false }) => Err(BindError::NotSent(error)),
@@ -156,11 +150,12 @@ impl Binds {
     }
 
     async fn connect(&self, deadline: Instant) -> Result<Connection, DirectoryError> {
+        let began = Instant::now();
         let connect = self.connector.connect(None, self.settings, self.standing.connection());
         match timeout_at(deadline, connect).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
-                self.standing.operation_failed(Failure::NoAnswer, &error);
+                self.standing.operation_failed(Failure::NoAnswer, began, &error);
                 Err(DirectoryError::Unavailable)
             }
             Err(_) => Err(DirectoryError::TimedOut),

@@ -192,6 +192,7 @@ impl Clients {
                 return Err(DirectoryError::Unavailable);
             };
             let bind_as = Some((credentials.name.as_str(), &credentials.password));
+            let began = Instant::now();
             let connected = server.connector.connect(bind_as, self.settings, standing.connection()).await;
             rebind.ended(how_it_ended(&connected));
             let error = match connected {
@@ -203,7 +204,7 @@ impl Clients {
                 ConnectError::BindRefused { code: ResultCode::INVALID_CREDENTIALS, .. } => return Err(DirectoryError::CredentialsRefused),
                 // The password has left: it is not shown to another server.
                 ConnectError::BindRefused { .. } | ConnectError::BindLost { .. } => return Err(DirectoryError::Unavailable),
-                _ => standing.operation_failed(Failure::NoAnswer, &error),
+                _ => standing.operation_failed(Failure::NoAnswer, began, &error),
             }
             tried.push(standing.server());
         }

@@ -141,6 +141,7 @@ impl Pool {
     fn connect(self: &Arc<Self>) -> Connecting {
         let pool = Arc::clone(self);
         let task = tokio::spawn(async move {
+            let began = Instant::now();
             let connected = pool.connect_once().await;
             pool.with_state(|state| {
                 state.connecting = None;
@@ -154,7 +155,7 @@ impl Pool {
                     Err(error) => {
                         // While others stand, one that could not be added says little about the server.
                         if is_first {
-                            pool.standing.probe_failed(&error);
+                            pool.standing.probe_failed(began, &error);
                         }
                         false
                     }

@@ -93,12 +93,13 @@ impl Server {
         let Some(connection) = self.pool.open_connection() else {
             return self.pool.warm_up().await;
         };
-        match root_dse(&connection, Instant::now() + self.connector.timeout).await {
+        let asked_at = Instant::now();
+        match root_dse(&connection, asked_at + self.connector.timeout).await {
             Ok(capabilities) => self.standing.probe_succeeded(capabilities),
             Err(error) => {
                 // What stands may be as dead as this one was: the next probe begins with a connect.
                 self.pool.let_all_go();
-                self.standing.probe_failed(&error);
+                self.standing.probe_failed(asked_at, &error);
             }
         }
     }

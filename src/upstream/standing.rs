@@ -8,9 +8,11 @@ pub(crate) use self::capabilities::Capabilities;
 use self::health::Change;
 pub(crate) use self::health::{Failure, Health};
 pub(crate) use self::silence::{SILENCE, Silence};
+use super::attempt::is_overloaded;
 use super::balance::{Call, Load, Rank};
 use crate::config;
 use crate::directory::Controller;
+use crate::ldap::ResultCode;
 use crate::metrics::ServerMetrics;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -148,17 +150,17 @@ impl Standing {
         self.announce(change, &"it answers");
     }
 
-    /// It cannot be reached, or does not answer a probe.
-    pub(crate) fn probe_failed(&self, why: &dyn std::fmt::Display) {
+    /// It could not be reached, or did not answer a probe, since then.
+    pub(crate) fn probe_failed(&self, asked_at: Instant, why: &dyn std::fmt::Display) {
         debug!(server = self.url, %why, "probe failed");
-        let change = self.with_state(|health, _| health.probe_failed(fastrand::f64(), Instant::now()));
+        let change = self.with_state(|health, _| health.probe_failed(asked_at, fastrand::f64(), Instant::now()));
         self.announce(change, why);
     }
 
-    /// An operation failed, by the server's fault.
-    pub(crate) fn operation_failed(&self, how: Failure, why: &dyn std::fmt::Display) {
+    /// An operation that began then failed, by the server's fault.
+    pub(crate) fn operation_failed(&self, how: Failure, sent_at: Instant, why: &dyn std::fmt::Display) {
         debug!(server = self.url, %why, "operation failed");
-        let change = self.with_state(|health, _| health.operation_failed(how, fastrand::f64(), Instant::now()));
+        let change = self.with_state(|health, _| health.operation_failed(how, sent_at, fastrand::f64(), Instant::now()));
         self.announce(change, why);
     }
 
@@ -212,15 +214,22 @@ const fn rank(server: &config::Server) -> Rank {
 pub(crate) struct Sent {
     standing: Arc<Standing>,
     at: Instant,
-    /// The server gave a result.
-    pub(crate) answered: bool,
+    answered: bool,
 }
 
 impl Sent {
-    /// It has failed, by the server's fault. Where the server went and came back meanwhile, that is no news: it says nothing of it now.
+    /// It was lost, by the server's fault.
     pub(crate) fn failed(&self, how: Failure, why: &dyn std::fmt::Display) {
-        if !self.standing.with_state(|health, _| health.came_back_since(self.at)) {
-            self.standing.operation_failed(how, why);
+        self.standing.operation_failed(how, self.at, why);
+    }
+
+    /// The server gave a result; where that is a refusal for all to come, it is one of now.
+    pub(crate) fn answered(&mut self, code: ResultCode) {
+        self.answered = true;
+        if is_overloaded(code) {
+            self.standing.operation_failed(Failure::BrokeOff, Instant::now(), &code);
+        } else {
+            self.standing.answered();
         }
     }
 

@@ -53,9 +53,6 @@ impl Change {
                 world.turn(who, mood);
                 sleep(lasts);
                 world.turn(who, Mood::Well);
-                if mood == Mood::Mute {
-                    sleep(AFTERMATH);
-                }
             }
             Self::Signal => soak.signal(),
             Self::Reload => soak.reload(),
@@ -67,6 +64,3 @@ impl Change {
         soak.until_up();
     }
 }
-
-/// What a mute controller was asked is lost, and takes it down, though it be well again: for so long until Redial has given all of that up.
-const AFTERMATH: Duration = Duration::from_secs(3);

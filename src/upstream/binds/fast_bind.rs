@@ -80,14 +80,15 @@ impl FastBind {
     }
 
     async fn connect_once(&self) -> Result<Option<Connection>, DirectoryError> {
+        let began = Instant::now();
         let connection = self.connector.connect(None, self.settings, self.standing.connection()).await.map_err(|error| {
-            self.standing.operation_failed(Failure::NoAnswer, &error);
+            self.standing.operation_failed(Failure::NoAnswer, began, &error);
             DirectoryError::Unavailable
         })?;
         match become_fast(&connection, Instant::now() + self.connector.timeout).await {
             Ok(ResultCode::SUCCESS) => Ok(Some(connection)),
             Ok(code) if is_overloaded(code) => {
-                self.standing.operation_failed(Failure::BrokeOff, &code);
+                self.standing.operation_failed(Failure::BrokeOff, Instant::now(), &code);
                 Err(DirectoryError::Unavailable)
             }
             Ok(code) => {
@@ -96,7 +97,7 @@ impl FastBind {
                 Ok(None)
             }
             Err(error) => {
-                self.standing.operation_failed((&error).into(), &error);
+                self.standing.operation_failed((&error).into(), began, &error);
                 Err(DirectoryError::Unavailable)
             }
         }

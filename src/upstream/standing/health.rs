@@ -5,6 +5,9 @@
 //! further and further apart; the first that succeeds brings it back. For [`RECOVERY`] it is then on probation: its share of the work grows,
 //! and one failed operation takes it down again, for longer than the last time, so that a server that flaps is left alone.
 //!
+//! A failure is as old as what was asked. What was asked before the server came back says nothing of it now; what was asked before it answered
+//! another operation is not one of several in a row, nor does it count on probation, but among the last ones. So with a probe.
+//!
 //! One whose operations break off, or that answers that it is busy or unavailable, is in doubt until the next probe: a last resort, since whoever asks
 //! hears at once when it fails again, and may fare better. Nobody is made to wait for one that does not answer at all.
 
@@ -24,6 +27,9 @@ pub(crate) struct Health {
     setbacks: u32,
     /// It came back then.
     recovering_since: Option<Instant>,
+    /// When it last answered an operation.
+    answered_at: Option<Instant>,
+    /// The same, or a probe.
     last_answer: Option<Instant>,
     next_probe: Instant,
     interval: Duration,
@@ -82,6 +88,7 @@ impl Health {
             recent,
             setbacks: 0,
             recovering_since: None,
+            answered_at: None,
             last_answer: None,
             next_probe: now,
             interval,
@@ -126,8 +133,12 @@ impl Health {
     }
 
     /// It was down then, and is not any more.
-    pub(crate) fn came_back_since(&self, then: Instant) -> bool {
+    fn came_back_since(&self, then: Instant) -> bool {
         self.recovering_since.is_some_and(|since| since > then)
+    }
+
+    fn has_answered_since(&self, then: Instant) -> bool {
+        self.answered_at.is_some_and(|answered_at| answered_at > then)
     }
 
     /// When it is to be probed next.
@@ -143,6 +154,7 @@ impl Health {
     /// An operation was answered. A server that is down stays so: what it answers now was asked before.
     pub(crate) fn answered(&mut self, now: Instant) {
         self.failures = 0;
+        self.answered_at = Some(now);
         self.last_answer = Some(now);
         self.recent.roll(now).answered += 1;
     }
@@ -162,19 +174,25 @@ impl Health {
         Some(Change::CameUp)
     }
 
-    /// A connect or a probe failed. `jitter` is a random number from 0 to 1.
-    pub(crate) fn probe_failed(&mut self, jitter: f64, now: Instant) -> Option<Change> {
+    /// A connect or a probe that began then failed. `jitter` is a random number from 0 to 1.
+    pub(crate) fn probe_failed(&mut self, asked_at: Instant, jitter: f64, now: Instant) -> Option<Change> {
+        if self.state == State::Up && (self.has_answered_since(asked_at) || self.came_back_since(asked_at)) {
+            self.next_probe = now + FIRST_PAUSE;
+            return None;
+        }
         self.goes_down(State::Down, jitter, now)
     }
 
-    /// An operation was not answered, or not as it should.
-    pub(crate) fn operation_failed(&mut self, how: Failure, jitter: f64, now: Instant) -> Option<Change> {
-        if matches!(self.state, State::Down | State::InDoubt) {
+    /// An operation that was sent then was not answered, or not as it should.
+    pub(crate) fn operation_failed(&mut self, how: Failure, sent_at: Instant, jitter: f64, now: Instant) -> Option<Change> {
+        if matches!(self.state, State::Down | State::InDoubt) || self.came_back_since(sent_at) {
             return None;
         }
-        self.failures += 1;
         self.recent.roll(now).failed += 1;
-        if self.failures < FAILURES_IN_A_ROW && !self.recent.is_an_outlier() && !self.is_on_probation(now) {
+        let is_of_now = !self.has_answered_since(sent_at);
+        self.failures += u32::from(is_of_now);
+        let is_too_much = self.failures >= FAILURES_IN_A_ROW || self.is_on_probation(now);
+        if !(is_of_now && is_too_much || self.recent.is_an_outlier()) {
             return None;
         }
         let state = if how == Failure::BrokeOff { State::InDoubt } else { State::Down };
@@ -248,7 +266,7 @@ mod tests {
     }
 
     fn fails(health: &mut Health, now: Instant) -> Option<Change> {
-        health.operation_failed(Failure::NoAnswer, 0.0, now)
+        health.operation_failed(Failure::NoAnswer, now, 0.0, now)
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -267,7 +285,7 @@ mod tests {
     fn it_has_come_back_only_since_what_was_before_that() {
         let (mut health, now) = up();
         assert!(!health.came_back_since(now - seconds(1)), "it never was away");
-        health.probe_failed(0.0, now + seconds(1));
+        health.probe_failed(now + seconds(1), 0.0, now + seconds(1));
         assert!(!health.came_back_since(now), "it is away");
         health.probe_succeeded(now + seconds(3));
         assert!(health.came_back_since(now + seconds(2)) && !health.came_back_since(now + seconds(3)));
@@ -280,7 +298,7 @@ mod tests {
         assert_eq!((health.call(), health.is_up(), health.next_probe()), (Call::Out, false, now));
         assert_eq!(health.probe_succeeded(now), Some(Change::CameUp));
         assert_eq!((health.call(), health.share(now)), (Call::Eligible, FIRST_SHARE));
-        assert_eq!(Health::joining(INTERVAL, now).probe_failed(0.0, now), Some(Change::WentDown), "an operator hears of it");
+        assert_eq!(Health::joining(INTERVAL, now).probe_failed(now, 0.0, now), Some(Change::WentDown), "an operator hears of it");
     }
 
     #[test]
@@ -288,8 +306,8 @@ mod tests {
         let (mut health, now) = up();
         assert_eq!(health.probe_succeeded(now), None);
         assert_eq!(health.next_probe(), now + INTERVAL);
-        assert_eq!(health.probe_failed(0.0, now), Some(Change::WentDown));
-        assert_eq!(health.probe_failed(0.0, now), None);
+        assert_eq!(health.probe_failed(now, 0.0, now), Some(Change::WentDown));
+        assert_eq!(health.probe_failed(now, 0.0, now), None);
         assert_eq!(health.call(), Call::Out);
         assert_eq!(health.probe_succeeded(now), Some(Change::CameUp));
         assert!(health.is_up());
@@ -338,10 +356,10 @@ mod tests {
     fn one_whose_operations_break_off_is_a_last_resort_until_a_probe_fails() {
         let (mut health, now) = up();
         for _ in 0..3 {
-            health.operation_failed(Failure::BrokeOff, 0.0, now);
+            health.operation_failed(Failure::BrokeOff, now, 0.0, now);
         }
         assert_eq!((health.call(), health.is_up()), (Call::LastResort, false));
-        assert_eq!(health.probe_failed(0.0, now), None, "down already");
+        assert_eq!(health.probe_failed(now, 0.0, now), None, "down already");
         assert_eq!(health.call(), Call::Out, "nor does it answer now");
     }
 
@@ -350,7 +368,7 @@ mod tests {
         let (mut health, now) = health();
         let mut pauses = Vec::new();
         for _ in 0..40 {
-            health.probe_failed(1.0, now);
+            health.probe_failed(now, 1.0, now);
             pauses.push(health.next_probe() - now);
         }
         assert_eq!(pauses[..3], [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4]);
@@ -361,7 +379,7 @@ mod tests {
     #[test]
     fn jitter_halves_the_pause_at_most() {
         let (mut health, now) = health();
-        health.probe_failed(0.0, now);
+        health.probe_failed(now, 0.0, now);
         assert_eq!(health.next_probe() - now, FIRST_PAUSE / 2);
     }
 
@@ -369,7 +387,7 @@ mod tests {
     fn the_share_of_one_that_came_back_grows_until_it_has_recovered() {
         let (mut health, now) = up();
         assert_eq!(health.share(now), 1.0, "it did not come back, it came");
-        health.probe_failed(0.0, now);
+        health.probe_failed(now, 0.0, now);
         health.probe_succeeded(now);
         let shares: Vec<f64> = [0, 10, 20, 30, 100].iter().map(|after| health.share(now + seconds(*after))).collect();
         assert!(shares.iter().zip([0.1, 0.4, 0.7, 1.0, 1.0]).all(|(share, expected)| (share - expected).abs() < 1e-9), "{shares:?}");
@@ -380,23 +398,79 @@ mod tests {
         let (mut health, now) = up();
         let mut pauses = Vec::new();
         for _ in 0..4 {
-            health.probe_failed(1.0, now);
+            health.probe_failed(now, 1.0, now);
             pauses.push(health.next_probe() - now);
             assert_eq!(health.probe_succeeded(now), Some(Change::CameUp));
-            assert_eq!(health.operation_failed(Failure::NoAnswer, 1.0, now), Some(Change::WentDown));
+            assert_eq!(health.operation_failed(Failure::NoAnswer, now, 1.0, now), Some(Change::WentDown));
             health.probe_succeeded(now);
         }
         assert_eq!(pauses[..3], [FIRST_PAUSE, FIRST_PAUSE * 4, INTERVAL.min(FIRST_PAUSE * 16)]);
     }
 
     #[test]
+    fn what_was_lost_before_it_answered_another_operation_does_not_take_it_down() {
+        let (mut health, now) = up();
+        health.answered(now + seconds(1));
+        for late in 2..7 {
+            assert_eq!(health.operation_failed(Failure::NoAnswer, now, 0.0, now + seconds(late)), None);
+        }
+        assert_eq!(fails(&mut health, now + seconds(9)), None, "the first in a row");
+        for late in 9..15 {
+            health.answered(now + seconds(late));
+            health.operation_failed(Failure::NoAnswer, now, 0.0, now + seconds(late));
+        }
+        assert!(health.is_up(), "nor does half of them");
+    }
+
+    #[test]
+    fn one_that_loses_most_is_taken_out_though_it_answers_some_meanwhile() {
+        let (mut health, now) = up();
+        health.answered(now + seconds(1));
+        let lost = (0..FAILURES_AMONG_OTHERS).map(|_| health.operation_failed(Failure::NoAnswer, now, 0.0, now + seconds(1)));
+        assert_eq!(lost.last(), Some(Some(Change::WentDown)));
+    }
+
+    #[test]
+    fn on_probation_what_was_lost_before_an_answer_does_not_count_and_an_answered_probe_excuses_nothing() {
+        let (mut health, now) = up();
+        health.probe_failed(now, 0.0, now);
+        health.probe_succeeded(now + seconds(1));
+        health.answered(now + seconds(3));
+        assert_eq!(health.operation_failed(Failure::NoAnswer, now + seconds(2), 0.0, now + seconds(4)), None);
+        health.probe_succeeded(now + seconds(6));
+        let lost = health.operation_failed(Failure::NoAnswer, now + seconds(5), 0.0, now + seconds(7));
+        assert_eq!(lost, Some(Change::WentDown), "it answers probes only");
+    }
+
+    #[test]
+    fn what_was_asked_before_it_came_back_says_nothing_of_it_now() {
+        let (mut health, now) = up();
+        health.probe_failed(now, 0.0, now);
+        health.probe_succeeded(now + seconds(2));
+        for _ in 0..20 {
+            assert_eq!(health.operation_failed(Failure::BrokeOff, now + seconds(1), 0.0, now + seconds(3)), None);
+        }
+        assert_eq!(health.probe_failed(now + seconds(1), 0.0, now + seconds(3)), None);
+        assert!(health.is_up());
+    }
+
+    #[test]
+    fn a_probe_that_is_lost_while_operations_are_answered_is_repeated_soon() {
+        let (mut health, now) = up();
+        health.answered(now + seconds(1));
+        assert_eq!(health.probe_failed(now, 0.0, now + seconds(2)), None);
+        assert_eq!(health.next_probe(), now + seconds(2) + FIRST_PAUSE);
+        assert_eq!(health.probe_failed(health.next_probe(), 0.0, now + seconds(3)), Some(Change::WentDown));
+    }
+
+    #[test]
     fn one_that_has_recovered_is_judged_as_before() {
         let (mut health, now) = up();
-        (0..10).for_each(|_| assert_ne!(health.probe_failed(1.0, now), Some(Change::CameUp)));
+        (0..10).for_each(|_| assert_ne!(health.probe_failed(now, 1.0, now), Some(Change::CameUp)));
         health.probe_succeeded(now);
         let later = now + RECOVERY;
         assert_eq!(fails(&mut health, later), None);
-        health.probe_failed(1.0, later);
+        health.probe_failed(later, 1.0, later);
         assert_eq!(health.next_probe() - later, FIRST_PAUSE);
     }
 }
