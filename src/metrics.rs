@@ -23,7 +23,8 @@ use crate::outcome::Outcome;
 use arc_swap::ArcSwap;
 pub use certificates::CertificateOf;
 use certificates::Certificates;
-use handles::{BindHandles, CacheHandles, DirectoryHandles, ListenerHandles, ReloadHandles, counter, gauge};
+pub use handles::DirectoryMetrics;
+use handles::{BindHandles, CacheHandles, ListenerHandles, ReloadHandles, counter, gauge};
 use metrics::{Counter, Gauge, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use names::Metric;
@@ -34,7 +35,7 @@ use servers::Servers;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How a TLS handshake with a phone ended.
@@ -98,7 +99,9 @@ pub struct Metrics {
     /// By the numbers that [`Metrics::listener_opened`] gives.
     listeners: ArcSwap<Vec<Arc<ListenerHandles>>>,
     /// By the numbers that [`Metrics::directory_opened`] gives.
-    directories: ArcSwap<Vec<Arc<DirectoryHandles>>>,
+    directories: ArcSwap<BTreeMap<usize, Arc<DirectoryMetrics>>>,
+    /// The number of the next one.
+    next_directory: AtomicUsize,
     servers: Servers,
     audit_dropped: Counter,
     memory_pressure: Gauge,
@@ -135,8 +138,9 @@ impl Metrics {
             binds: BindHandles::new(&recorder),
             listeners: ArcSwap::from_pointee(listeners.iter().map(|address| Arc::new(ListenerHandles::new(&recorder, address))).collect()),
             directories: ArcSwap::from_pointee(
-                directories.iter().map(|directory| Arc::new(DirectoryHandles::new(&recorder, directory))).collect(),
+                directories.iter().map(|directory| Arc::new(DirectoryMetrics::new(&recorder, directory))).enumerate().collect(),
             ),
+            next_directory: AtomicUsize::new(directories.len()),
             servers: Servers::default(),
             audit_dropped: counter(&recorder, names::AUDIT_DROPPED, &[]),
             memory_pressure: gauge(&recorder, names::MEMORY_PRESSURE, &[]),
@@ -155,20 +159,34 @@ impl Metrics {
 
     /// A directory begins that was not there at the start, or that takes the place of one; the number by which it is told apart.
     pub fn directory_opened(&self, directory: &DirectoryConfig) -> usize {
-        append(&self.directories, || DirectoryHandles::new(&self.recorder, directory))
+        let number = self.next_directory.fetch_add(1, Ordering::Relaxed);
+        let handles = Arc::new(DirectoryMetrics::new(&self.recorder, directory));
+        self.directories.rcu(|others| {
+            let mut more = BTreeMap::clone(others);
+            more.insert(number, Arc::clone(&handles));
+            more
+        });
+        number
     }
 
     /// That directory begins nothing more. What is shown of its servers stays only where another directory has the same.
     pub fn directory_retired(&self, directory: usize) {
         self.servers.retire(directory);
-        if let Some(handles) = self.directories.load().get(directory) {
-            handles.is_retired.store(true, Ordering::Relaxed);
-        }
+        self.directories.rcu(|others| {
+            let mut fewer = BTreeMap::clone(others);
+            fewer.remove(&directory);
+            fewer
+        });
+    }
+
+    /// What is counted of that directory as a whole.
+    pub fn directory(&self, directory: usize) -> Arc<DirectoryMetrics> {
+        self.directories.load().get(&directory).map_or_else(Arc::default, Arc::clone)
     }
 
     /// DNS was asked for the servers of that directory, and has named them or not.
     pub fn discovered(&self, directory: usize, successful: bool) {
-        if let Some(discovery) = self.directories.load().get(directory).and_then(|handles| handles.discovery.as_ref()) {
+        if let Some(discovery) = self.directories.load().get(&directory).and_then(|handles| handles.discovery.as_ref()) {
             discovery.store(successful, Ordering::Relaxed);
         }
     }
@@ -176,7 +194,7 @@ impl Metrics {
     /// A server of that directory begins, under this URL; shown until it is retired, or its directory is.
     pub fn server_opened(&self, directory: usize, url: &str) -> Arc<ServerMetrics> {
         let directories = self.directories.load();
-        directories.get(directory).map_or_else(Arc::default, |handles| self.servers.open(directory, &handles.name, url))
+        directories.get(&directory).map_or_else(Arc::default, |handles| self.servers.open(directory, &handles.name, url))
     }
 
     /// One operation has finished.
@@ -271,13 +289,6 @@ impl Metrics {
         self.binds.bound.set(float(sessions as u64));
     }
 
-    /// A search was tried again on another server.
-    pub fn upstream_retried(&self, directory: usize) {
-        if let Some(handles) = self.directories.load().get(directory) {
-            handles.retries.increment(1);
-        }
-    }
-
     /// The level of [`crate::pressure`], from 0 to 2.
     pub fn memory_pressure(&self, level: u8) {
         self.memory_pressure.set(f64::from(level));
@@ -341,9 +352,10 @@ impl Metrics {
     /// By the directories' names, each once: after a reload two of one name may run for a moment.
     fn render_discoveries(&self, page: &mut String) {
         let directories = self.directories.load();
-        let current = directories.iter().filter(|directory| !directory.is_retired.load(Ordering::Relaxed));
-        let discoveries: BTreeMap<_, _> =
-            current.filter_map(|directory| Some((&directory.name, directory.discovery.as_ref()?.load(Ordering::Relaxed)))).collect();
+        let discoveries: BTreeMap<_, _> = directories
+            .values()
+            .filter_map(|directory| Some((&directory.name, directory.discovery.as_ref()?.load(Ordering::Relaxed))))
+            .collect();
         let Metric { name, .. } = names::UPSTREAM_DISCOVERY;
         names::UPSTREAM_DISCOVERY.begin("gauge", page);
         for (directory, successful) in discoveries {

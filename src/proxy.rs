@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::{Current, Pipeline};
 use crate::pressure;
 use crate::secret::Secret;
+use crate::telemetry::broke_off;
 use doors::{Doors, Opening};
 use futures_util::future::join_all;
 use keeper::Keeper;
@@ -237,8 +238,7 @@ impl Proxy {
                 Some(Ok(name)) => return format!("{name} has ended by itself"),
                 // A listener that a reload has closed.
                 Some(Err(error)) if error.is_cancelled() => {}
-                // Not with its message, which may hold what was received.
-                Some(Err(error)) => return format!("a task of the proxy has died: task {} has panicked", error.id()),
+                Some(Err(error)) => return format!("a task of the proxy has died: {}", broke_off(&error)),
                 None => return "nothing is left to serve".to_owned(),
             }
         }

@@ -7,6 +7,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, stderr};
 use std::panic;
 use thiserror::Error;
+use tokio::task::JoinError;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
@@ -73,6 +74,11 @@ fn tell_of_panics() {
     }));
 }
 
+/// What may be said of a task that did not come to its end: its panic's message may hold what was received, and the log has the place.
+pub fn broke_off(error: &JoinError) -> &'static str {
+    if error.is_panic() { "a bug of Redial's has ended its task" } else { "its task was ended" }
+}
+
 /// The layer that writes lines, and wants to hear of nothing else.
 fn lines<S>(level: Option<&str>, format: Format) -> Result<impl Layer<S>, TelemetryError>
 where
@@ -98,6 +104,16 @@ fn filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_task_said_in_its_panic_is_not_told() {
+        let received = String::from("a password");
+        let ended = tokio::spawn(async move { panic!("at {received}") }).await;
+        assert_eq!(broke_off(&ended.unwrap_err()), "a bug of Redial's has ended its task");
+        let ended = tokio::spawn(std::future::pending::<()>());
+        ended.abort();
+        assert_eq!(broke_off(&ended.await.unwrap_err()), "its task was ended");
+    }
 
     #[test]
     fn without_a_word_the_level_is_info() {

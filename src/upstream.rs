@@ -39,6 +39,7 @@ pub(crate) use self::connect::client_config;
 pub use self::connect::{Dial, Stream, TrustError};
 use self::connection::Settings;
 use self::discovery::Discovery;
+pub use self::discovery::MOST_SERVERS;
 use self::pool::OPERATIONS_PER_CONNECTION;
 use self::server::Common;
 use self::servers::Servers;
@@ -49,7 +50,7 @@ use crate::ldap::ResultCode;
 use crate::ldap::envelope::op;
 use crate::ldap::response::write_result_op;
 use crate::lifecycle::{EndOnDrop, Lifecycle};
-use crate::metrics::Metrics;
+use crate::metrics::{DirectoryMetrics, Metrics};
 use crate::secret::Secret;
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
@@ -71,14 +72,12 @@ pub struct Upstream {
 /// What every operation of one directory needs.
 #[derive(Debug)]
 struct Inner {
-    /// The directory's index in the configuration.
-    index: usize,
     servers: Servers,
     clients: Arc<Clients>,
     writes: Arc<Writes>,
     retries: RetryBudget,
     page_size: u32,
-    metrics: Arc<Metrics>,
+    metrics: Arc<DirectoryMetrics>,
     /// Held by whoever takes a server out of rotation, or back.
     rotating: Mutex<()>,
 }
@@ -123,12 +122,13 @@ impl Upstream {
             metrics: Arc::clone(&metrics),
             lifecycle: lifecycle.clone(),
         };
+        let metrics = metrics.directory(index);
         let servers = Servers::new(common);
         servers.change(&config.servers);
         let clients = Arc::new(Clients::new(settings));
         let retries = RetryBudget::new(usize::from(config.connections).max(1) * OPERATIONS_PER_CONNECTION);
         let page_size = config.page_size.max(1);
-        let inner = Inner { index, servers, clients, writes: Arc::default(), retries, page_size, metrics, rotating: Mutex::default() };
+        let inner = Inner { servers, clients, writes: Arc::default(), retries, page_size, metrics, rotating: Mutex::default() };
         Ok(Self { inner: Arc::new(inner), asked: Arc::default(), lifecycle, _end: None })
     }
 

@@ -50,13 +50,18 @@ pub(super) struct ListenerHandles {
 
 /// Of one running directory. After a reload two of the same name may run for a while, and then they share their series.
 #[derive(Debug)]
-pub(super) struct DirectoryHandles {
+pub struct DirectoryMetrics {
     pub(super) name: String,
-    pub(super) retries: Counter,
+    retries: Counter,
     /// DNS has named its servers when it was asked last; `None`: they are listed.
     pub(super) discovery: Option<AtomicBool>,
-    /// Another has taken its place, or none: it only ends what it began.
-    pub(super) is_retired: AtomicBool,
+}
+
+/// Of none that is shown.
+impl Default for DirectoryMetrics {
+    fn default() -> Self {
+        Self { name: String::new(), retries: Counter::noop(), discovery: None }
+    }
 }
 
 impl CacheHandles {
@@ -111,7 +116,12 @@ impl ListenerHandles {
     }
 }
 
-impl DirectoryHandles {
+impl DirectoryMetrics {
+    /// A search was tried again on another server.
+    pub fn retried(&self) {
+        self.retries.increment(1);
+    }
+
     pub(super) fn new(recorder: &PrometheusRecorder, directory: &DirectoryConfig) -> Self {
         let name = directory.name.clone();
         let (retries, discover) = match &directory.kind {
@@ -121,7 +131,7 @@ impl DirectoryHandles {
             // A phonebook in memory has no servers, and so no series of its own.
             DirectoryKind::Embedded { .. } => (Counter::noop(), None),
         };
-        Self { name, retries, discovery: discover.map(|_| AtomicBool::new(false)), is_retired: AtomicBool::new(false) }
+        Self { name, retries, discovery: discover.map(|_| AtomicBool::new(false)) }
     }
 }
 

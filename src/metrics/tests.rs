@@ -87,7 +87,7 @@ fn listeners_and_servers_are_told_apart() {
     dc1.sent();
     dc2.sent();
     dc2.ended(true, Duration::from_millis(3));
-    metrics.upstream_retried(0);
+    metrics.directory(0).retried();
     metrics.cache_holds(7, 4096);
     metrics.bind_recalled(BindRecall::Rejected);
     metrics.lockout_guard_refused();
@@ -197,6 +197,19 @@ fn a_directory_whose_servers_dns_names_says_whether_it_did() {
 }
 
 #[test]
+fn directories_that_are_gone_are_forgotten_and_what_they_still_count_is_shown() {
+    let metrics = one_of_each();
+    let gone = metrics.directory(0);
+    for number in 0..100 {
+        assert_eq!(metrics.directory_opened(&directory("corp")), number + 1);
+        metrics.directory_retired(number);
+    }
+    assert_eq!(metrics.directories.load().len(), 1);
+    gone.retried();
+    has(&metrics.render(), r#"redial_upstream_retries_total{directory="corp"} 1"#);
+}
+
+#[test]
 fn a_listener_that_comes_later_has_series_of_its_own() {
     let metrics = one_of_each();
     let number = metrics.listener_opened("127.0.0.1:3890");
@@ -231,7 +244,7 @@ fn an_index_outside_the_configuration_is_ignored() {
     metrics.connection_opened(9);
     metrics.handshake(9, Handshake::Full);
     metrics.server_opened(9, DC1).sent();
-    metrics.upstream_retried(9);
+    metrics.directory(9).retried();
     assert!(!metrics.render().contains("listener="));
 }
 

@@ -2,6 +2,7 @@
 //! admin address and the log.
 
 use crate::config::{Config, DirectoryConfig, DirectoryKind, SearchAs};
+use crate::upstream::MOST_SERVERS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
@@ -25,8 +26,8 @@ fn of_others(config: &Config) -> usize {
     let directory = |directory: &DirectoryConfig| match &directory.kind {
         DirectoryKind::Upstream(upstream) => {
             let clients = upstream.search_as == SearchAs::Client || upstream.forward_writes;
-            let servers = if upstream.discover.is_some() { DISCOVERED } else { upstream.servers.len() };
-            servers * OF_A_SERVER + if clients { OF_CLIENTS } else { 0 }
+            let servers = if upstream.discover.is_some() { MOST_SERVERS } else { upstream.servers.len() };
+            servers * (usize::from(upstream.connections) + BESIDE_SEARCHES) + if clients { OF_CLIENTS } else { 0 }
         }
         DirectoryKind::Embedded { .. } => 0,
     };
@@ -49,16 +50,31 @@ fn raise(wanted: u64) -> usize {
 
 /// The admin address's connections, listening sockets, logs, and what the runtime has.
 const OWN: usize = 100;
-/// Of a directory whose servers DNS names. There may be more; few of them have all the connections that they might.
-const DISCOVERED: usize = 16;
-/// Connections for searches and for binds.
-const OF_A_SERVER: usize = 40;
+/// A server's connections that are not for searches: eight for binds one by one, one for fast bind, one that looks whether it is there, and two that
+/// end while others take their places.
+const BESIDE_SEARCHES: usize = 12;
 /// Connections bound as clients.
 const OF_CLIENTS: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load::load_text;
+    use std::path::Path;
+
+    fn others(directory: &str) -> usize {
+        let directory = format!("[directory.corp]\nbase = \"dc=corp\"\nbind_dn = \"cn=a\"\npassword = \"b\"\n{directory}");
+        let text = format!("[[listener]]\naddress = \"127.0.0.1:389\"\n{directory}");
+        of_others(&load_text(&text, Path::new("."), true).unwrap_or_else(|rejected| panic!("{rejected}")).config)
+    }
+
+    #[test]
+    fn every_controller_that_a_directory_may_have_can_have_all_its_connections() {
+        let of_one = 32 + BESIDE_SEARCHES;
+        assert_eq!(others("servers = [\"ldaps://dc1\", \"ldaps://dc2\"]\nconnections = 32"), OWN + 2 * of_one);
+        assert_eq!(others("discover = \"corp.example\"\nconnections = 32"), OWN + 64 * of_one, "as many as may be taken");
+        assert_eq!(others("servers = [\"ldaps://dc1\"]\nwrites = \"forward\""), OWN + 4 + BESIDE_SEARCHES + OF_CLIENTS);
+    }
 
     #[test]
     fn listeners_share_what_the_others_leave() {

@@ -4,6 +4,7 @@ use super::StartError;
 use crate::cache::keep::may_be_kept_in;
 use crate::config::Config;
 use crate::pipeline::{Current, Pipeline};
+use crate::telemetry::broke_off;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -42,7 +43,7 @@ impl Keeper {
         };
         match timeout(PATIENCE, kept).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "the cache is not kept"),
+            Ok(Err(error)) => warn!(error = broke_off(&error), "the cache is not kept"),
             Err(_) => warn!("the cache is not kept: the disk takes nothing"),
         }
     }
@@ -63,7 +64,7 @@ pub(super) async fn recall(pipeline: &Arc<Pipeline>) {
     if pipeline.is_kept() {
         let pipeline = Arc::clone(pipeline);
         if let Err(error) = spawn_blocking(move || pipeline.recall_kept()).await {
-            warn!(%error, "what was kept of the cache is not used");
+            warn!(error = broke_off(&error), "what was kept of the cache is not used");
         }
     }
 }

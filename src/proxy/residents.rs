@@ -11,6 +11,7 @@ use crate::directory::{Directory, Rotation};
 use crate::ldap::dn::Dn;
 use crate::lifecycle::{EndOnDrop, Ending, lifecycle};
 use crate::metrics::Metrics;
+use crate::telemetry::broke_off;
 use crate::upstream::Upstream;
 use aws_lc_rs::digest::{SHA256, digest};
 use std::path::{Path, PathBuf};
@@ -157,7 +158,7 @@ impl Resident {
             DirectoryKind::Embedded { ldif } => {
                 let (file, base) = (ldif.clone(), settings.config.base_dn.clone());
                 let book = spawn_blocking(move || book(&file, octets, &base)).await;
-                let book = book.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+                let book = book.map_err(|error| failed(broke_off(&error).to_owned()))?.map_err(failed)?;
                 info!(directory = settings.config.name, entries = book.entries(), "phonebook read");
                 Ok(Self { settings, directory: Arc::new(book), number, ending: None })
             }
@@ -171,7 +172,7 @@ async fn read(directory: &DirectoryConfig, limits: &Limits) -> Result<(Settings,
         None => Vec::new(),
         Some(file) => {
             let read = spawn_blocking(move || std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))).await;
-            let read = read.unwrap_or_else(|error| Err(error.to_string()));
+            let read = read.unwrap_or_else(|error| Err(broke_off(&error).to_owned()));
             read.map_err(|reason| StartError::Directory { name: directory.name.clone(), reason })?
         }
     };

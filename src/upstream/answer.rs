@@ -250,7 +250,7 @@ impl Answer {
         sleep_until(self.operation.deadline.min(Instant::now() + pause(fastrand::f64()))).await;
         let next = hand_over(&self.upstream, &self.operation, except.as_slice()).await?;
         (self.attempt, self.collect) = (next.attempt, next.collect);
-        self.upstream.metrics.upstream_retried(self.upstream.index);
+        self.upstream.metrics.retried();
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ mod renewal;
 mod srv;
 
 use self::renewal::Renewal;
+pub use self::srv::MOST_SERVERS;
 pub(crate) use self::srv::Selection;
 use self::srv::select;
 use super::connect::{Names, Services};

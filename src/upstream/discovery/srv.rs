@@ -110,8 +110,8 @@ const fn ldaps_port(port: u16) -> u16 {
     }
 }
 
-/// Each has its own connections and probes; a domain with more controllers has sites.
-const MOST_SERVERS: usize = 64;
+/// So many controllers of a domain are taken: each has its own connections and probes, and a domain with more has sites.
+pub const MOST_SERVERS: usize = 64;
 /// The log names so many.
 const MOST_REFUSED: usize = 8;
 /// As RFC 1035 section 2.3.4 bounds a name, and more where its octets are escaped.
