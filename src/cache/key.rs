@@ -10,12 +10,13 @@
 //!
 //! Two requests that a directory would answer alike may well have two keys; never the other way round.
 
+mod filter;
 mod read;
 
+pub(crate) use filter::write_filter;
 pub use read::Question;
 
 use crate::ldap::ber::{BerError, Reader, tag};
-use crate::ldap::filter::MAX_DEPTH;
 use crate::ldap::message::{Scope, Search};
 use crate::ldap::oid;
 use std::cmp::Ordering;
@@ -56,9 +57,10 @@ pub fn write_key(out: &mut Vec<u8>, owner: Owner<'_>, directory: Option<usize>, 
     writer.number(search.size_limit as usize);
     writer.base(search.base_object);
     let written = writer.attributes(search.attributes).and_then(|()| writer.controls(controls));
-    match written.and_then(|keyed| writer.filter(search.filter).map(|()| keyed)) {
-        Ok(keyed) => keyed,
-        Err(_) => Keyed::NotCacheable,
+    writer.fold();
+    match (written, write_filter(out, search.filter)) {
+        (Ok(keyed), Ok(())) => keyed,
+        _ => Keyed::NotCacheable,
     }
 }
 
@@ -194,16 +196,6 @@ impl Writer<'_> {
         Ok(Keyed::Cacheable)
     }
 
-    /// The filter as it came, folded as a whole; what must not be folded is put back. In its own order: phones send one template, so there is
-    /// nothing to gain from sorting its branches.
-    fn filter(&mut self, filter: &[u8]) -> Result<(), BerError> {
-        let start = self.out.len();
-        self.out.extend_from_slice(filter);
-        self.fold();
-        let folded = self.out.get_mut(start..).unwrap_or_default();
-        FoldedFilter { original: filter, folded, has_options: contains(filter, OPTION) }.restore()
-    }
-
     fn folded(&mut self, octets: &[u8]) {
         self.number(octets.len());
         self.out.extend_from_slice(octets);
@@ -229,102 +221,6 @@ impl Writer<'_> {
     fn fold(&mut self) {
         self.out.get_mut(self.unfolded..).unwrap_or_default().make_ascii_lowercase();
         self.unfolded = self.out.len();
-    }
-}
-
-/// A filter that was folded as a whole.
-struct FoldedFilter<'a> {
-    original: &'a [u8],
-    folded: &'a mut [u8],
-    /// Somewhere in it is a semicolon.
-    has_options: bool,
-}
-
-impl FoldedFilter<'_> {
-    /// Puts back what must not be folded.
-    fn restore(mut self) -> Result<(), BerError> {
-        if self.original.is_empty() {
-            return Err(BerError::Truncated);
-        }
-        self.nodes(self.original, MAX_DEPTH)
-    }
-
-    fn nodes(&mut self, nodes: &[u8], deeper: usize) -> Result<(), BerError> {
-        let mut nodes = Reader::new(nodes);
-        while !nodes.is_empty() {
-            let (choice, content) = self.element(&mut nodes)?;
-            let mut parts = Reader::new(content);
-            match choice {
-                choice::AND | choice::OR | choice::NOT => self.nodes(content, deeper.checked_sub(1).ok_or(BerError::TooDeep)?)?,
-                choice::PRESENT => self.description(content),
-                choice::EXTENSIBLE => self.extensible(parts)?,
-                choice::SUBSTRINGS => {
-                    let ignores_case = self.attribute(&mut parts)?;
-                    let (_, pieces) = self.element(&mut parts)?;
-                    self.values(pieces, ignores_case)?;
-                }
-                choice::EQUALITY | choice::GREATER_OR_EQUAL | choice::LESS_OR_EQUAL | choice::APPROX => {
-                    let ignores_case = self.attribute(&mut parts)?;
-                    self.values(parts.rest(), ignores_case)?;
-                }
-                found => return Err(BerError::UnexpectedTag { expected: choice::AND, found }),
-            }
-        }
-        Ok(())
-    }
-
-    /// What a rule makes of a value is the rule's affair.
-    fn extensible(&mut self, mut parts: Reader<'_>) -> Result<(), BerError> {
-        while !parts.is_empty() {
-            let (tag, content) = self.element(&mut parts)?;
-            if matches!(tag, choice::MATCHING_RULE | choice::TYPE) { self.description(content) } else { self.exact(content) }
-        }
-        Ok(())
-    }
-
-    /// The description at the front of an item; says whether its values compare without case.
-    fn attribute(&mut self, parts: &mut Reader<'_>) -> Result<bool, BerError> {
-        let (_, attribute) = self.element(parts)?;
-        self.description(attribute);
-        Ok(ignores_case(attribute))
-    }
-
-    /// An attribute description: without case, but with options as it is.
-    fn description(&mut self, description: &[u8]) {
-        if self.has_options && description.contains(&OPTION) {
-            self.exact(description);
-        }
-    }
-
-    fn values(&mut self, values: &[u8], ignore_case: bool) -> Result<(), BerError> {
-        let mut values = Reader::new(values);
-        while !values.is_empty() {
-            let (_, value) = self.element(&mut values)?;
-            if !ignore_case {
-                self.exact(value);
-            }
-        }
-        Ok(())
-    }
-
-    /// The next element's tag, which is no letter, and contents. Its length must not be taken for one.
-    #[inline]
-    fn element<'f>(&mut self, reader: &mut Reader<'f>) -> Result<(u8, &'f [u8]), BerError> {
-        let before = reader.rest();
-        let element = reader.tagged()?;
-        if let Some(b'A'..=b'Z' | 0x80..) = before.get(1) {
-            let header = before.len() - reader.rest().len() - element.1.len();
-            self.exact(before.get(..header).unwrap_or_default());
-        }
-        Ok(element)
-    }
-
-    /// Puts back a part of the original, told by its place in memory.
-    fn exact(&mut self, part: &[u8]) {
-        let at = part.as_ptr().addr().wrapping_sub(self.original.as_ptr().addr());
-        if let Some(place) = self.folded.get_mut(at..at.saturating_add(part.len())) {
-            place.copy_from_slice(part);
-        }
     }
 }
 
@@ -390,50 +286,6 @@ impl<'a> Selected<'a> {
 /// Without a short cut, so that it is done many octets at once.
 fn contains(octets: &[u8], wanted: u8) -> bool {
     octets.iter().fold(false, |any, &octet| any | (octet == wanted))
-}
-
-/// Does equality of this attribute ignore case wherever it is known? By RFC 4519, RFC 4524 and RFC 2798, and, for the names that
-/// only Active Directory has, by its schema, where all of them are of the case-ignoring Unicode syntax. A description with options is
-/// not on the list.
-fn ignores_case(attribute: &[u8]) -> bool {
-    let of_that_length: &[&[u8]] = match attribute.len() {
-        1 => &[b"c", b"l", b"o"],
-        2 => &[b"cn", b"co", b"sn", b"ou", b"st"],
-        3 => &[b"uid"],
-        4 => &[b"mail", b"name"],
-        5 => &[b"pager", b"title"],
-        6 => &[b"mobile", b"street"],
-        7 => &[b"company"],
-        8 => &[b"initials"],
-        9 => &[b"givenname", b"homephone"],
-        10 => &[b"department", b"postalcode", b"roomnumber"],
-        11 => &[b"description", b"displayname", b"objectclass", b"othermobile"],
-        12 => &[b"employeetype"],
-        14 => &[b"employeenumber", b"othertelephone", b"samaccountname"],
-        15 => &[b"telephonenumber"],
-        16 => &[b"departmentnumber"],
-        17 => &[b"userprincipalname"],
-        24 => &[b"facsimiletelephonenumber"],
-        26 => &[b"physicaldeliveryofficename"],
-        _ => &[],
-    };
-    of_that_length.iter().any(|known| known.eq_ignore_ascii_case(attribute))
-}
-
-/// The choices of a Filter and the parts of its items (RFC 4511 section 4.5.1).
-mod choice {
-    pub(super) const AND: u8 = 0xa0;
-    pub(super) const OR: u8 = 0xa1;
-    pub(super) const NOT: u8 = 0xa2;
-    pub(super) const EQUALITY: u8 = 0xa3;
-    pub(super) const SUBSTRINGS: u8 = 0xa4;
-    pub(super) const GREATER_OR_EQUAL: u8 = 0xa5;
-    pub(super) const LESS_OR_EQUAL: u8 = 0xa6;
-    pub(super) const PRESENT: u8 = 0x87;
-    pub(super) const APPROX: u8 = 0xa8;
-    pub(super) const EXTENSIBLE: u8 = 0xa9;
-    pub(super) const MATCHING_RULE: u8 = 0x81;
-    pub(super) const TYPE: u8 = 0x82;
 }
 
 /// Opens an option of an attribute description (RFC 4512 section 2.5).

@@ -159,15 +159,23 @@ impl<'a> Reader<'a> {
     /// As [`Reader::element`].
     #[inline]
     pub fn tagged(&mut self) -> Result<(u8, &'a [u8]), BerError> {
-        if let [tag, length @ 0..=0x7f, behind @ ..] = self.rest
-            && tag & HIGH_TAG != HIGH_TAG
-            && let Some((contents, rest)) = behind.split_at_checked(usize::from(*length))
-        {
-            self.rest = rest;
-            return Ok((*tag, contents));
+        if let Some(short) = self.short(SHORT_FORM) {
+            return Ok(short);
         }
         let Element { tag, content, .. } = self.any_element()?;
         Ok((tag, content))
+    }
+
+    /// The same where the element is well-formed and its length, in one octet, is at most `most`; else nothing is read.
+    #[inline]
+    pub(super) fn short(&mut self, most: u8) -> Option<(u8, &'a [u8])> {
+        let [tag, length, behind @ ..] = self.rest else { return None };
+        if *length > most.min(SHORT_FORM) || tag & HIGH_TAG == HIGH_TAG {
+            return None;
+        }
+        let (contents, rest) = behind.split_at_checked(usize::from(*length))?;
+        self.rest = rest;
+        Some((*tag, contents))
     }
 
     /// The contents of the next element, which must carry `tag`: as [`Reader::tagged`].
@@ -280,14 +288,20 @@ pub(super) fn check_text(content: &[u8]) -> Result<(), BerError> {
 /// Most names have 4 to 16 letters: two words, which may overlap, say it of all of them.
 fn is_ascii(octets: &[u8]) -> bool {
     if octets.len() > 16 {
-        octets.is_ascii()
+        is_long_ascii(octets)
     } else if let (Some(front), Some(back)) = (octets.first_chunk(), octets.last_chunk()) {
         (u64::from_ne_bytes(*front) | u64::from_ne_bytes(*back)) & 0x8080_8080_8080_8080 == 0
     } else if let (Some(front), Some(back)) = (octets.first_chunk(), octets.last_chunk()) {
         (u32::from_ne_bytes(*front) | u32::from_ne_bytes(*back)) & 0x8080_8080 == 0
     } else {
-        octets.is_ascii()
+        octets.iter().fold(0, |all, octet| all | octet) & 0x80 == 0
     }
+}
+
+// Out of line, so that the short ones are quickly passed wherever they are.
+#[inline(never)]
+const fn is_long_ascii(octets: &[u8]) -> bool {
+    octets.is_ascii()
 }
 
 /// Proves that `octets` is a run of whole elements, and so are the contents of each constructed one, down to the leaves.
@@ -476,5 +490,7 @@ pub const fn length_of_length(length: usize) -> usize {
 
 /// The bit of an identifier octet that says that the contents are elements.
 pub const CONSTRUCTED: u8 = 0x20;
+/// The longest length of one octet.
+const SHORT_FORM: u8 = 0x7f;
 /// All bits of the tag number set: further octets would follow.
 const HIGH_TAG: u8 = 0x1f;

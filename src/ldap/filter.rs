@@ -5,6 +5,10 @@
 
 use super::ber::{self, BerError, Element, Reader, tag};
 use super::filter_text;
+use super::filter_walk::{
+    self, AND, ANY, APPROX, DN_ATTRIBUTES, EQUALITY, EXTENSIBLE, FINAL, GREATER_OR_EQUAL, INITIAL, LESS_OR_EQUAL, MATCH_TYPE, MATCH_VALUE,
+    MATCHING_RULE, NOT, OR, PRESENT, SUBSTRINGS,
+};
 use thiserror::Error;
 
 /// The deepest nesting of and, or and not.
@@ -109,10 +113,7 @@ impl Filter {
     /// # Errors
     /// The first violation met.
     pub fn check(octets: &[u8]) -> Result<(), FilterError> {
-        let mut nodes = 0;
-        let mut reader = Reader::new(octets);
-        check_node(&mut reader, MAX_DEPTH, &mut nodes)?;
-        Ok(reader.finish()?)
+        filter_walk::walk(octets, &mut ())
     }
 
     /// Builds the tree from the octets of one filter element.
@@ -342,102 +343,6 @@ fn encode_branches(out: &mut Vec<u8>, tag: u8, branches: &[Filter]) {
     ber::write_constructed(out, tag, |out| branches.iter().for_each(|branch| branch.encode(out)));
 }
 
-/// Proves that a well-formed filter comes next.
-fn check_node(reader: &mut Reader<'_>, deeper: usize, nodes: &mut usize) -> Result<(), FilterError> {
-    let (choice, content) = reader.tagged()?;
-    *nodes += 1;
-    if *nodes > MAX_NODES {
-        return Err(FilterError::TooManyNodes);
-    }
-    if !matches!(choice, AND | OR | NOT) {
-        return check_item(choice, content);
-    }
-    let deeper = deeper.checked_sub(1).ok_or(FilterError::TooDeep)?;
-    let mut branches = Reader::new(content);
-    if choice == NOT {
-        check_node(&mut branches, deeper, nodes)?;
-        return Ok(branches.finish()?);
-    }
-    while !branches.is_empty() {
-        check_node(&mut branches, deeper, nodes)?;
-    }
-    Ok(())
-}
-
-/// Proves that a leaf is one of RFC 4511's and well-formed.
-fn check_item(choice: u8, content: &[u8]) -> Result<(), FilterError> {
-    let mut fields = Reader::new(content);
-    match choice {
-        EQUALITY | GREATER_OR_EQUAL | LESS_OR_EQUAL | APPROX => {
-            fields.check_text(tag::OCTET_STRING)?;
-            fields.contents(tag::OCTET_STRING)?;
-            Ok(fields.finish()?)
-        }
-        SUBSTRINGS => {
-            fields.check_text(tag::OCTET_STRING)?;
-            let pieces = fields.contents(tag::SEQUENCE)?;
-            fields.finish()?;
-            check_pieces(pieces)
-        }
-        PRESENT => Ok(ber::check_text(content)?),
-        EXTENSIBLE => {
-            let rule = optional_text(&mut fields, MATCHING_RULE)?;
-            let attribute = optional_text(&mut fields, MATCH_TYPE)?;
-            fields.expect(MATCH_VALUE)?;
-            if !fields.is_empty() {
-                fields.boolean(DN_ATTRIBUTES)?;
-            }
-            fields.finish()?;
-            if rule.is_none() && attribute.is_none() { Err(FilterError::BadItem) } else { Ok(()) }
-        }
-        other => Err(FilterError::UnknownChoice(other)),
-    }
-}
-
-/// At least one piece, none empty, `initial` only as the first and `final` only as the last.
-fn check_pieces(content: &[u8]) -> Result<(), FilterError> {
-    let mut pieces = Reader::new(content);
-    let mut is_first = true;
-    loop {
-        let (choice, piece) = pieces.tagged().map_err(|error| if content.is_empty() { FilterError::BadItem } else { error.into() })?;
-        let in_order = match choice {
-            INITIAL => is_first,
-            ANY => true,
-            FINAL => pieces.is_empty(),
-            _ => false,
-        };
-        if !in_order || piece.is_empty() {
-            return Err(FilterError::BadItem);
-        }
-        if pieces.is_empty() {
-            return Ok(());
-        }
-        is_first = false;
-    }
-}
-
 fn optional_text<'a>(fields: &mut Reader<'a>, tag: u8) -> Result<Option<&'a str>, BerError> {
     fields.optional(tag)?.map(|element| element.text()).transpose()
 }
-
-const AND: u8 = 0xa0;
-const OR: u8 = 0xa1;
-const NOT: u8 = 0xa2;
-const EQUALITY: u8 = 0xa3;
-const SUBSTRINGS: u8 = 0xa4;
-const GREATER_OR_EQUAL: u8 = 0xa5;
-const LESS_OR_EQUAL: u8 = 0xa6;
-const PRESENT: u8 = 0x87;
-const APPROX: u8 = 0xa8;
-const EXTENSIBLE: u8 = 0xa9;
-
-// The pieces of a substrings item.
-const INITIAL: u8 = 0x80;
-const ANY: u8 = 0x81;
-const FINAL: u8 = 0x82;
-
-// The components of an extensible match.
-const MATCHING_RULE: u8 = 0x81;
-const MATCH_TYPE: u8 = 0x82;
-const MATCH_VALUE: u8 = 0x83;
-const DN_ATTRIBUTES: u8 = 0x84;

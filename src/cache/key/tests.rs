@@ -6,12 +6,15 @@ use crate::ldap::ber::write_element;
 use crate::ldap::control::write_control;
 use crate::ldap::dn::Dn;
 use crate::ldap::envelope::{Envelope, write_envelope};
-use crate::ldap::filter::Filter;
+use crate::ldap::filter::{Filter, MAX_DEPTH};
 use crate::ldap::message::{Request, SearchRequest};
 use proptest::prelude::*;
 use std::collections::HashSet;
 
 const PHONES: Owner<'_> = Owner { access: 0, principal: None };
+// Choices of a Filter.
+const OR: u8 = 0xa1;
+const NOT: u8 = 0xa2;
 
 fn request() -> SearchRequest {
     SearchRequest {
@@ -191,7 +194,7 @@ fn a_length_is_no_letter() {
     let Request::Search(search) = Request::parse(&envelope).unwrap() else { panic!("it is a search") };
     let keys = [long_value, short_value].map(|branches| {
         let mut filter = Vec::new();
-        write_element(&mut filter, choice::OR, &branches);
+        write_element(&mut filter, OR, &branches);
         Filter::check(&filter).unwrap();
         let mut key = Vec::new();
         assert_eq!(write_key(&mut key, PHONES, Some(0), &Search { filter: &filter, ..search }, None), Keyed::Cacheable);
@@ -219,7 +222,7 @@ fn hostile_octets_in_a_filter_are_not_cached() {
     let mut deep = vec![0x87, 0x02, b'c', b'n'];
     for _ in 0..=MAX_DEPTH {
         let inner = std::mem::take(&mut deep);
-        write_element(&mut deep, choice::NOT, &inner);
+        write_element(&mut deep, NOT, &inner);
     }
     for filter in [&[][..], &[0xa3, 0x05, 0x04], &[0x99, 0x00], &[0xa3, 0x00], &deep] {
         let broken = Search { filter, ..search };
