@@ -12,12 +12,13 @@
 mod side_by_side;
 
 use redial::access::{Accesses, Asker, Verdict};
-use redial::cache::Spelling;
 use redial::cache::answer::{Answer, AnswerBuilder};
+use redial::cache::forms::Forms;
 use redial::cache::key::{Owner, write_key};
 use redial::cache::store::{Lookup, Store};
-use redial::config::Lifetimes;
+use redial::cache::{Spelling, Standing};
 use redial::config::load::load_text;
+use redial::config::{Config, Lifetimes};
 use redial::identity::Identity;
 use redial::ldap::envelope::op;
 use redial::ldap::message::{Request, Scope, Search};
@@ -37,13 +38,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const STEPS: [(&str, &str); 12] = [
+const STEPS: [(&str, &str); 13] = [
     ("again-1000", "look-up by the octets as they came, 1,000 answers held"),
     ("again-1000000", "the same, 1,000,000 answers held"),
     ("again-0", "the same, not found"),
     ("decode", "frame to SearchRequest, validated"),
     ("access", "who may ask what"),
     ("key", "the normalised key"),
+    ("form", "the same for a search in a form that came before, from its octets"),
     ("hit-1000", "look-up, 1,000 answers held"),
     ("hit-100000", "look-up, 100,000 answers held"),
     ("hit-1000000", "look-up, 1,000,000 answers held"),
@@ -133,6 +135,17 @@ fn step(name: &str) {
                 black_box(write_key(&mut out, Owner { access: 0, principal: None }, Some(0), black_box(&search), None));
             });
         }
+        "form" => {
+            let search = parsed(&frame).unwrap();
+            let spelling = Spelling { standing: standing(&config), op: search.op };
+            write_key(&mut out, Owner { access: 0, principal: None }, Some(0), &search, None);
+            let forms = Forms::default();
+            forms.learn(&spelling, &out);
+            measured(|| {
+                out.clear();
+                assert!(forms.write_key(&mut out, black_box(&spelling)).is_some());
+            });
+        }
         "hit" => {
             let (store, answer, now) = (Store::new(u64::MAX, 1, LIFETIMES.ttl), Arc::new(small_answer()), Instant::now());
             for number in 0..number {
@@ -146,10 +159,7 @@ fn step(name: &str) {
         }
         "again" => {
             let (store, answer, now) = (Store::new(u64::MAX, 1, LIFETIMES.ttl), Arc::new(small_answer()), Instant::now());
-            let pipeline = Pipeline::new(&config, Vec::new(), Arc::new(Metrics::new(&config)));
-            let peer = "127.0.0.1:50000".parse().unwrap();
-            let client = Client { peer, listener: 0, security: Security::Clear, identity: Identity::Anonymous, standing: None };
-            let standing = pipeline.standing(&client).unwrap();
+            let standing = standing(&config);
             for number in 0..number {
                 let key = key(number);
                 assert!(store.insert(&key, &answer, store.generation(Some(0)), &LIFETIMES, 0.0, now));
@@ -194,6 +204,13 @@ fn measured(mut step: impl FnMut()) {
     for _ in 0..TIMES {
         step();
     }
+}
+
+/// Anybody's.
+fn standing(config: &Config) -> Standing {
+    let pipeline = Pipeline::new(config, Vec::new(), Arc::new(Metrics::new(config)));
+    let peer = "127.0.0.1:50000".parse().unwrap();
+    pipeline.standing(&Client::new(peer, 0, Security::Clear, Identity::Anonymous)).unwrap()
 }
 
 fn parsed(frame: &[u8]) -> Option<Search<'_>> {

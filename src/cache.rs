@@ -1,22 +1,24 @@
 //! Answers of searches, kept in memory and shared by everybody who may see them.
 //!
 //! - [`key`] says which requests mean the same, [`rules`] how long an answer is good for, [`freshness`] whether it still is;
-//! - [`answer`] is the answer as octets, [`store`] keeps it, [`repeats`] knows the octets that it was asked for with, and `history` which
-//!   answers a write has outdated;
+//! - [`answer`] is the answer as octets, [`store`] keeps it, [`repeats`] knows the octets that it was asked for with, [`forms`] what
+//!   searches have in common but their filters, and `history` which answers a write has outdated;
 //! - [`fill`] brings a new answer from the directories, [`flight`] makes identical fills in flight one;
 //! - [`keep`] and [`snapshot`] carry answers over a restart.
 //!
 //! [`SearchCache`] joins them for the pipeline:
 //!
 //! 1. [`SearchCache::look_up_again`] with the octets as they came: what was asked before in the same octets is written at once;
-//! 2. otherwise [`SearchCache::look_up`] with the key: a hit is written at once;
-//! 3. otherwise [`SearchCache::fetch`]: the answer comes from the directories, once for all who want it, and is stored where it may be.
+//! 2. otherwise [`SearchCache::look_up_by_form`]: of a search in a form that came before only the filter is read, and a hit is written at once;
+//! 3. otherwise [`SearchCache::look_up`] with the key: a hit is written at once;
+//! 4. otherwise [`SearchCache::fetch`]: the answer comes from the directories, once for all who want it, and is stored where it may be.
 //!
 //! What holds always: only complete answers are stored; what an invalidation overtook is not; nobody gets an answer under another's key.
 
 pub mod answer;
 mod fill;
 mod flight;
+pub mod forms;
 mod freshness;
 mod history;
 pub(crate) mod keep;
@@ -39,6 +41,7 @@ use crate::config::{self, Lifetimes};
 use crate::ldap::filter::Filter;
 use flight::Flights;
 use foldhash::quality::FixedState;
+use forms::Forms;
 use rules::Rules;
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -51,6 +54,7 @@ use tokio::time::Instant;
 pub(crate) struct SearchCache {
     store: Arc<Store>,
     flights: Arc<Flights>,
+    forms: Forms,
     rules: Rules,
 }
 
@@ -59,7 +63,7 @@ impl SearchCache {
     pub(crate) fn new(config: &config::Cache, directories: usize) -> Self {
         let rules = Rules::new(config);
         let store = Arc::new(Store::new(config.capacity, directories, rules.longest()));
-        Self { flights: Arc::new(Flights::new(Arc::clone(&store))), store, rules }
+        Self { flights: Arc::new(Flights::new(Arc::clone(&store))), store, forms: Forms::default(), rules }
     }
 
     /// The same cache under another configuration: what is kept stays, for as long as it was to be kept. There are directories up to that
@@ -69,7 +73,7 @@ impl SearchCache {
         let store = self.store.succeeding(config.capacity, directories, rules.longest());
         let is_same = Arc::ptr_eq(&store, &self.store);
         let flights = if is_same { Arc::clone(&self.flights) } else { Arc::new(Flights::new(Arc::clone(&store))) };
-        Self { store, flights, rules }
+        Self { store, flights, forms: Forms::default(), rules }
     }
 
     /// What was answered to the same octets before and may be served as it is. No allocation, no waiting.
@@ -77,9 +81,21 @@ impl SearchCache {
         self.store.look_up_again(spelling, now)
     }
 
-    /// What is known under `key`, which was asked for in that `spelling`. No waiting, and no allocation but the one that remembers a spelling
-    /// when it comes for the second time.
+    /// What was answered to a search that came in another spelling before, if this one is of a form that came before and what is kept may be
+    /// served as it is. Its key is left in `key`. No waiting, and no allocation but the one that remembers a spelling when it comes for the
+    /// second time.
+    pub(crate) fn look_up_by_form(&self, spelling: &Spelling<'_>, key: &mut Vec<u8>, now: Instant) -> Option<Again> {
+        key.clear();
+        self.forms.write_key(key, spelling)?;
+        self.store.look_up_fresh(key, spelling, now)
+    }
+
+    /// What is known under `key`, which was asked for in that `spelling`. No waiting, and no allocation but those that remember a form when it
+    /// comes for the first time, and a spelling when it comes for the second.
     pub(crate) fn look_up(&self, key: &[u8], spelling: Option<&Spelling<'_>>, now: Instant) -> Lookup {
+        if let Some(spelling) = spelling {
+            self.forms.learn(spelling, key);
+        }
         self.store.look_up(key, spelling, now)
     }
 
@@ -163,6 +179,11 @@ impl SearchCache {
     /// A fill that is not shared; its end counts as any other read's.
     pub(crate) fn unshared(&self, fill: Fill, directory: Option<usize>) -> Fill {
         fill.watched_by(&self.store, directory)
+    }
+
+    /// Forms of searches that are known.
+    pub(crate) fn forms(&self) -> usize {
+        self.forms.count()
     }
 
     /// Searches that somebody is being asked for the cache.

@@ -8,10 +8,11 @@ use allocation_counter::measure;
 use common::configuration::Configuration;
 use common::requests;
 use redial::access::{Accesses, Asker, Verdict};
-use redial::cache::Spelling;
 use redial::cache::answer::{Answer, AnswerBuilder};
+use redial::cache::forms::Forms;
 use redial::cache::key::{Keyed, Owner, write_key};
 use redial::cache::store::{Lookup, Store};
+use redial::cache::{Spelling, Standing};
 use redial::config::{Access, Clients, Config, Lifetimes};
 use redial::identity::Identity;
 use redial::ldap::envelope::op;
@@ -67,10 +68,7 @@ fn a_repeated_hit_allocates_nothing() {
     let frame = frame();
     let split = || Envelope::split(Frame::first_of(&frame, frame.len()).unwrap().unwrap().contents).unwrap();
     let (_, op) = split();
-    let config = Configuration { base: "dc=example", directory: "ldif = \"config/demo.ldif\"", ..Configuration::default() }.load();
-    let pipeline = Pipeline::new(&config, Vec::new(), Arc::new(Metrics::unrecorded()));
-    let client = Client::new(([10, 20, 1, 2], 50_000).into(), 0, Security::Clear, Identity::Anonymous);
-    let spelling = Spelling { standing: pipeline.standing(&client).unwrap(), op };
+    let spelling = Spelling { standing: standing(), op };
     assert!(store.insert(b"key", &answer(), store.generation(Some(0)), &LIFETIMES, 0.5, now));
     for _ in 0..2 {
         assert!(matches!(store.look_up(b"key", Some(&spelling), now), Lookup::Fresh(_)));
@@ -92,8 +90,36 @@ fn a_repeated_hit_allocates_nothing() {
 }
 
 #[test]
+fn the_key_of_a_search_in_a_known_form_allocates_nothing() {
+    let frame = frame();
+    let envelope = Envelope::parse(&frame).unwrap();
+    let Request::Search(search) = Request::parse(&envelope).unwrap() else { panic!("it is a search") };
+    let spelling = Spelling { standing: standing(), op: search.op };
+    let (forms, mut key) = (Forms::default(), Vec::with_capacity(4096));
+    assert_eq!(write_key(&mut key, Owner { access: 0, principal: None }, Some(0), &search, None), Keyed::Cacheable);
+    forms.learn(&spelling, &key);
+    let mut written = 0;
+    let counted = measure(|| {
+        let mut write = || {
+            key.clear();
+            forms.write_key(&mut key, &spelling).is_some()
+        };
+        written = (0..10_000).filter(|_| write()).count();
+    });
+    assert_eq!((written, counted.count_total), (10_000, 0));
+}
+
+#[test]
 fn the_counter_counts() {
     assert_eq!(measure(|| drop(std::hint::black_box(Box::new(1)))).count_total, 1);
+}
+
+/// Anybody's.
+fn standing() -> Standing {
+    let config = Configuration { base: "dc=example", directory: "ldif = \"config/demo.ldif\"", ..Configuration::default() }.load();
+    let pipeline = Pipeline::new(&config, Vec::new(), Arc::new(Metrics::unrecorded()));
+    let client = Client::new(([10, 20, 1, 2], 50_000).into(), 0, Security::Clear, Identity::Anonymous);
+    pipeline.standing(&client).unwrap()
 }
 
 fn frame() -> Vec<u8> {

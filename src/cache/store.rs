@@ -135,10 +135,7 @@ impl Store {
         let answer = Arc::clone(&kept.answer);
         match kept.deadlines.judge(now) {
             Freshness::Fresh => {
-                kept.found_in.store(self.minute(now), Ordering::Relaxed);
-                if let Some(spelling) = spelling {
-                    self.note(spelling, &kept);
-                }
+                self.found(&kept, spelling, now);
                 Lookup::Fresh(answer)
             }
             Freshness::RefreshDue if kept.claims_refresh(now) => Lookup::RefreshDue(answer),
@@ -146,6 +143,16 @@ impl Store {
             Freshness::Stale => Lookup::Stale(answer),
             Freshness::Expired => Lookup::Miss,
         }
+    }
+
+    /// What [`Store::look_up`] would call fresh.
+    pub(crate) fn look_up_fresh(&self, key: &[u8], spelling: &Spelling<'_>, now: Instant) -> Option<Again> {
+        let kept = self.kept.get(key)?;
+        let is_good = kept.generation.is_of(&kept.history) && kept.deadlines.judge(now) == Freshness::Fresh;
+        is_good.then(|| {
+            self.found(&kept, Some(spelling), now);
+            Again(kept)
+        })
     }
 
     /// What was answered to the same octets before, if that is what [`Store::look_up`] would call fresh. Once a minute, if others are looked
@@ -157,6 +164,14 @@ impl Store {
             && kept.deadlines.judge(now) == Freshness::Fresh
             && kept.found_in.load(Ordering::Relaxed) == self.minute.load(Ordering::Relaxed);
         is_good.then_some(Again(kept))
+    }
+
+    /// A fresh answer was found by its key, by a search in that spelling.
+    fn found(&self, kept: &Arc<Kept>, spelling: Option<&Spelling<'_>>, now: Instant) {
+        kept.found_in.store(self.minute(now), Ordering::Relaxed);
+        if let Some(spelling) = spelling {
+            self.note(spelling, kept);
+        }
     }
 
     /// The minute of `now`, noted for the first level.

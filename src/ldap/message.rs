@@ -9,7 +9,7 @@ use super::filter::FilterError;
 use thiserror::Error;
 
 pub use super::result_code::ResultCode;
-pub use super::search::{MAX_ATTRIBUTES, Scope, Search, SearchRequest};
+pub use super::search::{Form, MAX_ATTRIBUTES, Scope, Search, SearchRequest};
 pub use super::write::{Write, WriteKind};
 
 /// Why a request is refused before anybody looks at what it asks.

@@ -111,6 +111,35 @@ impl<'a> Search<'a> {
     }
 }
 
+/// A SearchRequest but for its filter: a phone asks in one form for whatever is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Form<'a> {
+    /// The elements in front of the filter.
+    pub head: &'a [u8],
+    /// The elements behind it.
+    pub attributes: &'a [u8],
+}
+
+impl<'a> Form<'a> {
+    /// Parts a SearchRequest from its filter, going by tags and lengths alone. About what is within nothing is said; but if some well-formed
+    /// request has that form, then this one is well-formed exactly if [`Filter::check`] says so of the filter.
+    pub fn split(op: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let mut outer = Reader::new(op);
+        let content = outer.contents(op::SEARCH_REQUEST).ok()?;
+        outer.finish().ok()?;
+        let mut fields = Reader::new(content);
+        for _ in 0..FIELDS_BEFORE_FILTER {
+            fields.tagged().ok()?;
+        }
+        let filter_on = fields.rest();
+        fields.tagged().ok()?;
+        let attributes = fields.rest();
+        let head = content.get(..content.len() - filter_on.len())?;
+        let filter = filter_on.get(..filter_on.len() - attributes.len())?;
+        Some((Self { head, attributes }, filter))
+    }
+}
+
 /// A SearchRequest, owned: what a directory answers, and what an access narrows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchRequest {
@@ -168,6 +197,8 @@ impl SearchRequest {
     }
 }
 
+/// baseObject, scope, derefAliases, sizeLimit, timeLimit, typesOnly.
+const FIELDS_BEFORE_FILTER: usize = 6;
 /// `wholeSubtree`. RFC 4511 lets further scopes be defined; nobody here sends one.
 const MAX_SCOPE: u32 = 2;
 /// `derefAlways`.

@@ -50,7 +50,7 @@ pub(super) const CACHE_BYTES: Metric = metric("redial_cache_bytes", "Octets that
 pub(super) const TABLES: Metric = metric(
     "redial_table_entries",
     "What tables in memory hold: searches under way for the cache (searches), passwords on their way to a directory (binds), clients with operations at directories (clients), searches of which \
-     pages are left (pages), accounts of which passwords are remembered (passwords) or wrong ones counted (guard), who counts as one asker (askers).",
+     pages are left (pages), accounts of which passwords are remembered (passwords) or wrong ones counted (guard), who counts as one asker (askers), forms of searches (forms).",
 );
 
 pub(super) const BIND_CACHE: Metric = metric(

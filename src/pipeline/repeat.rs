@@ -1,8 +1,10 @@
-//! A search that was asked before in the same octets, by somebody of the same standing: found as it came, and written at once.
+//! A search that was asked before, by somebody of the same standing: in the same octets, or with another filter in the same form. It is found as it
+//! came, or by its form and its filter, and written at once.
 //!
-//! It takes the place of decoding, deciding and keying, and comes to the same: what is found is what the slow way would find fresh, or nothing is.
+//! That takes the place of decoding, deciding and keying, and comes to the same: what is found is what the slow way would find fresh, or nothing is.
 //! Where somebody reads whom and what a search is about, every search takes the slow way.
 
+use super::search::KEY;
 use super::{Pipeline, delivery};
 use crate::cache::Spelling;
 use crate::ldap::ResultCode;
@@ -33,7 +35,9 @@ impl Pipeline {
         if self.is_read(OperationKind::Search) {
             return false;
         }
-        let Some(found) = self.cache.look_up_again(spelling, received_at) else { return false };
+        let found = self.cache.look_up_again(spelling, received_at);
+        let found = found.or_else(|| KEY.with_borrow_mut(|key| self.cache.look_up_by_form(spelling, key, received_at)));
+        let Some(found) = found else { return false };
         let answer = found.answer();
         if answer.len() > delivery::PIECE {
             return false;

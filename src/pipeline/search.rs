@@ -257,7 +257,7 @@ fn write_hit(asked: AskedAt, answer: Arc<Answer>, out: &mut Vec<u8>) -> Begun {
 
 thread_local! {
     /// Where keys are written, so that a hit allocates nothing.
-    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    pub(super) static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A directory that has not answered for so long dawdles: a stale answer goes out instead (RFC 8767 section 5 proposes it for DNS).

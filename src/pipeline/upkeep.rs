@@ -53,6 +53,7 @@ impl Pipeline {
             ("passwords", passwords),
             ("guard", guard),
             ("askers", self.standings.len()),
+            ("forms", self.cache.forms()),
         ];
         tables.iter().for_each(|(table, entries)| metrics.table_holds(table, *entries));
     }

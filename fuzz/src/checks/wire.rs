@@ -7,7 +7,7 @@ use redial::ldap::dn::Dn;
 use redial::ldap::envelope::{Envelope, MessageId, op, write_envelope};
 use redial::ldap::filter::Filter;
 use redial::ldap::frame::{FrameError, frame_length};
-use redial::ldap::message::{LdapResult, Request};
+use redial::ldap::message::{Form, LdapResult, Request};
 
 /// Frames and what remains are the input, and the frames do not depend on how much of it had arrived when they were looked for.
 pub fn frame(octets: &[u8]) {
@@ -88,6 +88,9 @@ pub fn request(octets: &[u8]) {
     };
     let owned = search.to_owned().unwrap();
     assert_eq!(search.attribute_names().count(), owned.attributes.len());
+    let (form, behind) = Form::split(search.op).unwrap();
+    assert_eq!(behind, search.filter);
+    assert!(form.attributes.ends_with(search.attributes));
 
     let op = owned.encode();
     let mut written = Vec::new();
