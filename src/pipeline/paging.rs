@@ -24,6 +24,8 @@ use std::time::Duration;
 pub(super) struct PageWanted {
     size: usize,
     cookie: Box<[u8]>,
+    /// The key of the search that it is a page of.
+    key: Box<[u8]>,
 }
 
 /// An answer that has been delivered up to some entry.
@@ -44,20 +46,18 @@ pub(super) struct Pages {
 type Cookie = [u8; 16];
 
 impl PageWanted {
-    pub(super) fn new(control: PagedResults<'_>) -> Self {
-        Self { size: usize::try_from(control.size).unwrap_or(usize::MAX), cookie: control.cookie.into() }
+    pub(super) fn new(control: PagedResults<'_>, key: &[u8]) -> Self {
+        Self { size: usize::try_from(control.size).unwrap_or(usize::MAX), cookie: control.cookie.into(), key: key.into() }
     }
 
     /// Not the first page.
     pub(super) const fn is_continuation(&self) -> bool {
         !self.cookie.is_empty()
     }
-}
 
-impl Open {
-    /// Nothing has been delivered yet.
-    pub(super) const fn new(key: Box<[u8]>, answer: Arc<Answer>) -> Self {
-        Self { key, answer, next: 0 }
+    /// The answer to its search, of which nothing has been delivered yet.
+    pub(super) fn first_of(&self, answer: Arc<Answer>) -> Open {
+        Open { key: self.key.clone(), answer, next: 0 }
     }
 }
 
@@ -75,10 +75,10 @@ impl Pages {
     }
 
     /// The answer that a cookie stands for, once.
-    pub(super) fn take(&self, page: &PageWanted, key: Option<&[u8]>) -> Result<Open, Refused> {
+    pub(super) fn take(&self, page: &PageWanted) -> Result<Open, Refused> {
         let cookie = Cookie::try_from(page.cookie.as_ref()).map_err(|_| DEAD_COOKIE)?;
         // Another search's cookie stays good for that one.
-        self.open.get(&cookie).filter(|open| Some(open.key.as_ref()) == key).ok_or(DEAD_COOKIE)?;
+        self.open.get(&cookie).filter(|open| open.key == page.key).ok_or(DEAD_COOKIE)?;
         self.open.remove(&cookie).ok_or(DEAD_COOKIE)
     }
 

@@ -65,10 +65,10 @@ impl Pipeline {
             let keyed = write_key(key, owner, self.number(&grant), search, travelling);
             let key = (keyed == Keyed::Cacheable).then_some(key.as_slice());
             let travelling = Arrival { controls: travelling, ..arrival };
-            let page = match key {
-                Some(_) => controls.page.map(PageWanted::new),
-                None if controls.page.is_some() => return Err(controls::UNKNOWN),
-                None => None,
+            let page = match (controls.page, key) {
+                (Some(page), Some(key)) => Some(PageWanted::new(page, key)),
+                (Some(_), None) => return Err(controls::UNKNOWN),
+                (None, _) => None,
             };
 
             // What came with controls is not remembered by its octets.
@@ -134,7 +134,7 @@ impl Pipeline {
     pub(super) async fn finish_search(&self, work: SearchWork, delivery: Delivery) -> Outcome {
         let SearchWork { key, directory, lifetimes, errand, stale, page, give_up_at } = work;
         if let Some(page) = page.as_ref().filter(|page| page.is_continuation()) {
-            return match self.pages.take(page, key.as_deref()) {
+            return match self.pages.take(page) {
                 Ok(open) => self.pages.deliver(open, page, delivery, Served::Hit).await,
                 Err(refused) => delivery.refuse(refused).await,
             };
@@ -159,55 +159,41 @@ impl Pipeline {
         match (fetched, stale) {
             (Some(Fetched::Answer(answer) | Fetched::Coalesced(answer)), Some(stale)) if is_failure(answer.code()) => {
                 self.stale_stands_in(directory, &answer.code());
-                self.deliver(stale, Served::Stale, page, key, delivery).await
+                self.deliver(stale, Served::Stale, page, delivery).await
             }
-            (Some(Fetched::Answer(answer)), _) => self.deliver(answer, Served::Miss, page, key, delivery).await,
-            (Some(Fetched::Coalesced(answer)), _) => self.deliver(answer, Served::Coalesced, page, key, delivery).await,
-            (Some(Fetched::Overflow(overflow)), _) => self.deliver_large(overflow.gathered, overflow.rest, page, key, delivery).await,
+            (Some(Fetched::Answer(answer)), _) => self.deliver(answer, Served::Miss, page, delivery).await,
+            (Some(Fetched::Coalesced(answer)), _) => self.deliver(answer, Served::Coalesced, page, delivery).await,
+            (Some(Fetched::Overflow(overflow)), _) => self.deliver_large(overflow.gathered, overflow.rest, page, delivery).await,
             (Some(Fetched::NotShared), _) => {
                 let fill = self.cache.unshared(errand.set_out(), directory);
-                self.deliver_large(AnswerBuilder::default(), fill, page, key, delivery).await
+                self.deliver_large(AnswerBuilder::default(), fill, page, delivery).await
             }
             (Some(Fetched::Failed(error)), Some(stale)) if error.allows_stale() => {
                 self.stale_stands_in(directory, &error);
-                self.deliver(stale, Served::Stale, page, key, delivery).await
+                self.deliver(stale, Served::Stale, page, delivery).await
             }
             (Some(Fetched::Failed(error)), _) => delivery.failed(&error).await,
             (None, Some(stale)) => {
                 self.stale_stands_in(directory, &"no answer within 1.8 s");
-                self.deliver(stale, Served::Stale, page, key, delivery).await
+                self.deliver(stale, Served::Stale, page, delivery).await
             }
             (None, None) => delivery.end(Served::Failed, ResultCode::TIME_LIMIT_EXCEEDED, "the search's own time limit").await,
         }
     }
 
     /// A whole answer, or its first page.
-    async fn deliver(
-        &self,
-        answer: Arc<Answer>,
-        served: Served,
-        page: Option<PageWanted>,
-        key: Option<Box<[u8]>>,
-        delivery: Delivery,
-    ) -> Outcome {
-        match (page, key) {
-            (Some(page), Some(key)) => self.pages.deliver(paging::Open::new(key, answer), &page, delivery, served).await,
-            _ => delivery.answer(&answer, served).await,
+    async fn deliver(&self, answer: Arc<Answer>, served: Served, page: Option<PageWanted>, delivery: Delivery) -> Outcome {
+        match page {
+            Some(page) => self.pages.deliver(page.first_of(answer), &page, delivery, served).await,
+            None => delivery.answer(&answer, served).await,
         }
     }
 
     /// An answer that is too large to keep: passed on as it comes, unless the client wants pages of it.
-    async fn deliver_large(
-        &self,
-        gathered: AnswerBuilder,
-        rest: Fill,
-        page: Option<PageWanted>,
-        key: Option<Box<[u8]>>,
-        delivery: Delivery,
-    ) -> Outcome {
-        let (Some(page), Some(key)) = (page, key) else { return delivery.stream(gathered, rest).await };
+    async fn deliver_large(&self, gathered: AnswerBuilder, rest: Fill, page: Option<PageWanted>, delivery: Delivery) -> Outcome {
+        let Some(page) = page else { return delivery.stream(gathered, rest).await };
         match paging::gather(gathered, rest).await {
-            Ok(answer) => self.pages.deliver(paging::Open::new(key, answer), &page, delivery, Served::Miss).await,
+            Ok(answer) => self.pages.deliver(page.first_of(answer), &page, delivery, Served::Miss).await,
             Err(error) => delivery.failed(&error).await,
         }
     }
