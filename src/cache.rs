@@ -90,8 +90,8 @@ impl SearchCache {
         self.store.look_up_fresh(key, spelling, now)
     }
 
-    /// What is known under `key`, which was asked for in that `spelling`. No waiting, and no allocation but those that remember a form when it
-    /// comes for the first time, and a spelling when it comes for the second.
+    /// What is known under `key`, which was asked for in that `spelling`. No waiting, and no allocation but those that remember a form or a
+    /// spelling when it comes for the second time.
     pub(crate) fn look_up(&self, key: &[u8], spelling: Option<&Spelling<'_>>, now: Instant) -> Lookup {
         if let Some(spelling) = spelling {
             self.forms.learn(spelling, key);

@@ -1,8 +1,8 @@
 //! The forms in which searches come: all of a request but its filter, and what that makes of the key.
 //!
 //! A phone has a form for each of its screens, and asks in it for whatever is typed. Who may ask that, whose the answer is, and how base and
-//! attributes read in the key is found out for the first search of a form, and remembered for everybody of that [`Standing`]. Of the next one only
-//! the filter is looked at: it is proved to be one, and folded, in one walk.
+//! attributes read in the key is found out for the first two searches of a form, and remembered for everybody of that [`Standing`]. Of the next
+//! one only the filter is looked at: it is proved to be one, and folded, in one walk.
 //!
 //! A form is remembered of a search that was accepted, allowed and keyed, octet for octet; so a search that has it differs from that one in its
 //! filter alone, and is accepted, allowed and keyed alike if its filter is one. The forms are one configuration's: a standing means nothing
@@ -14,13 +14,18 @@ use super::store::options;
 use crate::ldap::message::Form;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, Weighter};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 type Random = foldhash::quality::RandomState;
 
 /// What searches of the forms that came have as the front of their keys.
 pub struct Forms {
     known: Cache<Owned, Arc<[u8]>, Weigh, Random>,
+    random: Random,
+    /// The hashes of forms that came once, each at its place until another one comes there.
+    once: [AtomicU64; PLACES],
 }
 
 /// A form, and who asks in it.
@@ -41,7 +46,9 @@ struct Owned {
 impl Default for Forms {
     /// None yet.
     fn default() -> Self {
-        Self { known: Cache::with_options(options(CAPACITY, EXPECTED_OCTETS), Weigh, Random::default(), DefaultLifecycle::default()) }
+        let random = Random::default();
+        let known = Cache::with_options(options(CAPACITY, EXPECTED_OCTETS), Weigh, random.clone(), DefaultLifecycle::default());
+        Self { known, random, once: [const { AtomicU64::new(0) }; PLACES] }
     }
 }
 
@@ -56,17 +63,25 @@ impl Forms {
         key::write_filter(out, filter).ok()
     }
 
-    /// Remembers the form of a search from its whole key. It was accepted and allowed, and has no controls.
+    /// Remembers the form of a search from its whole key, when it comes for the second time: what comes once only is not worth an allocation.
+    /// The search was accepted and allowed, and has no controls.
     pub fn learn(&self, spelling: &Spelling<'_>, key: &[u8]) {
         let Some((form, filter)) = Form::split(spelling.op) else { return };
         let asked = Asked { standing: spelling.standing, form };
-        if spelling.op.len() > LONGEST || self.known.get(&asked).is_some() {
+        if spelling.op.len() > LONGEST || self.known.get(&asked).is_some() || !self.came_before(&asked) {
             return;
         }
         if let Some(front) = key.len().checked_sub(filter.len()).and_then(|length| key.get(..length)) {
             let owned = Owned { standing: spelling.standing, head: form.head.into(), attributes: form.attributes.into() };
             self.known.insert(owned, front.into());
         }
+    }
+
+    fn came_before(&self, asked: &Asked<'_>) -> bool {
+        let hash = self.random.hash_one(asked);
+        // The lowest bits are as good as any.
+        let place = usize::try_from(hash % PLACES as u64).ok().and_then(|place| self.once.get(place));
+        place.is_some_and(|place| place.swap(hash, Ordering::Relaxed) == hash)
     }
 
     /// How many are known.
@@ -99,6 +114,8 @@ impl Weighter<Owned, Arc<[u8]>> for Weigh {
 
 /// Octets of memory for forms: of some thousand principals, each with its own.
 const CAPACITY: u64 = 2 << 20;
+/// Places for the hashes of forms that came once.
+const PLACES: usize = 256;
 /// Of a search whose form is remembered: phones send less than half of it.
 const LONGEST: usize = 1024;
 /// Octets that a form takes beyond its own: the map's nodes, and the allocator's rounding.
@@ -148,10 +165,13 @@ mod tests {
         forms.write_key(&mut key, &Spelling { standing, op }).map(|()| key)
     }
 
-    /// What knows the form of that search.
+    /// What knows the form of that search, which came twice.
     fn taught(search: &SearchRequest) -> Forms {
         let (forms, op) = (Forms::default(), search.encode());
-        forms.learn(&Spelling { standing: PHONES, op: &op }, &slowly(&op).unwrap());
+        for _ in 0..2 {
+            assert_eq!(forms.count(), 0);
+            forms.learn(&Spelling { standing: PHONES, op: &op }, &slowly(&op).unwrap());
+        }
         forms
     }
 

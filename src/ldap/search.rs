@@ -125,7 +125,7 @@ impl<'a> Form<'a> {
     /// request has that form, then this one is well-formed exactly if [`Filter::check`] says so of the filter.
     pub fn split(op: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut outer = Reader::new(op);
-        let content = outer.contents(op::SEARCH_REQUEST).ok()?;
+        let content = outer.expect(op::SEARCH_REQUEST).ok()?.content;
         outer.finish().ok()?;
         let mut fields = Reader::new(content);
         for _ in 0..FIELDS_BEFORE_FILTER {
