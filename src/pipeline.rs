@@ -14,7 +14,7 @@
 //!          outcome     one record: metrics, and a line for the log
 //! ```
 //!
-//! [`Pipeline::repeat`] knows what was asked before, to the octet, or in another spelling but in the same form: base, limits and attributes as
+//! `repeat` knows what was asked before, to the octet, or in another spelling but in the same form: base, limits and attributes as
 //! they came before, and whatever filter. [`Pipeline::begin`] never waits: what memory can answer is written there
 //! and then. What needs time becomes a [`Running`] for [`Pipeline::finish`], which waits and always has a last word. What they do is told in
 //! `search` (with pages in `paging`), in `bind` (with `proofs`), and in `forward` for compares and writes; `record` keeps the record, and

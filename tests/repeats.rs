@@ -28,7 +28,7 @@ use redial::ldap::message::{ResultCode, Scope, SearchRequest};
 use redial::ldap::response::{write_entry_op, write_result_op};
 use redial::metrics::Metrics;
 use redial::pipeline::answers::Wanted;
-use redial::pipeline::{Begun, Client, Hits, Pipeline, Said};
+use redial::pipeline::{Begun, Client, Pipeline, Said};
 use redial::session::{ClientMessageId, Security};
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -209,7 +209,7 @@ impl World {
         let message_id = ClientMessageId::new(MessageId::new(number).unwrap()).unwrap();
         let standing = self.pipeline.standing(&self.clients[client]).unwrap();
         let (now, mut at_once) = (Instant::now(), Vec::new());
-        if self.pipeline.repeat(&Spelling { standing, op }, message_id, now, &mut Hits::default(), &mut at_once) {
+        if self.pipeline.hits(now).answer(&Spelling { standing, op }, message_id, &mut at_once) {
             self.at_once += 1;
             self.by_form += u64::from(!self.seen.contains(&(standing, op.to_vec())));
             let mut slowly = Vec::new();

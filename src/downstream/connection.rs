@@ -306,26 +306,26 @@ impl Connection {
             self.end = Some(End::Closed);
         } else if self.received.is_empty() {
             let taken = self.take_frames(octets, out);
-            if let Some(rest) = octets.get(taken..).filter(|rest| !rest.is_empty()) {
+            if let Some(rest) = octets.get_mut(taken..).filter(|rest| !rest.is_empty()) {
                 self.received.extend_from_slice(rest);
+                rest.fill(0);
             }
         } else {
             self.received.extend_from_slice(octets);
+            octets.fill(0);
             self.take_received(out);
         }
-        // A password may have been among it, and the thread keeps this buffer.
-        octets.fill(0);
         Ok(true)
     }
 
     /// Takes the whole frames among what was kept; `true` if there was one.
     fn take_received(&mut self, out: &mut Vec<u8>) -> bool {
         let mut received = std::mem::take(&mut self.received);
-        let taken = self.take_frames(&received, out);
+        let taken = self.take_frames(&mut received, out);
         let length = received.len();
         if taken < length {
             received.drain(..taken);
-            // The same for what the rest was moved away from.
+            // A password may be in it, and here is where it was moved away from.
             received.resize(length, 0);
             received.truncate(length - taken);
             self.received = received;
@@ -333,11 +333,12 @@ impl Connection {
         taken > 0 || self.end.is_some()
     }
 
-    /// Takes whole frames from the front of `octets` while the session takes any, and says how many octets that were.
-    fn take_frames(&mut self, octets: &[u8], out: &mut Vec<u8>) -> usize {
+    /// Takes whole frames from the front of `octets` while the session takes any, and says how many octets that were. Those that memory did
+    /// not answer are wiped: a password may have been among them, and the thread keeps its buffer.
+    fn take_frames(&mut self, octets: &mut [u8], out: &mut Vec<u8>) -> usize {
         let now = Instant::now();
         let pipeline = self.service.pipeline.load();
-        let mut hits = Hits::default();
+        let mut hits = pipeline.hits(now);
         let mut taken = 0;
         while let Some(rest) = octets.get(taken..).filter(|rest| !rest.is_empty())
             && self.takes_frames(out)
@@ -350,12 +351,16 @@ impl Connection {
                     break;
                 }
             };
-            taken += frame.octets.len();
-            if self.repeat(frame, &pipeline, now, &mut hits, out) {
+            let length = frame.octets.len();
+            taken += length;
+            if self.repeat(frame, &pipeline, &mut hits, out) {
                 continue;
             }
             let said_before = out.len();
             self.take_frame(frame.octets, &pipeline, now, out);
+            if let Some(done) = octets.get_mut(taken - length..taken) {
+                done.fill(0);
+            }
             if self.end == Some(End::StartTls) && taken < octets.len() {
                 // Whoever wrote these octets wrote them without TLS; as part of the session under TLS they would be an attacker's
                 // (CVE-2011-0411).
@@ -363,7 +368,6 @@ impl Connection {
                 self.end_with_notice(ResultCode::PROTOCOL_ERROR, "octets behind a StartTLS request", out);
             }
         }
-        pipeline.record_hits(&mut hits, now);
         if taken > 0 {
             self.last_frame = now;
             self.greeted = true;
@@ -372,10 +376,10 @@ impl Connection {
     }
 
     /// Answers what was asked before, to the octet, by somebody who may see the same; `false` where the frame must be taken apart.
-    fn repeat(&self, frame: Frame<'_>, pipeline: &Pipeline, now: Instant, hits: &mut Hits, out: &mut Vec<u8>) -> bool {
+    fn repeat(&self, frame: Frame<'_>, pipeline: &Pipeline, hits: &mut Hits<'_>, out: &mut Vec<u8>) -> bool {
         let Some(standing) = self.session.standing().filter(|&standing| pipeline.gave(standing)) else { return false };
         let Some((message_id, op)) = self.session.repeatable(frame) else { return false };
-        pipeline.repeat(&Spelling { standing, op }, message_id, now, hits, out)
+        hits.answer(&Spelling { standing, op }, message_id, out)
     }
 
     // Out of line, so that what takes no frame apart is spared its room.

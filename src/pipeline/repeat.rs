@@ -12,52 +12,60 @@ use crate::outcome::{OperationKind, Outcome, Served};
 use crate::session::ClientMessageId;
 use tokio::time::Instant;
 
-/// Repeated searches of one batch that have been answered and are not on record yet.
-#[derive(Debug, Default)]
-pub struct Hits {
-    /// Of all of them; `None` while there are none.
+/// Repeated searches that came together: answered one by one, and put on record together when this is dropped.
+#[derive(Debug)]
+pub struct Hits<'a> {
+    pipeline: &'a Pipeline,
+    received_at: Instant,
+    /// Of all that are not on record yet; `None` while there are none.
     code: Option<ResultCode>,
     count: u32,
     entries: u32,
 }
 
 impl Pipeline {
-    /// Appends the answer to a search that was asked before, without allocation or waiting; `false` where it must be [begun](Self::begin). What
-    /// was answered is in `hits`, for [`Pipeline::record_hits`].
-    pub fn repeat(
-        &self,
-        spelling: &Spelling<'_>,
-        message_id: ClientMessageId,
-        received_at: Instant,
-        hits: &mut Hits,
-        out: &mut Vec<u8>,
-    ) -> bool {
-        if self.is_read(OperationKind::Search) {
+    /// For the repeated searches among what came then.
+    pub const fn hits(&self, received_at: Instant) -> Hits<'_> {
+        Hits { pipeline: self, received_at, code: None, count: 0, entries: 0 }
+    }
+}
+
+impl Hits<'_> {
+    /// Appends the answer to a search that was asked before, without allocation or waiting; `false` where it must be
+    /// [begun](Pipeline::begin).
+    pub fn answer(&mut self, spelling: &Spelling<'_>, message_id: ClientMessageId, out: &mut Vec<u8>) -> bool {
+        if self.pipeline.is_read(OperationKind::Search) {
             return false;
         }
-        let found = self.cache.look_up_again(spelling, received_at);
-        let found = found.or_else(|| KEY.with_borrow_mut(|key| self.cache.look_up_by_form(spelling, key, received_at)));
+        let (cache, now) = (&self.pipeline.cache, self.received_at);
+        let found = cache.look_up_again(spelling, now);
+        let found = found.or_else(|| KEY.with_borrow_mut(|key| cache.look_up_by_form(spelling, key, now)));
         let Some(found) = found else { return false };
         let answer = found.answer();
         if answer.len() > delivery::PIECE {
             return false;
         }
         answer.write(message_id.wire(), out);
-        if hits.code != Some(answer.code()) {
-            self.record_hits(hits, received_at);
-            hits.code = Some(answer.code());
+        if self.code != Some(answer.code()) {
+            self.record();
+            (self.code, self.count, self.entries) = (Some(answer.code()), 0, 0);
         }
-        hits.count += 1;
-        hits.entries = hits.entries.saturating_add(answer.entry_count());
+        self.count += 1;
+        self.entries = self.entries.saturating_add(answer.entry_count());
         true
     }
 
-    /// Puts a batch on record, and empties it.
-    pub fn record_hits(&self, hits: &mut Hits, received_at: Instant) {
-        let Hits { code, count, entries } = std::mem::take(hits);
+    fn record(&self) {
+        let &Hits { pipeline, received_at, code, count, entries } = self;
         if let Some(code) = code {
             let outcome = Outcome { kind: OperationKind::Search, served: Served::Hit, code, entries, took: received_at.elapsed() };
-            self.metrics.operations(&outcome, count);
+            pipeline.metrics.operations(&outcome, count);
         }
+    }
+}
+
+impl Drop for Hits<'_> {
+    fn drop(&mut self) {
+        self.record();
     }
 }
