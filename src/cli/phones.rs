@@ -2,16 +2,18 @@
 //!
 //! [`script`] decides what phones ask, [`pace`] when, [`phone`] does it over a [`mod@line`] from a [`door`], [`verify`] looks at each answer, [`tally`]
 //! counts, [`report`] and [`picture`] tell. It connects to the URL that it is given and to nobody else, and it always ends. What it measures must not
-//! be itself: requests are encoded once, answers compared by a hash, and its own CPU time is part of the report.
+//! be itself: requests are encoded once, answers compared as octets, and its own CPU time is part of the report.
 
 mod arguments;
 mod beside;
 mod cpu;
 mod door;
+mod known;
 mod learn;
 mod line;
 mod numbers;
 mod pace;
+mod patience;
 mod phone;
 mod picture;
 mod question;
@@ -29,7 +31,8 @@ use self::door::{Door, TlsManner};
 use self::learn::{Scout, Vocabulary, read_list};
 use self::numbers::grouped;
 use self::pace::Pace;
-use self::phone::{Live, Phone, Swarm, within};
+use self::patience::within;
+use self::phone::{Live, Phone, Swarm};
 use self::question::{Manner, Request};
 use self::report::Report;
 use self::script::Plan;

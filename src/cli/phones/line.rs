@@ -1,5 +1,6 @@
 //! A phone's connection: requests out, replies in.
 
+use super::known::{self, Known};
 use super::question::{Request, write_abandon, write_unbind};
 use super::tally::{Mishap, Trouble};
 use crate::ldap::ber::{BerError, Reader, tag};
@@ -7,7 +8,8 @@ use crate::ldap::envelope::op;
 use crate::ldap::frame::frame_length;
 use crate::ldap::message::LdapResult;
 use crate::ldap::{MessageId, ResultCode};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use std::sync::OnceLock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
@@ -70,6 +72,22 @@ impl Line {
         Ok(id)
     }
 
+    /// The answer that is known, if that is what comes next, and the whole of it has arrived; otherwise what came is left to be read. Not
+    /// cancel safe.
+    pub(super) async fn known_answer<'k>(&mut self, id: u8, known: &'k OnceLock<Known>) -> Result<Option<&'k Known>, Mishap> {
+        if self.received.is_empty() {
+            self.read().await?;
+        }
+        // Known perhaps only since another phone has read its answer, while this one waited.
+        let Some(known) = known.get().filter(|known| known.is_front_of(&self.received, id)) else { return Ok(None) };
+        if known.len() == self.received.len() {
+            self.received.clear();
+        } else {
+            self.received.advance(known.len());
+        }
+        Ok(Some(known))
+    }
+
     /// The next message that belongs to `id`. Not cancel safe.
     pub(super) async fn reply(&mut self, id: u8) -> Result<Reply, Mishap> {
         loop {
@@ -112,15 +130,20 @@ impl Line {
             if let Some(length) = length.filter(|length| *length <= self.received.len()) {
                 return Ok(self.received.split_to(length).freeze());
             }
-            // What is left of the buffer is used first: a new one for each answer would be wiped each time.
-            if self.received.capacity() - self.received.len() < READ_AT_LEAST {
-                self.received.reserve(READ_AT_ONCE);
-            }
-            let read = self.stream.read_buf(&mut self.received).await;
-            if read.map_err(|error| Mishap::new(Trouble::Closed, error))? == 0 {
-                return Err(Mishap::new(Trouble::Closed, "the server closed the connection"));
-            }
+            self.read().await?;
         }
+    }
+
+    async fn read(&mut self) -> Result<(), Mishap> {
+        // What is left of the buffer is used first: a new one for each answer would be wiped each time.
+        if self.received.capacity() - self.received.len() < READ_AT_LEAST {
+            self.received.reserve(READ_AT_ONCE);
+        }
+        let read = self.stream.read_buf(&mut self.received).await;
+        if read.map_err(|error| Mishap::new(Trouble::Closed, error))? == 0 {
+            return Err(Mishap::new(Trouble::Closed, "the server closed the connection"));
+        }
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), Mishap> {
@@ -145,6 +168,19 @@ impl Reply {
         fields.element()?;
         let op = fields.element()?;
         Ok(View { op_tag: op.tag, op: op.raw, content: op.content })
+    }
+
+    /// As it came.
+    pub(super) fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    /// Where the messageID stands in the frame, if it takes one octet.
+    pub(super) fn id_at(&self) -> Option<usize> {
+        let mut message = Reader::new(&self.frame);
+        let mut fields = Reader::new(message.expect(tag::SEQUENCE).ok()?.content);
+        let id = fields.expect(tag::INTEGER).ok()?.content;
+        (id.len() == 1).then(|| self.frame.len() - fields.rest().len() - 1)
     }
 
     fn message_id(&self) -> Result<u32, BerError> {
@@ -174,7 +210,7 @@ const LARGEST_ID: u8 = 127;
 /// An entry with a photo is well below.
 const LONGEST_FRAME: usize = 16 << 20;
 /// A page of entries in one receive.
-const READ_AT_ONCE: usize = 8 << 10;
+const READ_AT_ONCE: usize = known::LONGEST;
 /// A lookup's answer.
 const READ_AT_LEAST: usize = 1 << 10;
 

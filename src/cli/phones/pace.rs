@@ -38,6 +38,8 @@ pub(super) struct Ticket {
     pub(super) number: u64,
     /// When it should begin.
     pub(super) due: Instant,
+    /// When it does.
+    pub(super) begun: Instant,
 }
 
 impl Pace {
@@ -54,7 +56,8 @@ impl Pace {
         if let Some(rate) = &self.rate {
             rate.due.acquire().await.ok()?.forget();
         }
-        if self.is_over() {
+        let begun = Instant::now();
+        if self.is_over(begun) {
             return None;
         }
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
@@ -64,8 +67,8 @@ impl Pace {
                 return None;
             }
         }
-        let due = self.rate.as_ref().map_or_else(Instant::now, |rate| self.begun + rate.offset(number));
-        Some(Ticket { number, due })
+        let due = self.rate.as_ref().map_or(begun, |rate| self.begun + rate.offset(number));
+        Some(Ticket { number, due, begun })
     }
 
     /// No operation begins any more.
@@ -89,7 +92,7 @@ impl Pace {
     pub(super) fn ring(&self) {
         let Some(rate) = &self.rate else { return };
         let mut rung = 0;
-        while !self.is_over() {
+        while !self.is_over(Instant::now()) {
             let due = rate.due_after(self.begun.elapsed());
             let new = usize::try_from(due - rung).unwrap_or_default().min(MOST_AT_ONCE);
             if new > 0 && rate.due.available_permits() < MOST_WAITING {
@@ -102,8 +105,8 @@ impl Pace {
         rate.due.close();
     }
 
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed) || self.end.is_some_and(|end| Instant::now() >= end)
+    fn is_over(&self, now: Instant) -> bool {
+        self.over.load(Ordering::Relaxed) || self.end.is_some_and(|end| now >= end)
     }
 }
 

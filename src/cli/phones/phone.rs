@@ -3,11 +3,11 @@
 use super::door::Door;
 use super::line::Line;
 use super::pace::{Pace, Ticket};
+use super::patience::{Patience, within};
 use super::question::{Question, Request};
 use super::script::{Errand, Plan, Script};
-use super::tally::{Mishap, Step, Tally, Trouble};
-use super::verify::Check;
-use crate::ldap::ResultCode;
+use super::tally::{Mishap, Step, Tally};
+use super::verify::Answer;
 use crate::ldap::envelope::op;
 use rustls::{ClientConfig, HandshakeKind};
 use std::mem;
@@ -90,10 +90,10 @@ impl Phone {
 
     /// Connects before anything is measured, for a connection that is kept.
     pub(super) async fn prepare(mut self) -> Self {
-        let swarm = Arc::clone(&self.swarm);
-        if let Err(mishap) = within(swarm.patience, self.ready(false)).await {
+        let patience = self.swarm.patience;
+        if let Err(mishap) = within(patience, self.arrive(false, Instant::now())).await {
             self.line = None;
-            swarm.mishap(self.index, &mishap);
+            self.swarm.mishap(self.index, &mishap);
         }
         self
     }
@@ -102,9 +102,10 @@ impl Phone {
     pub(super) async fn run(mut self, pace: Arc<Pace>) {
         let swarm = Arc::clone(&self.swarm);
         let mut script = Script::new(&swarm.plan, self.index as u64);
+        let mut patience = Patience::new(swarm.patience);
         while let Some(ticket) = pace.next().await {
             let errand = script.next(ticket.number);
-            if let Err(mishap) = within(swarm.patience, self.carry_out(&errand, ticket)).await {
+            if let Err(mishap) = patience.within(ticket.begun.into(), self.carry_out(&errand, ticket)).await {
                 self.line = None;
                 swarm.mishap(self.index, &mishap);
                 // A server that refuses is not to be hammered.
@@ -116,30 +117,29 @@ impl Phone {
         self.hang_up().await;
     }
 
+    /// Each step begins when the one before it has ended.
     async fn carry_out(&mut self, errand: &Errand<'_>, ticket: Ticket) -> Result<(), Mishap> {
-        let swarm = Arc::clone(&self.swarm);
-        let has_bound = self.ready(errand.bind).await?;
-        if errand.bind && !has_bound {
-            self.bind().await?;
+        let mut now = ticket.begun;
+        if self.line.is_none() {
+            now = Box::pin(self.arrive(errand.bind, now)).await?;
+        } else if errand.bind {
+            now = self.bind(now).await?;
         }
         if let Some(question) = errand.search {
-            self.search(errand.overtaken, question).await?;
+            now = self.search(errand.overtaken, question, now).await?;
         }
-        swarm.live.operations.fetch_add(1, Ordering::Relaxed);
-        swarm.count(self.index, |tally| tally.took(Step::Operation, ticket.due.elapsed()));
+        self.swarm.live.operations.fetch_add(1, Ordering::Relaxed);
+        self.swarm.count(self.index, |tally| tally.took(Step::Operation, now.saturating_duration_since(ticket.due)));
         Ok(())
     }
 
-    /// Connects where it is not connected, and then binds where it should; whether it has bound.
-    async fn ready(&mut self, bind: bool) -> Result<bool, Mishap> {
-        if self.line.is_some() {
-            return Ok(false);
-        }
-        let begun = Instant::now();
-        let (line, handshake) = Box::pin(self.swarm.door.connect(self.index, self.memory.as_ref())).await?;
+    /// Connects, and binds where it should or each connection begins so. When that was done.
+    async fn arrive(&mut self, bind: bool, begun: Instant) -> Result<Instant, Mishap> {
+        let (line, handshake) = self.swarm.door.connect(self.index, self.memory.as_ref()).await?;
+        let now = Instant::now();
         self.line = Some(line);
         self.swarm.count(self.index, |tally| {
-            tally.took(Step::Connect, begun.elapsed());
+            tally.took(Step::Connect, now.saturating_duration_since(begun));
             tally.connections += 1;
             match handshake {
                 Some(HandshakeKind::Resumed) => tally.resumed_handshakes += 1,
@@ -147,55 +147,47 @@ impl Phone {
                 None => {}
             }
         });
-        if bind || self.swarm.binds_first {
-            self.bind().await?;
-            return Ok(true);
-        }
-        Ok(false)
+        if bind || self.swarm.binds_first { self.bind(now).await } else { Ok(now) }
     }
 
-    async fn bind(&mut self) -> Result<(), Mishap> {
-        let swarm = Arc::clone(&self.swarm);
-        let Some(line) = &mut self.line else { return Ok(()) };
-        let begun = Instant::now();
-        let id = line.send(&swarm.bind).await?;
+    /// When it was answered.
+    async fn bind(&mut self, begun: Instant) -> Result<Instant, Mishap> {
+        let Some(line) = &mut self.line else { return Ok(begun) };
+        let id = line.send(&self.swarm.bind).await?;
         let code = line.result(id, op::BIND_RESPONSE).await?;
-        swarm.count(self.index, |tally| {
-            tally.took(Step::Bind, begun.elapsed());
-            tally.result("bind", code);
+        let now = Instant::now();
+        self.swarm.count(self.index, |tally| {
+            tally.took(Step::Bind, now.saturating_duration_since(begun));
+            tally.result(Step::Bind, code);
         });
-        Ok(())
+        Ok(now)
     }
 
-    async fn search(&mut self, overtaken: Option<&Question>, question: &Question) -> Result<(), Mishap> {
-        let Some(line) = &mut self.line else { return Ok(()) };
-        let mut begun = Instant::now();
-        let id = match overtaken {
+    /// When it was answered.
+    async fn search(&mut self, overtaken: Option<&Question>, question: &Question, begun: Instant) -> Result<Instant, Mishap> {
+        let Some(line) = &mut self.line else { return Ok(begun) };
+        let (begun, id) = match overtaken {
             Some(overtaken) => {
                 let first = line.send(&overtaken.request).await?;
-                begun = Instant::now();
-                line.send_instead(first, &question.request).await?
+                (Instant::now(), line.send_instead(first, &question.request).await?)
             }
-            None => line.send(&question.request).await?,
+            None => (begun, line.send(&question.request).await?),
         };
-        let mut check = Check::new(question);
-        let code = read_answer(line, id, &mut check).await?;
-        let took = begun.elapsed();
-        let entries = check.entries();
-        let verdict = check.finish(code);
-        if verdict.is_err() {
+        let answer = Answer::to(question, line, id).await?;
+        let now = Instant::now();
+        if answer.verdict.is_err() {
             self.swarm.live.wrong.fetch_add(1, Ordering::Relaxed);
         }
         self.swarm.count(self.index, |tally| {
-            tally.took(Step::Search, took);
-            tally.result("search", code);
-            tally.entries += u64::from(entries);
+            tally.took(Step::Search, now.saturating_duration_since(begun));
+            tally.result(Step::Search, answer.code);
+            tally.entries += u64::from(answer.entries);
             tally.abandoned += u64::from(overtaken.is_some());
-            if let Err(wrong) = verdict {
+            if let Err(wrong) = answer.verdict {
                 tally.wrong(wrong, &question.text);
             }
         });
-        Ok(())
+        Ok(now)
     }
 
     async fn hang_up(&mut self) {
@@ -203,27 +195,6 @@ impl Phone {
             // A server that does not read any more is left alone.
             let _ = timeout(PAUSE, line.hang_up()).await;
         }
-    }
-}
-
-async fn read_answer(line: &mut Line, id: u8, check: &mut Check<'_>) -> Result<ResultCode, Mishap> {
-    loop {
-        let reply = line.reply(id).await?;
-        let view = reply.view().map_err(super::line::malformed)?;
-        if let Some(code) = view.done()? {
-            return Ok(code);
-        }
-        if view.op_tag == op::SEARCH_RESULT_ENTRY {
-            check.entry(view.op, view.content);
-        }
-    }
-}
-
-/// Ends what takes too long. A connection on which something was cut off must not be used again.
-pub(super) async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, Mishap>>) -> Result<T, Mishap> {
-    match timeout(patience, work).await {
-        Ok(result) => result,
-        Err(_) => Err(Mishap::new(Trouble::Timeout, format_args!("not answered within {patience:?}"))),
     }
 }
 

@@ -1,10 +1,12 @@
 //! What a phone asks: octets made once, and what every right answer has in common.
 
+use super::known::Known;
 use crate::ldap::ber::{self, tag};
 use crate::ldap::envelope::{op, write_envelope};
 use crate::ldap::filter::{Assertion, Filter, Substrings};
 use crate::ldap::message::{Scope, SearchRequest};
 use crate::ldap::{MessageId, oid};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use zeroize::Zeroizing;
 
@@ -75,6 +77,8 @@ pub(super) struct Question {
     pub(super) size_limit: u32,
     /// The first complete answer's fingerprint; 0 before it.
     pub(super) first: AtomicU64,
+    /// And its octets, unless they are many.
+    pub(super) known: OnceLock<Known>,
 }
 
 /// What an entry must have to belong into the answer: one of these attributes, with such a value.
@@ -132,7 +136,14 @@ impl Manner {
             attributes: self.attributes.clone(),
             ..SearchRequest::new(&self.base, Scope::WholeSubtree, filter, &[])
         };
-        Question { request: Request::new(&search.encode()), text, meaning, size_limit: self.size_limit, first: AtomicU64::new(0) }
+        Question {
+            request: Request::new(&search.encode()),
+            text,
+            meaning,
+            size_limit: self.size_limit,
+            first: AtomicU64::new(0),
+            known: OnceLock::new(),
+        }
     }
 
     /// Whether an entry shows why it was found.

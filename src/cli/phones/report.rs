@@ -105,8 +105,8 @@ pub(super) mod tests {
             tally.took(Step::Operation, Duration::from_millis(milliseconds));
         }
         tally.took(Step::Connect, Duration::from_micros(17));
-        tally.result("search", ResultCode::SUCCESS);
-        tally.result("search", ResultCode(4711));
+        tally.result(Step::Search, ResultCode::SUCCESS);
+        tally.result(Step::Search, ResultCode(4711));
         let cpu = CpuTime { user: Duration::from_millis(30), system: Duration::from_millis(10) };
         Report {
             url: "ldap://x:389".to_owned(),

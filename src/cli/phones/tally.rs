@@ -92,8 +92,8 @@ impl Display for Mishap {
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
     latencies: [Histogram<u64>; 4],
-    /// By operation and number of the code.
-    pub(super) results: BTreeMap<(&'static str, u32), u64>,
+    /// By operation, which is a step, and number of the code.
+    pub(super) results: BTreeMap<(Step, u32), u64>,
     /// How often, and the first of each kind.
     pub(super) mishaps: BTreeMap<Trouble, (u64, String)>,
     /// How often, and the first filter of each kind.
@@ -148,7 +148,7 @@ impl Tally {
     }
 
     /// A response came.
-    pub(super) fn result(&mut self, operation: &'static str, code: ResultCode) {
+    pub(super) fn result(&mut self, operation: Step, code: ResultCode) {
         *self.results.entry((operation, code.0)).or_default() += 1;
     }
 
@@ -226,14 +226,14 @@ mod tests {
         for part in 1..=3 {
             let mut tally = Tally::new();
             tally.took(Step::Operation, Duration::from_millis(part));
-            tally.result("search", ResultCode::SUCCESS);
+            tally.result(Step::Search, ResultCode::SUCCESS);
             tally.mishap(&Mishap::new(Trouble::Closed, part));
             tally.wrong(Wrong::Changed, "(cn=a*)");
             tally.entries = part;
             sum.add(&tally);
         }
         assert_eq!((sum.operations(), sum.wrong_answers(), sum.entries), (3, 3, 6));
-        assert_eq!(sum.results[&("search", 0)], 3);
+        assert_eq!(sum.results[&(Step::Search, 0)], 3);
         assert_eq!(sum.mishaps[&Trouble::Closed], (3, "1".to_owned()), "the first is kept");
         let median = sum.latency(Step::Operation).value_at_quantile(0.5);
         assert!((1_990_000..2_010_000).contains(&median), "{median}");

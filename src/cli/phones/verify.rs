@@ -1,11 +1,16 @@
 //! Is this the right answer? The same as the first one to the same question, and entries that fulfil the filter.
 //!
 //! An answer becomes a number: the sum of its entries' hashes, so their order does not count and messageIDs are left out. Only answers that
-//! nobody has seen before are read: the rest is compared by that number alone, since the swarm must not be what is measured.
+//! nobody has seen before are read. The rest is compared with their octets ([`super::known`]), and by that number where those differ or are
+//! many, since the swarm must not be what is measured.
 
+use super::known::Recording;
+use super::line::{Line, Reply, malformed};
 use super::question::{Meaning, Question};
+use super::tally::Mishap;
 use crate::ldap::ResultCode;
 use crate::ldap::ber::{BerError, Reader, tag};
+use crate::ldap::envelope::op;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::sync::atomic::Ordering;
@@ -35,23 +40,61 @@ impl Wrong {
     }
 }
 
+/// An answer that is complete.
+pub(super) struct Answer {
+    pub(super) code: ResultCode,
+    pub(super) entries: u32,
+    pub(super) verdict: Result<(), Wrong>,
+}
+
+impl Answer {
+    /// Waits for the answer to a question that was asked under `id`, and looks at it. Not cancel safe.
+    pub(super) async fn to(question: &Question, line: &mut Line, id: u8) -> Result<Self, Mishap> {
+        if let Some(known) = line.known_answer(id, &question.known).await? {
+            return Ok(Self { code: ResultCode::SUCCESS, entries: known.entries(), verdict: Ok(()) });
+        }
+        let mut check = Check::new(question);
+        let code = loop {
+            let reply = line.reply(id).await?;
+            if let Some(code) = check.reply(&reply)? {
+                break code;
+            }
+        };
+        Ok(Self { code, entries: check.entries, verdict: check.finish(code) })
+    }
+}
+
 /// One answer while it arrives.
-pub(super) struct Check<'q> {
+struct Check<'q> {
     question: &'q Question,
     sum: u64,
     entries: u32,
     is_new: bool,
+    /// Where it is new.
+    recording: Option<Recording>,
     wrong: Option<Wrong>,
 }
 
 impl<'q> Check<'q> {
-    /// Begins with the first entry.
-    pub(super) fn new(question: &'q Question) -> Self {
-        Self { question, sum: 0, entries: 0, is_new: question.first.load(Ordering::Relaxed) == 0, wrong: None }
+    /// Begins with the first message.
+    fn new(question: &'q Question) -> Self {
+        let is_new = question.first.load(Ordering::Relaxed) == 0;
+        Self { question, sum: 0, entries: 0, is_new, recording: is_new.then(Recording::default), wrong: None }
+    }
+
+    /// The next message; the code, where it is the last.
+    fn reply(&mut self, reply: &Reply) -> Result<Option<ResultCode>, Mishap> {
+        self.recording = self.recording.take().and_then(|recording| recording.with(reply.frame(), reply.id_at()));
+        let view = reply.view().map_err(malformed)?;
+        let code = view.done()?;
+        if view.op_tag == op::SEARCH_RESULT_ENTRY {
+            self.entry(view.op, view.content);
+        }
+        Ok(code)
     }
 
     /// A SearchResultEntry: the protocolOp with tag and length, and its contents.
-    pub(super) fn entry(&mut self, op: &[u8], content: &[u8]) {
+    fn entry(&mut self, op: &[u8], content: &[u8]) {
         self.sum = self.sum.wrapping_add(HASH.hash_one(op));
         self.entries = self.entries.saturating_add(1);
         if self.is_new && self.wrong.is_none() {
@@ -63,13 +106,8 @@ impl<'q> Check<'q> {
         }
     }
 
-    /// Entries so far.
-    pub(super) const fn entries(&self) -> u32 {
-        self.entries
-    }
-
     /// The answer is complete; the first one that succeeds is what the others are held against.
-    pub(super) fn finish(self, code: ResultCode) -> Result<(), Wrong> {
+    fn finish(self, code: ResultCode) -> Result<(), Wrong> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
@@ -82,9 +120,14 @@ impl<'q> Check<'q> {
         }
         let fingerprint = HASH.hash_one((self.sum, self.entries)).max(1);
         match self.question.first.compare_exchange(0, fingerprint, Ordering::Relaxed, Ordering::Relaxed) {
-            Err(first) if first != fingerprint => Err(Wrong::Changed),
-            _ => Ok(()),
+            Err(first) if first != fingerprint => return Err(Wrong::Changed),
+            _ => {}
         }
+        if let Some(recording) = self.recording {
+            // Another phone may have been faster with the same.
+            self.question.known.get_or_init(|| recording.finish(self.entries));
+        }
+        Ok(())
     }
 }
 

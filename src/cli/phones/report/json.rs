@@ -58,7 +58,7 @@ fn latency(tally: &Tally, step: Step) -> Value {
 }
 
 fn results(tally: &Tally) -> Value {
-    let result = |((operation, code), count): (&(&str, u32), &u64)| json!({ "operation": operation, "code": code, "name": ResultCode(*code).name(), "count": count });
+    let result = |((operation, code), count): (&(Step, u32), &u64)| json!({ "operation": operation.name(), "code": code, "name": ResultCode(*code).name(), "count": count });
     tally.results.iter().map(result).collect()
 }
 

@@ -37,7 +37,7 @@ impl Report {
 
     fn write_results(&self, f: &mut Formatter<'_>) -> Result {
         for ((operation, code), count) in &self.tally.results {
-            write_count(f, operation, *count, &ResultCode(*code))?;
+            write_count(f, operation.name(), *count, &ResultCode(*code))?;
         }
         writeln!(f, "  {:<12}{:>12}", "entries", grouped(self.tally.entries))?;
         if self.tally.abandoned > 0 {
