@@ -25,7 +25,7 @@ mod trusting;
 mod verify;
 
 pub(crate) use self::arguments::Arguments;
-use self::beside::Beside;
+use self::beside::{Beside, runtime_that_gives_way};
 use self::cpu::CpuTime;
 use self::door::{Door, TlsManner};
 use self::learn::{Scout, Vocabulary, read_list};
@@ -48,6 +48,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::signal::ctrl_c;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
@@ -62,12 +63,17 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.check().map_err(Failure::configuration)?;
     let before = server_cpu(arguments).map_err(Failure::configuration)?;
     let (swarm, live) = gather(arguments).await?;
-    let beside = match live {
-        Some(live) => Some(Beside::begin(live, arguments.live as usize).await.map_err(Failure::fault)?),
-        None => None,
+    let swarm = Arc::new(swarm);
+    let report = match live {
+        None => measure(arguments, &swarm, before, &Handle::current()).await,
+        Some(live) => {
+            let beside = Beside::begin(live, arguments.live as usize).await.map_err(Failure::fault)?;
+            let runtime = runtime_that_gives_way().map_err(Failure::fault)?;
+            let report = measure(arguments, &swarm, before, runtime.handle()).await;
+            runtime.shutdown_background();
+            Report { beside: Some(beside.end()), ..report }
+        }
     };
-    let mut report = measure(arguments, &Arc::new(swarm), before).await;
-    report.beside = beside.map(Beside::end);
     print(&report.to_string())?;
     if let Some(file) = &arguments.json {
         write(file, &report.to_json())?;
@@ -159,8 +165,8 @@ async fn learn(scout: &mut Scout, arguments: &Arguments, base: &str, needs: (boo
     }
 }
 
-/// Lets all phones loose and waits for the last of them.
-async fn measure(arguments: &Arguments, swarm: &Arc<Swarm>, server_before: Option<CpuTime>) -> Report {
+/// Lets all phones loose on that runtime, and waits for the last of them.
+async fn measure(arguments: &Arguments, swarm: &Arc<Swarm>, server_before: Option<CpuTime>, runtime: &Handle) -> Report {
     let phones = connected(arguments, swarm).await;
     let server_before = server_before.and_then(|_| server_cpu(arguments).ok().flatten());
     let own_before = CpuTime::of("self").ok();
@@ -171,7 +177,10 @@ async fn measure(arguments: &Arguments, swarm: &Arc<Swarm>, server_before: Optio
     let pace = Arc::new(Pace::begin(arguments.most_operations(), arguments.longest(), rate));
     let bell = Arc::clone(&pace);
     let bell = spawn_blocking(move || bell.ring());
-    let mut running: JoinSet<()> = phones.into_iter().map(|phone| phone.run(Arc::clone(&pace))).collect();
+    let mut running = JoinSet::new();
+    for phone in phones {
+        running.spawn_on(phone.run(Arc::clone(&pace)), runtime);
+    }
     let mut seconds = Vec::new();
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

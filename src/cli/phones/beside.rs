@@ -1,16 +1,18 @@
 //! Live phones beside a boot storm: connected before it, each looking up callers at a steady pace, and what the storm does to them.
 //!
-//! They have a thread and a runtime of their own, so that they wait for the server and not for the phones that boot.
+//! They have a thread and a runtime of their own, and the phones that boot have another one whose threads take the processors last. So they wait
+//! for the server and not for the phones that boot, which in real life are other machines.
 
 use super::pace::Pace;
 use super::phone::{Phone, Swarm};
 use super::report::Met;
 use super::tally::Tally;
+use rustix::process::nice;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -71,6 +73,17 @@ impl Beside {
     }
 }
 
+/// For the phones that boot.
+pub(super) fn runtime_that_gives_way() -> io::Result<Runtime> {
+    let give_way = || {
+        // On Linux this is about the one thread. Less never fails.
+        let _ = nice(LEAST);
+    };
+    Builder::new_multi_thread().enable_all().on_thread_start(give_way).build()
+}
+
+/// The lowest priority there is.
+const LEAST: i32 = 19;
 /// Lookups of one phone in a second: far more than a person calls.
 const EACH_PER_SECOND: f64 = 10.0;
 /// Before the storm.
