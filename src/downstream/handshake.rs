@@ -2,12 +2,13 @@
 //!
 //! A handshake costs up to half a millisecond of a core, nearly all of it when the ClientHello has arrived. That piece of work waits for a
 //! permit, of which there are fewer than cores, and a permit is passed on only after everybody else who is ready had a turn. So thousands of
-//! phones after a power cut stand in line here instead of in front of phones already connected. Nobody holds a permit while the network is
-//! waited for, so silent and dawdling peers hinder no one.
+//! phones after a power cut stand in line here instead of in front of phones already connected. Until its turn nothing is done for a phone but
+//! one read, since the ClientHellos of all of them may come at the same moment. Nobody holds a permit while the network is waited for, so
+//! silent and dawdling peers hinder no one; and the time in line is not the peer's, so it does not count against its deadline.
 
 use super::client_hello::{HANDSHAKE_RECORD, Opening};
 use super::tls::Tls;
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, Bytes};
 use rustls::HandshakeKind;
 use std::io;
 use std::pin::{Pin, pin};
@@ -17,7 +18,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -68,8 +69,8 @@ pub(super) enum Failure {
 }
 
 impl Handshakes {
-    /// At most `at_once` are computed at the same time, and one core is left for everybody else where there are several; each is over after
-    /// `timeout`.
+    /// At most `at_once` are computed at the same time, and one core is left for everybody else where there are several. A peer has `timeout`
+    /// for its ClientHello, and as much for the rest.
     pub(super) fn new(at_once: usize, timeout: Duration) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         Self { permits: Semaphore::new(at_once.min(cores - 1).max(1)), timeout }
@@ -83,54 +84,54 @@ impl Handshakes {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut hello = Vec::new();
-        let accepted = timeout(self.timeout, async {
-            read_first_record(&mut stream, &mut hello).await?;
+        let accepted = async {
+            self.in_time(read_first_record(&mut stream, &mut hello)).await?;
+            // Closed never: the semaphore lives as long as this. The line is as long as there are connections, and moves.
+            let permit = self.permits.acquire().await.ok();
             let read = Bytes::copy_from_slice(&hello);
-            self.compute(tls, Replay { read, stream, is_used: true }).await
-        })
-        .await;
-        match accepted {
-            Ok(Ok(shaken)) => Ok(shaken),
-            Ok(Err(why)) => Err(HandshakeError { opening: Opening::of(&hello), why }),
-            Err(_) => Err(HandshakeError { opening: Opening::of(&hello), why: Failure::TimedOut }),
-        }
+            self.in_time(compute(tls, Replay { read, stream, is_used: true }, permit)).await
+        };
+        accepted.await.map_err(|why| HandshakeError { opening: Opening::of(&hello), why })
     }
 
-    async fn compute<S>(&self, tls: &Tls, stream: Replay<S>) -> Result<Shaken<S>, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let in_force = tls.current();
-        let mut handshake = pin!(TlsAcceptor::from(Arc::clone(&in_force.config)).accept(stream));
-        // Closed never: the semaphore lives as long as this.
-        let permit = self.permits.acquire().await.ok();
-        let answered = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
-        // The runtime looks for octets that have come, and runs whoever got some, before this goes on.
-        yield_now().await;
-        drop(permit);
-        let finished = match answered {
-            Poll::Ready(finished) => finished,
-            Poll::Pending => handshake.await,
-        };
-        let stream = Box::new(finished.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => Failure::Refused(error),
-            _ => Failure::Lost(error),
-        })?);
-        let session = stream.get_ref().1;
-        let kind = session.handshake_kind().unwrap_or(HandshakeKind::Full);
-        let certificates = session.peer_certificates().unwrap_or_default();
-        if kind == HandshakeKind::Resumed {
-            in_force.verify_client(certificates).map_err(|error| Failure::Refused(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-        }
-        let client_name = certificates.first().and_then(|certificate| tls.client_name(certificate));
-        Ok(Shaken { stream, kind, client_name })
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        timeout(self.timeout, work).await.unwrap_or(Err(Failure::TimedOut))
     }
 }
 
-/// Reads one TLS record, which nearly always holds the whole ClientHello, and not an octet more.
-async fn read_first_record<S: AsyncRead + Unpin>(stream: &mut S, record: &mut Vec<u8>) -> Result<(), Failure> {
+async fn compute<S>(tls: &Tls, stream: Replay<S>, permit: Option<SemaphorePermit<'_>>) -> Result<Shaken<S>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let in_force = tls.current();
+    let mut handshake = pin!(TlsAcceptor::from(Arc::clone(&in_force.config)).accept(stream));
+    let answered = std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
+    // The runtime looks for octets that have come, and runs whoever got some, before this goes on.
+    yield_now().await;
+    drop(permit);
+    let finished = match answered {
+        Poll::Ready(finished) => finished,
+        Poll::Pending => handshake.await,
+    };
+    let stream = Box::new(finished.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => Failure::Refused(error),
+        _ => Failure::Lost(error),
+    })?);
+    let session = stream.get_ref().1;
+    let kind = session.handshake_kind().unwrap_or(HandshakeKind::Full);
+    let certificates = session.peer_certificates().unwrap_or_default();
+    if kind == HandshakeKind::Resumed {
+        in_force.verify_client(certificates).map_err(|error| Failure::Refused(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    }
+    let client_name = certificates.first().and_then(|certificate| tls.client_name(certificate));
+    Ok(Shaken { stream, kind, client_name })
+}
+
+/// Reads until one TLS record is whole, which nearly always holds the whole ClientHello and is all there is: mostly one read.
+async fn read_first_record<S: AsyncRead + Unpin>(stream: &mut S, octets: &mut Vec<u8>) -> Result<(), Failure> {
+    octets.reserve(USUAL_HELLO);
     loop {
-        let wanted = match *record.as_slice() {
+        let wanted = match *octets.as_slice() {
             [first, ..] if first != HANDSHAKE_RECORD => return Err(Failure::NotTls),
             [_, _, _, high, low, ..] => RECORD_HEADER + usize::from(u16::from_be_bytes([high, low])),
             _ => RECORD_HEADER,
@@ -138,11 +139,11 @@ async fn read_first_record<S: AsyncRead + Unpin>(stream: &mut S, record: &mut Ve
         if wanted > LARGEST_RECORD {
             return Err(Failure::NotTls);
         }
-        let missing = wanted - record.len();
-        if missing == 0 {
+        if octets.len() >= wanted {
             return Ok(());
         }
-        match stream.read_buf(&mut (&mut *record).limit(missing)).await {
+        octets.reserve(wanted - octets.len());
+        match stream.read_buf(octets).await {
             Ok(0) => return Err(Failure::Lost(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => {}
             Err(error) => return Err(Failure::Lost(error)),
@@ -205,7 +206,43 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Replay<S> {
     }
 }
 
+/// A ClientHello with key shares of all kinds.
+const USUAL_HELLO: usize = 2048;
 /// Content type, version, length.
 const RECORD_HEADER: usize = 5;
 /// RFC 8446 section 5.1: a plaintext record holds at most 2^14 octets.
 const LARGEST_RECORD: usize = RECORD_HEADER + (1 << 14);
+
+#[cfg(test)]
+mod tests {
+    use super::super::tls::tests::{Files, pair};
+    use super::*;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::io::duplex;
+    use tokio::time::sleep;
+    use tokio_rustls::TlsConnector;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_line_does_not_count_against_a_peer() {
+        let (files, (certificate, key)) = (Files::new("line"), pair());
+        let tls = Tls::load(&files.listener_tls(&certificate, &key)).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+        let phone = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let (near, far) = duplex(4096);
+
+        let handshakes = Handshakes::new(1, Duration::from_secs(10));
+        let others = handshakes.permits.acquire().await.unwrap();
+        let before_it = async {
+            sleep(Duration::from_secs(25)).await;
+            drop(others);
+        };
+        let name = ServerName::try_from("phonebook.example").unwrap();
+        let (accepted, connected, ()) =
+            tokio::join!(handshakes.accept(&tls, far), TlsConnector::from(Arc::new(phone)).connect(name, near), before_it);
+        assert_eq!(accepted.map_err(|error| error.to_string()).unwrap().kind, HandshakeKind::Full);
+        connected.unwrap();
+    }
+}

@@ -188,17 +188,18 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 const SESSIONS: usize = 10_240;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::TlsMode;
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use std::fs;
 
-    struct Files(PathBuf);
+    /// A folder for a certificate and its key, which goes with it.
+    pub(crate) struct Files(PathBuf);
 
     impl Files {
-        fn new(name: &str) -> Self {
+        pub(crate) fn new(name: &str) -> Self {
             let directory = std::env::temp_dir().join(format!("redial-tls-{}-{name}", std::process::id()));
             fs::create_dir_all(&directory).unwrap();
             Self(directory)
@@ -210,7 +211,7 @@ mod tests {
             path
         }
 
-        fn listener_tls(&self, certificate: &str, key: &str) -> ListenerTls {
+        pub(crate) fn listener_tls(&self, certificate: &str, key: &str) -> ListenerTls {
             let (certificate, key) = (self.write("cert.pem", certificate), self.write("key.pem", key));
             ListenerTls { certificate, key, mode: TlsMode::Ldaps, client_ca: None, client_name: None, ticket_keys: None }
         }
@@ -222,7 +223,8 @@ mod tests {
         }
     }
 
-    fn pair() -> (String, String) {
+    /// A certificate and its key, as PEM.
+    pub(crate) fn pair() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(["phonebook.example".to_owned()]).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())
     }
