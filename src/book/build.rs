@@ -12,8 +12,7 @@ use super::store::{Attribute, Entry, Store};
 use super::tree::Tree;
 use crate::ldap::ber::{self, tag};
 use crate::ldap::dn::{Dn, DnError};
-use std::collections::HashMap;
-use std::collections::hash_map;
+use std::collections::{HashMap, HashSet, hash_map};
 use thiserror::Error;
 
 /// What is wrong with one of the entries of a book.
@@ -230,7 +229,8 @@ impl Builder {
             }
         }
         ber::write_element(&mut self.octets, tag::OCTET_STRING, entry.dn.as_bytes());
-        for (kind, values) in &values {
+        for (kind, values) in &mut values {
+            keep_distinct(values);
             let Some(attribute) = self.attributes.get_mut(*kind as usize) else { continue };
             write_attribute(&mut self.octets, &attribute.name, values);
             self.kinds.push(*kind);
@@ -285,12 +285,18 @@ impl Builder {
     }
 }
 
-/// A value that is there already is not there twice (RFC 4512 section 2.2).
 fn add_value<'a>(values: &mut Vec<(u16, Vec<&'a [u8]>)>, kind: u16, value: &'a [u8]) {
     match values.iter_mut().find(|(other, _)| *other == kind) {
-        Some((_, given)) if given.contains(&value) => {}
         Some((_, given)) => given.push(value),
         None => values.push((kind, vec![value])),
+    }
+}
+
+/// A value that is there already is not there twice (RFC 4512 section 2.2). A group may have 100,000 members.
+fn keep_distinct(values: &mut Vec<&[u8]>) {
+    if values.len() > 1 {
+        let mut seen = HashSet::with_capacity(values.len());
+        values.retain(|value| seen.insert(*value));
     }
 }
 
