@@ -18,6 +18,17 @@ impl CpuTime {
         Self::parse(&stat).ok_or_else(|| format!("{file}: not understood"))
     }
 
+    /// Of all these processes together; `None` of none.
+    pub(super) fn of_all(processes: &[u32]) -> Result<Option<Self>, String> {
+        let mut sum: Option<Self> = None;
+        for process in processes {
+            let used = Self::of(&process.to_string())?;
+            let so_far = sum.unwrap_or_default();
+            sum = Some(Self { user: so_far.user + used.user, system: so_far.system + used.system });
+        }
+        Ok(sum)
+    }
+
     /// The time since `before`.
     pub(super) const fn since(self, before: Self) -> Self {
         Self { user: self.user.saturating_sub(before.user), system: self.system.saturating_sub(before.system) }
