@@ -1,6 +1,6 @@
 //! User-space instructions of a cached search, counted by callgrind: repeatable to a few percent on any machine, loaded or not.
 //!
-//!     cargo build --release && cargo bench --bench instructions       needs valgrind
+//!     cargo bench --bench instructions       needs valgrind
 //!
 //! First the steps, each alone in memory. Then the whole server, beside an echo server of the same octet counts, one search at a time on each
 //! connection, metrics on: the difference of two runs, divided by the requests that the longer one adds, so that start and first fill do

@@ -1,6 +1,6 @@
 //! The server's CPU time for one cached search over loopback, beside that of an echo server of the same octet counts, in one run.
 //!
-//!     cargo build --release && cargo bench --bench loopback       all loads, the two servers in turn, 5 rounds of 2 s; medians
+//!     cargo bench --bench loopback       all loads, the two servers in turn, 5 rounds of 2 s; medians
 //!     cargo bench --bench loopback -- --rounds 9 --seconds 3 --drive per-core|multi --respelled --figures FILE --unpinned
 //!     cargo bench --bench loopback -- --drive both                Redial twice instead: one runtime of several threads, and one on each core
 //!

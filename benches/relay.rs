@@ -1,6 +1,6 @@
 //! What a miss costs: a search that memory does not answer, on its way to a controller and back, beside a plain relay of the same octets.
 //!
-//!     cargo build --release && cargo bench --bench relay       allocations, instructions (with valgrind), and the time of one by criterion
+//!     cargo bench --bench relay       allocations, instructions (with valgrind), and the time of one by criterion
 //!
 //! The relay copies both ways and looks at nothing, over a connection of its own for each phone; Redial checks every message, decides, keeps the
 //! answer, and has all phones share a few connections. Every search is a new one, and its answer the same ten entries.
