@@ -36,7 +36,7 @@ use self::binds::{BindError, Bound};
 use self::clients::Clients;
 use self::connect::Dns;
 pub(crate) use self::connect::client_config;
-pub use self::connect::{Dial, Stream, TrustError};
+pub use self::connect::{Dial, Names, Services, Srv, Stream, TrustError};
 use self::connection::Settings;
 use self::discovery::Discovery;
 pub use self::discovery::MOST_SERVERS;
@@ -117,7 +117,7 @@ impl Upstream {
             config: config.clone(),
             settings,
             tls,
-            names: Arc::new(Dns { resolvers }),
+            names: dial.as_ref().and_then(|dial| dial.names()).unwrap_or_else(|| Arc::new(Dns { resolvers })),
             dial,
             metrics: Arc::clone(&metrics),
             lifecycle: lifecycle.clone(),

@@ -1,8 +1,8 @@
 //! The whole proxy in a world that a seed makes: clients, controllers, network and clock are the test's own.
 //!
 //! Phones bind, search, compare, write, abandon, send all at once, read slowly, hang up and are cut off; controllers answer late, twice, in
-//! part, with nonsense or not at all, come and go, alone and together, and get other addresses; the configuration changes; some histories end
-//! with the program's own end. Some are told over TLS. Always held: a response matches its request, and each request has one end; nobody sees
+//! part, with nonsense or not at all, page by page, come and go, alone and together, and get other addresses; DNS names others; the configuration
+//! changes, and answers are dropped; some histories end with the program's own end. Some are told over TLS, on one side or both. Always held: a response matches its request, and each request has one end; nobody sees
 //! what belongs to another; a write reaches controllers once, and a bind too; a write that was acknowledged is there, and read; an
 //! answer is older than its time only where it was counted as stale, and never older than that may be; at rest nothing is left, and the metrics
 //! tell what the phones heard.
@@ -22,65 +22,42 @@
 mod common;
 #[path = "simulation/controllers.rs"]
 mod controllers;
+#[path = "simulation/house.rs"]
+mod house;
 #[path = "simulation/line.rs"]
 mod line;
+#[path = "simulation/names.rs"]
+mod names;
+#[path = "simulation/pages.rs"]
+mod pages;
 #[path = "simulation/phone.rs"]
 mod phone;
 #[path = "simulation/truth.rs"]
 mod truth;
+#[path = "simulation/weather.rs"]
+mod weather;
 
-use common::ca::trust_in_nobody;
 use common::certificates::Certificate;
-use common::configuration::load;
-use controllers::{ByName, Controllers, MOVED, Mood, SERVICE, SERVICE_PASSWORD};
+use controllers::{Controllers, Mood};
+use house::{House, upstream};
 use line::line;
-use redial::config::{Config, DirectoryKind, TlsMode};
-use redial::directory::Directory;
+use redial::config::TlsMode;
 use redial::downstream::{Service, Tls};
 use redial::ldap::ResultCode;
-use redial::lifecycle::{EndOnDrop, Ending, lifecycle};
+use redial::lifecycle::lifecycle;
 use redial::metrics::Metrics;
 use redial::pipeline::{Current, Pipeline};
-use redial::upstream::Upstream;
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use truth::{PEOPLE, Played, Truth, person};
-
-/// What a seed makes of the world.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Weather {
-    /// Nothing goes wrong but what phones do.
-    pub(crate) is_calm: bool,
-    /// Phones read what they are sent, and end when all is answered.
-    pub(crate) is_polite: bool,
-    /// Searches run under the client's name.
-    pub(crate) as_client: bool,
-    /// Clients may write.
-    pub(crate) forwards: bool,
-    /// Where controllers move, all do: that is another directory, and nobody is bound there.
-    moves_all: bool,
-    /// So long an answer is fresh.
-    pub(crate) ttl: Duration,
-    /// So long it may stand in for a better one.
-    pub(crate) stale: Duration,
-    servers: usize,
-    phones: usize,
-    /// Of a thousand requests so many meet a fault.
-    faults: u16,
-    /// Phones speak TLS, from the first octet or after StartTLS.
-    tls: Option<TlsMode>,
-    /// It all ends before the phones do, after so long at most.
-    stop: Option<Duration>,
-}
+use truth::{PEOPLE, Played, Truth};
+use weather::{Weather, up_to};
 
 /// What phones share.
 #[derive(Debug)]
@@ -126,67 +103,13 @@ impl Site {
         *self.stopped_at.lock().unwrap()
     }
 
-    /// When sessions bound at that time, under whose names something runs, lost their directory.
-    pub(crate) fn replaced_after(&self, bound_at: Instant) -> Option<Instant> {
-        let of_clients = self.weather.as_client || self.weather.forwards;
-        self.replaced_at.lock().unwrap().iter().copied().find(|replaced_at| of_clients && *replaced_at >= bound_at)
+    /// When what was bound or begun at that time lost its directory.
+    pub(crate) fn replaced_after(&self, then: Instant) -> Option<Instant> {
+        self.replaced_at.lock().unwrap().iter().copied().find(|replaced_at| *replaced_at >= then)
     }
 
     pub(crate) fn is_guessed(&self, who: usize) -> bool {
         self.guessed.lock().unwrap().contains(&who)
-    }
-}
-
-impl Weather {
-    fn new(random: &mut fastrand::Rng) -> Self {
-        let is_calm = random.u8(..8) == 0;
-        Self {
-            is_calm,
-            is_polite: random.u8(..3) == 0,
-            as_client: random.bool(),
-            forwards: random.u8(..4) > 0,
-            moves_all: random.bool(),
-            ttl: Duration::from_secs([0, 2, 60][random.usize(..3)]),
-            stale: Duration::from_secs([0, 20, 3600][random.usize(..3)]),
-            servers: random.usize(1..4),
-            phones: random.usize(2..6),
-            faults: if is_calm { 0 } else { [10, 60, 200][random.usize(..3)] },
-            tls: [None, None, None, None, Some(TlsMode::Ldaps), Some(TlsMode::StartTlsOptional)][random.usize(..6)],
-            stop: (random.u8(..4) == 0).then(|| up_to([300, 5_000, 60_000], random)),
-        }
-    }
-
-    /// Each edition keeps the same promises: one has another access, one finds the controllers elsewhere, and one both.
-    fn config(&self, edition: usize) -> Config {
-        let [has_moved, is_late] = [edition & 1 > 0, edition & 2 > 0];
-        let mut text = String::from("[[listener]]\naddress = \"127.0.0.1:3389\"\nplain_passwords = \"allow\"\n");
-        let moves = |number: usize| has_moved && (self.moves_all || number > 0);
-        let servers: Vec<_> =
-            (0..self.servers).map(|number| format!("ldap://dc{number}{}", if moves(number) { MOVED } else { "" })).collect();
-        write!(text, "[directory.corp]\nbase = \"{}\"\nservers = {servers:?}\nstart_tls = false\nplain = \"allow\"\n", truth::BASE)
-            .unwrap();
-        writeln!(text, "writes = \"{}\"", if self.forwards { "forward" } else { "refuse" }).unwrap();
-        text += "probe = \"1m\"\nidle = \"1m\"\n";
-        if self.as_client {
-            text += "search_as = \"client\"\n";
-        } else {
-            writeln!(text, "bind_dn = \"{SERVICE}\"\npassword = \"{SERVICE_PASSWORD}\"").unwrap();
-            for who in 0..PEOPLE {
-                let dn = person(who);
-                writeln!(text, "[[access]]\nname = \"p{who}\"\nclients = [\"{dn}\"]\nbases = [\"{dn}\"]\nattributes = [\"*\"]").unwrap();
-            }
-        }
-        if is_late {
-            text += "[[access]]\nname = \"late\"\nclients = [\"cn=nobody\"]\nbases = [\"dc=corp,dc=example\"]\nattributes = [\"sn\"]\n";
-        }
-        let attributes = if self.as_client { "*" } else { "cn" };
-        let base = truth::BASE;
-        writeln!(text, "[[access]]\nname = \"all\"\nclients = \"any\"\nbases = [\"{base}\"]\nattributes = [\"{attributes}\"]").unwrap();
-        let (ttl, stale) = (self.ttl.as_secs(), self.stale.as_secs());
-        writeln!(text, "[cache]\nttl = \"{ttl}s\"\nempty_ttl = \"{ttl}s\"\nstale = \"{stale}s\"").unwrap();
-        let mut config = load(&text, Path::new("."));
-        trust_in_nobody(&mut config);
-        config
     }
 }
 
@@ -202,7 +125,7 @@ fn whatever_goes_wrong_what_is_promised_holds() {
     let count = of_environment("REDIAL_SEEDS").unwrap_or(SEEDS);
     let tells_all = std::env::var_os("REDIAL_STORY").is_some();
     let seeds: Vec<u64> = kept().chain(first..first + count).collect();
-    let certificate = Certificate::of_even_length("simulation");
+    let certificate = Arc::new(Certificate::of_even_length("simulation"));
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -238,7 +161,7 @@ fn whatever_goes_wrong_what_is_promised_holds() {
 
 #[test]
 fn a_seed_plays_the_same_history_again() {
-    let certificate = Certificate::of_even_length("simulation-again");
+    let certificate = Arc::new(Certificate::of_even_length("simulation-again"));
     for seed in kept().chain(1..=50) {
         let [once, again] = [(); 2].map(|()| play(seed, &certificate).story);
         let differs = once.lines().zip(again.lines()).find(|(one, other)| one != other);
@@ -252,12 +175,12 @@ fn kept() -> impl Iterator<Item = u64> {
 }
 
 /// Plays one seed.
-fn play(seed: u64, certificate: &Certificate) -> Played {
+fn play(seed: u64, certificate: &Arc<Certificate>) -> Played {
     fastrand::seed(seed);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let mut random = fastrand::Rng::with_seed(seed);
     let weather = Weather::new(&mut random);
-    runtime.block_on(async { World::new(weather, certificate, random).live().await })
+    runtime.block_on(async { World::new(weather, certificate, random).await.live().await })
 }
 
 /// The program, as it is put together, without its sockets, and those around it.
@@ -269,26 +192,15 @@ struct World {
     random: fastrand::Rng,
 }
 
-/// What a reload changes.
-#[derive(Clone)]
-struct House {
-    truth: Arc<Truth>,
-    controllers: Arc<Controllers>,
-    pipeline: Arc<Current>,
-    metrics: Arc<Metrics>,
-    /// Of the connections to controllers, each configuration's.
-    endings: Arc<Mutex<Vec<Arc<Ending>>>>,
-}
-
 impl World {
-    fn new(weather: Weather, certificate: &Certificate, mut random: fastrand::Rng) -> Self {
-        let mut config = weather.config(0);
+    async fn new(weather: Weather, certificate: &Arc<Certificate>, mut random: fastrand::Rng) -> Self {
+        let mut config = weather.config(0, certificate);
         let truth = Arc::new(Truth::new());
         truth.tell(&format!("{weather:?}"));
-        let controllers = Controllers::new(Arc::clone(&truth), weather.servers, weather.faults, random.fork());
+        let controllers = Controllers::new(Arc::clone(&truth), &weather, certificate, random.fork());
         let metrics = Arc::new(Metrics::new(&config));
         let endings = Arc::default();
-        let upstream = upstream(&controllers, 0, &config, &metrics, &endings);
+        let upstream = upstream(&controllers, 0, &config, &metrics, &endings).await;
         let pipeline = Arc::new(Current::new(Arc::new(Pipeline::new(&config, vec![upstream], Arc::clone(&metrics)))));
         config.listeners[0].tls = weather.tls.map(|mode| certificate.listener_tls(mode));
         let tls = config.listeners[0].tls.as_ref().map(|files| Arc::new(Tls::load(files).unwrap()));
@@ -305,7 +217,8 @@ impl World {
             stopped_at: Mutex::default(),
             replaced_at: Mutex::default(),
         });
-        let house = House { truth, controllers: Arc::clone(&controllers), pipeline, metrics, endings };
+        let certificate = Arc::clone(certificate);
+        let house = House { truth, controllers: Arc::clone(&controllers), certificate, pipeline, metrics, endings };
         Self { site, controllers, house, service: Arc::new(service), random }
     }
 
@@ -326,6 +239,10 @@ impl World {
         drop((running, self.service));
         turns.spawn(turn(Arc::clone(&self.controllers), weather, self.random.fork()));
         turns.spawn(write_beside(Arc::clone(&truth), self.random.fork()));
+        turns.spawn(self.house.clone().drop_answers(self.random.fork()));
+        if weather.discovers && !weather.is_calm {
+            turns.spawn(name_others(Arc::clone(&self.controllers), self.random.fork()));
+        }
         let random = self.random.fork();
         if self.random.bool() {
             turns.spawn(self.house.clone().reload(Arc::clone(&self.site), random));
@@ -380,108 +297,6 @@ async fn all_end(tasks: &mut JoinSet<()>, what: &str, truth: &Truth) {
     }
 }
 
-/// Connections to the controllers of a configuration, which end with their last user.
-fn upstream(
-    controllers: &Arc<Controllers>,
-    number: usize,
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    endings: &Mutex<Vec<Arc<Ending>>>,
-) -> Arc<dyn Directory> {
-    let DirectoryKind::Upstream(configured) = &config.directories[0].kind else { panic!("a directory of controllers") };
-    let (ending, running) = lifecycle();
-    let ending = Arc::new(ending);
-    endings.lock().unwrap().push(Arc::clone(&ending));
-    let dial = Some(Arc::new(ByName(Arc::clone(controllers))) as _);
-    let upstream = Upstream::reached_by(dial, number, configured, &config.limits, Arc::clone(metrics), running).unwrap();
-    upstream.start();
-    Arc::new(upstream.ending_with(EndOnDrop(ending)))
-}
-
-impl House {
-    /// Somebody changes the configuration to and fro.
-    async fn reload(self, site: Arc<Site>, mut random: fastrand::Rng) {
-        let weather = site.weather;
-        let (mut edition, mut number, mut before) = (0, 0, weather.config(0));
-        let mut directories: Vec<_> = self.pipeline.load().directories().map(|(_, directory)| Arc::clone(directory)).collect();
-        loop {
-            sleep(up_to([100, 5_000, 60_000], &mut random)).await;
-            let next = (edition + random.usize(1..4)) % 4;
-            let after = weather.config(next);
-            let has_moved = after.directories != before.directories;
-            let old = number;
-            if has_moved {
-                number = self.metrics.directory_opened(&after.directories[0]);
-                directories = vec![upstream(&self.controllers, number, &after, &self.metrics, &self.endings)];
-            }
-            let file: &[[u8; 32]] = &[[0; 32]];
-            let now = Arc::clone(&self.pipeline.load());
-            let lineage = now.lineage().succeeded((&before, file), (&after, file));
-            if lineage.directory(0) != now.lineage().directory(0) {
-                site.replaced_at.lock().unwrap().push(Instant::now());
-            }
-            self.pipeline.replace(Arc::new(now.succeeded(&after, lineage, directories.clone())));
-            if has_moved {
-                self.metrics.directory_retired(old);
-            }
-            self.truth.tell(&format!("edition {next} of the configuration is in force"));
-            (edition, before) = (next, after);
-        }
-    }
-
-    /// Idle connections have gone, and what was given up.
-    async fn rest(&self, site: &Site) {
-        sleep(Duration::from_secs(150)).await;
-        // Each server is watched, and so are clients' connections; each connection has a task at both ends.
-        let expected = || site.weather.servers + 1 + 2 * self.controllers.open().iter().sum::<usize>();
-        let quiet = async {
-            // A probe may be under way.
-            while alive() != expected() {
-                sleep(Duration::from_millis(70)).await;
-            }
-        };
-        if timeout(Duration::from_secs(10), quiet).await.is_err() {
-            site.truth.wrong(&format!("{} tasks are left, and {} have something to do", alive(), expected()));
-        }
-        for (server, open) in self.controllers.open().into_iter().enumerate() {
-            // One is kept warm by its probes.
-            if open > 1 {
-                site.truth.wrong(&format!("{open} connections to dc{server} are left"));
-            }
-        }
-        self.reconcile(site);
-    }
-
-    /// The last of the end: controllers are told.
-    async fn end(self, site: &Site) {
-        let endings = std::mem::take(&mut *self.endings.lock().unwrap());
-        endings.iter().for_each(|ending| ending.begin());
-        let all_gone = async {
-            while alive() > 0 || self.controllers.open().iter().any(|open| *open > 0) {
-                sleep(Duration::from_millis(70)).await;
-            }
-        };
-        if timeout(Duration::from_secs(60), all_gone).await.is_err() {
-            site.truth.wrong(&format!("{} tasks are left after the end", alive()));
-        }
-        self.reconcile(site);
-        drop(self.pipeline);
-        if !endings.iter().all(|ending| ending.is_over()) {
-            site.truth.wrong("something holds on to what has ended");
-        }
-    }
-}
-
-fn alive() -> usize {
-    Handle::current().metrics().num_alive_tasks()
-}
-
-/// Some milliseconds, below one of these numbers.
-fn up_to(most: [u64; 3], random: &mut fastrand::Rng) -> Duration {
-    let most = most[random.usize(..3)];
-    Duration::from_millis(random.u64(..most))
-}
-
 /// Controllers come and go.
 async fn turn(controllers: Arc<Controllers>, weather: Weather, mut random: fastrand::Rng) {
     if weather.is_calm {
@@ -499,60 +314,19 @@ async fn turn(controllers: Arc<Controllers>, weather: Weather, mut random: fastr
     }
 }
 
+/// DNS names others, or none, or is away.
+async fn name_others(controllers: Arc<Controllers>, mut random: fastrand::Rng) {
+    loop {
+        sleep(up_to([1_000, 10_000, 60_000], &mut random)).await;
+        controllers.names().change(&mut random);
+    }
+}
+
 /// Somebody writes who does not ask Redial.
 async fn write_beside(truth: Arc<Truth>, mut random: fastrand::Rng) {
     loop {
         sleep(up_to([200, 5_000, 60_000], &mut random)).await;
         let version = truth.next_version();
         truth.written(random.usize(..PEOPLE), version);
-    }
-}
-
-impl House {
-    /// What the metrics say is what phones and controllers have seen.
-    fn reconcile(&self, site: &Site) {
-        self.pipeline.load().measure(&self.metrics);
-        let metrics = self.metrics.render();
-        let sum = |name: &str, labels: &[String]| {
-            let lines = metrics.lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label.as_str())));
-            lines.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum::<usize>()
-        };
-        let operation = |operation: &str| format!("operation=\"{operation}\"");
-        let wrong = |what: &str| site.truth.wrong(&format!("the metrics say {what}"));
-        let (sent, heard) = (site.sent.lock().unwrap(), site.heard.lock().unwrap());
-        for (kind, sent) in sent.iter().filter(|(kind, _)| **kind != "extended") {
-            let recorded = sum("redial_operations_total{", &[operation(kind)]);
-            let heard: usize = heard.iter().filter(|((operation, _), _)| operation == kind).map(|(_, count)| count).sum();
-            let is_heard_out = site.weather.is_polite && site.stopped_at().is_none() && site.replaced_at.lock().unwrap().is_empty();
-            let least = if is_heard_out { *sent } else { heard };
-            if recorded > *sent || recorded < least {
-                wrong(&format!("{recorded} of {kind}: {sent} were sent, {heard} heard of"));
-            }
-        }
-        for ((kind, code), heard) in heard.iter().filter(|((kind, _), _)| *kind != "extended") {
-            let recorded = sum("redial_operations_total{", &[operation(kind), format!("code=\"{code}\"")]);
-            if recorded < *heard {
-                wrong(&format!("{recorded} of {kind} with {code}: {heard} were heard"));
-            }
-        }
-        let stale = sum("redial_cache_stale_total", &[]);
-        if site.truth.stale_reads() > stale {
-            wrong(&format!("{stale} were stale, and {} were", site.truth.stale_reads()));
-        }
-        if sum("redial_upstream_in_flight{", &[]) + sum("redial_bound_sessions", &[]) != 0 {
-            wrong("that something is in flight, or somebody bound");
-        }
-        for table in ["searches", "binds", "clients", "pages"] {
-            let left = sum("redial_table_entries{", &[format!("table=\"{table}\"")]);
-            if left != 0 {
-                wrong(&format!("that {left} {table} are left"));
-            }
-        }
-        for (server, open) in self.controllers.open().into_iter().enumerate() {
-            let said = sum("redial_upstream_connections{", &[format!("ldap://dc{server}")]);
-            if said != open {
-                wrong(&format!("{said} connections to dc{server}, which has {open}"));
-            }
-        }
     }
 }

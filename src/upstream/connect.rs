@@ -8,7 +8,8 @@ mod names;
 mod trust;
 
 pub use self::dial::{Dial, Stream};
-pub(crate) use self::names::{Dns, Names, Services, Srv};
+pub(crate) use self::names::Dns;
+pub use self::names::{Names, Services, Srv};
 pub use self::trust::TrustError;
 pub(crate) use self::trust::client_config;
 use super::connection::{Connection, Outgoing, Payload, Settings};

@@ -1,26 +1,33 @@
 //! Controllers in memory that go wrong as a seed says: they answer late, twice, with nonsense, in part, or not at all, and go away.
 
-use crate::line::{End, line};
+use crate::Weather;
+use crate::common::certificates::Certificate;
+use crate::line::{Breaker, End, line};
+use crate::names::Names;
+use crate::pages::Cookies;
 use crate::truth::{BASE, BIG, BIG_ENTRIES, PEOPLE, Truth, canary, parse_canary, password, person};
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
-use redial::config::Server;
+use redial::config::{Server, TlsMode};
 use redial::ldap::ber::{Reader, tag};
 use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::frame::frame_length;
 use redial::ldap::message::{Authentication, Request, Search};
 use redial::ldap::response::{response_tag, write_entry_op, write_extended_response, write_result_op};
 use redial::ldap::{Envelope, MessageId, ResultCode, oid};
+use redial::upstream;
 use redial::upstream::{Dial, Stream};
+use rustls::ServerConfig;
 use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 /// The account that searches run under, where they do not run under the client's.
 pub(crate) const SERVICE: &str = "cn=redial,dc=corp,dc=example";
@@ -34,6 +41,12 @@ pub(crate) struct Controllers {
     random: Mutex<fastrand::Rng>,
     /// They carry out Who am I? (RFC 4532).
     knows_who: bool,
+    /// They give large results page by page (RFC 2696).
+    pages: bool,
+    tls: Option<(TlsMode, Arc<ServerConfig>)>,
+    names: Arc<Names>,
+    /// Whether these are asked.
+    discovers: bool,
     /// Of a thousand requests so many meet a fault.
     faults: u16,
     healed: AtomicBool,
@@ -45,6 +58,14 @@ struct State {
     mood: Mutex<Mood>,
     changed: Notify,
     open: AtomicUsize,
+}
+
+/// What a controller knows of one connection.
+#[derive(Debug, Default)]
+struct Client {
+    /// Who has bound there.
+    who: Mutex<Option<String>>,
+    cookies: Mutex<Cookies>,
 }
 
 /// How a controller is.
@@ -64,7 +85,7 @@ impl Mood {
     pub(crate) const DOWN: [Self; 3] = [Self::Away, Self::Broken, Self::Unheard];
 }
 
-/// Reaches them by their names, and by the names that they have after a move.
+/// Reaches them by their names in either domain, and knows who they are.
 #[derive(Debug)]
 pub(crate) struct ByName(pub(crate) Arc<Controllers>);
 
@@ -118,8 +139,10 @@ enum Said {
     Stall(Vec<u8>, Duration),
 }
 
-/// At the end of a name after a move.
-pub(crate) const MOVED: &str = ".moved";
+/// Their domain.
+pub(crate) const HOME: &str = "corp.example";
+/// The same after a move.
+pub(crate) const MOVED: &str = "moved.example";
 
 /// So long a controller waits for its last octets to be taken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -127,7 +150,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Dial for ByName {
     fn dial(&self, server: &Server) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
         let this = Arc::clone(&self.0);
-        let number: usize = server.host.trim_start_matches("dc").trim_end_matches(MOVED).parse().unwrap();
+        let number: usize = server.host.trim_start_matches("dc").split('.').next().unwrap().parse().unwrap();
         Box::pin(async move {
             sleep(this.moment()).await;
             let mood = this.mood(number);
@@ -144,14 +167,33 @@ impl Dial for ByName {
             Ok(Box::new(near) as Box<dyn Stream>)
         })
     }
+
+    fn names(&self) -> Option<Arc<dyn upstream::Names>> {
+        self.0.discovers.then(|| Arc::clone(&self.0.names) as _)
+    }
 }
 
 impl Controllers {
-    pub(crate) fn new(truth: Arc<Truth>, servers: usize, faults: u16, mut random: fastrand::Rng) -> Arc<Self> {
-        let knows_who = random.bool();
-        let servers =
-            (0..servers).map(|_| State { mood: Mutex::new(Mood::Up), changed: Notify::new(), open: AtomicUsize::new(0) }).collect();
-        Arc::new(Self { truth, knows_who, random: Mutex::new(random), faults, healed: AtomicBool::new(false), servers })
+    pub(crate) fn new(truth: Arc<Truth>, weather: &Weather, certificate: &Certificate, mut random: fastrand::Rng) -> Arc<Self> {
+        let [knows_who, pages] = [random.bool(), random.bool()];
+        let state = |_| State { mood: Mutex::new(Mood::Up), changed: Notify::new(), open: AtomicUsize::new(0) };
+        Arc::new(Self {
+            truth,
+            knows_who,
+            pages,
+            tls: weather.upstream_tls.map(|mode| (mode, certificate.controller())),
+            names: Arc::new(Names::new(weather.servers, random.fork())),
+            discovers: weather.discovers,
+            random: Mutex::new(random),
+            faults: weather.faults,
+            healed: AtomicBool::new(false),
+            servers: (0..weather.servers).map(state).collect(),
+        })
+    }
+
+    /// Where they are named.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// One of them is otherwise from now on.
@@ -179,6 +221,7 @@ impl Controllers {
     /// From now on nothing goes wrong.
     pub(crate) fn heal(&self) {
         self.healed.store(true, Ordering::SeqCst);
+        self.names.heal();
         for server in 0..self.servers.len() {
             self.is(server, Mood::Up);
         }
@@ -212,10 +255,10 @@ impl Controllers {
         })
     }
 
-    async fn serve(self: Arc<Self>, server: usize, mut stream: End) {
+    async fn serve(self: Arc<Self>, server: usize, stream: End) {
         self.servers[server].open.fetch_add(1, Ordering::SeqCst);
         let breaker = stream.breaker();
-        let mut conversation = pin!(self.converse(server, &mut stream));
+        let mut conversation = pin!(self.secure(server, stream));
         loop {
             match self.mood(server) {
                 Mood::Up => tokio::select! {
@@ -234,35 +277,46 @@ impl Controllers {
         self.servers[server].open.fetch_sub(1, Ordering::SeqCst);
     }
 
-    async fn converse(self: &Arc<Self>, server: usize, stream: &mut End) {
+    /// Converses under TLS, where it speaks that.
+    async fn secure(self: &Arc<Self>, server: usize, mut stream: End) {
         let breaker = stream.breaker();
+        let Some((mode, config)) = &self.tls else { return self.converse(server, stream, breaker).await };
+        if *mode != TlsMode::Ldaps && !starts_tls(&mut stream).await {
+            return;
+        }
+        if let Ok(stream) = TlsAcceptor::from(Arc::clone(config)).accept(stream).await {
+            self.converse(server, stream, breaker).await;
+        }
+    }
+
+    async fn converse(self: &Arc<Self>, server: usize, mut stream: impl AsyncRead + AsyncWrite + Unpin, breaker: Breaker) {
         let (sender, mut said) = mpsc::unbounded_channel();
-        let who = Arc::new(Mutex::new(None));
+        let client = Arc::new(Client::default());
         let mut inbox = BytesMut::new();
         loop {
             while let Some(length) = frame_length(&inbox, 1 << 20).unwrap().filter(|length| *length <= inbox.len()) {
                 let frame = inbox.split_to(length).freeze();
-                tokio::spawn(Arc::clone(self).answer(server, frame, Arc::clone(&who), sender.clone()));
+                tokio::spawn(Arc::clone(self).answer(server, frame, Arc::clone(&client), sender.clone()));
             }
             let went_on = tokio::select! {
                 biased;
                 said = said.recv() => match said {
-                    Some(Said::Octets(octets)) => stream.write_all(&octets).await.is_ok(),
+                    Some(Said::Octets(octets)) => say(&mut stream, &octets).await,
                     Some(Said::Last(octets)) => {
-                        let _ = timeout(PATIENCE, stream.write_all(&octets)).await;
+                        let _ = timeout(PATIENCE, say(&mut stream, &octets)).await;
                         return;
                     }
                     Some(Said::Broken(octets)) => {
-                        let _ = timeout(PATIENCE, stream.write_all(&octets)).await;
+                        let _ = timeout(PATIENCE, say(&mut stream, &octets)).await;
                         return breaker.reset();
                     }
                     Some(Said::Half(octets)) => {
-                        let _ = timeout(PATIENCE, stream.write_all(&octets)).await;
+                        let _ = timeout(PATIENCE, say(&mut stream, &octets)).await;
                         stream.shutdown().await.is_ok()
                     }
                     Some(Said::Stall(octets, time)) => {
                         let until = Instant::now() + time;
-                        let _ = tokio::time::timeout_at(until, stream.write_all(&octets)).await;
+                        let _ = timeout_at(until, say(&mut stream, &octets)).await;
                         sleep_until(until).await;
                         true
                     }
@@ -277,13 +331,7 @@ impl Controllers {
     }
 
     /// One request; what has been begun is carried out though its connection may be gone.
-    async fn answer(
-        self: Arc<Self>,
-        server: usize,
-        frame: bytes::Bytes,
-        who: Arc<Mutex<Option<String>>>,
-        sender: mpsc::UnboundedSender<Said>,
-    ) {
+    async fn answer(self: Arc<Self>, server: usize, frame: bytes::Bytes, client: Arc<Client>, sender: mpsc::UnboundedSender<Said>) {
         let envelope = Envelope::parse(&frame).unwrap();
         self.truth.tell(&format!("dc{server} hears {:#x}", envelope.op_tag));
         let (id, fault) = (envelope.message_id.number(), self.fault());
@@ -301,7 +349,7 @@ impl Controllers {
         };
         let may_skip = matches!(fault, Fault::Silent | Fault::Cut | Fault::Reset | Fault::HalfClose | Fault::Stall)
             && self.with_random(fastrand::Rng::bool);
-        let Some((what, response)) = (if may_skip { None } else { self.respond(&envelope, refusal, &who) }) else {
+        let Some((what, response)) = (if may_skip { None } else { self.respond(&envelope, refusal, &client) }) else {
             let _ = match fault {
                 Fault::Cut => sender.send(Said::Last(Vec::new())),
                 Fault::Reset => sender.send(Said::Broken(Vec::new())),
@@ -336,9 +384,10 @@ impl Controllers {
     }
 
     /// What is carried out, in words, and the whole response.
-    fn respond(&self, envelope: &Envelope<'_>, refusal: Option<ResultCode>, who: &Mutex<Option<String>>) -> Option<(String, Vec<u8>)> {
+    fn respond(&self, envelope: &Envelope<'_>, refusal: Option<ResultCode>, client: &Client) -> Option<(String, Vec<u8>)> {
         let id = envelope.message_id.number();
-        let mut out = Vec::new();
+        let Client { who, cookies } = client;
+        let (mut out, mut controls) = (Vec::new(), None);
         let (what, code) = match Request::parse(envelope).unwrap() {
             Request::Bind(bind) => {
                 let Authentication::Simple(secret) = bind.authentication else { return None };
@@ -352,7 +401,15 @@ impl Controllers {
             }
             Request::Search(search) => {
                 if refusal.is_none() {
-                    self.write_entries(&mut out, envelope.message_id, &search, who.lock().unwrap().as_deref());
+                    let mut entries = self.entries(&search, who.lock().unwrap().as_deref());
+                    if self.pages {
+                        let page = cookies.lock().unwrap().page(envelope.op, envelope.controls, &mut entries);
+                        controls = page.unwrap_or_else(|wrong| {
+                            self.truth.wrong(&format!("dc is shown {wrong}"));
+                            None
+                        });
+                    }
+                    entries.iter().for_each(|entry| write_envelope(&mut out, envelope.message_id, entry, None));
                 }
                 ("search", refusal.unwrap_or(ResultCode::SUCCESS))
             }
@@ -385,23 +442,26 @@ impl Controllers {
             }
             _ => return None,
         };
-        out.extend(result(id, envelope.op_tag, code));
+        out.extend(result_with(id, envelope.op_tag, code, controls.as_deref()));
         Some((what.to_owned(), out))
     }
 
-    fn write_entries(&self, out: &mut Vec<u8>, id: MessageId, search: &Search<'_>, who: Option<&str>) {
+    /// Each of them a SearchResultEntry.
+    fn entries(&self, search: &Search<'_>, who: Option<&str>) -> Vec<Vec<u8>> {
+        let mut entries = Vec::new();
         let wanted: Vec<String> = search.to_owned().unwrap().attributes.iter().map(|name| name.to_lowercase()).collect();
         let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == "*" || wanted == name);
         let mut entry = |name: &str, attributes: &[(&str, String)]| {
             let mut entry = Vec::new();
             let shown = attributes.iter().filter(|(name, _)| is_wanted(name)).map(|(name, value)| (*name, [value.as_bytes()]));
             write_entry_op(&mut entry, name, shown);
-            write_envelope(out, id, &entry, None);
+            entries.push(entry);
         };
         match search.base_object {
             "" => {
                 let who_am_i = self.knows_who.then(|| ("supportedextension", oid::WHO_AM_I.to_owned()));
-                entry("", &[("supportedldapversion", "3".to_owned())].into_iter().chain(who_am_i).collect::<Vec<_>>());
+                let pages = self.pages.then(|| ("supportedcontrol", oid::PAGED_RESULTS.to_owned()));
+                entry("", &[("supportedldapversion", "3".to_owned())].into_iter().chain(who_am_i).chain(pages).collect::<Vec<_>>());
             }
             BIG => (0..BIG_ENTRIES).for_each(|number| entry(&format!("cn=b{number},{BIG}"), &[("cn", "x".repeat(300))])),
             base => {
@@ -412,7 +472,28 @@ impl Controllers {
                 }
             }
         }
+        entries
     }
+}
+
+/// Sends all of it; says whether it could.
+async fn say(stream: &mut (impl AsyncWrite + Unpin), octets: &[u8]) -> bool {
+    stream.write_all(octets).await.is_ok() && stream.flush().await.is_ok()
+}
+
+/// Answers the one request that may come before TLS.
+async fn starts_tls(stream: &mut End) -> bool {
+    let mut inbox = BytesMut::new();
+    while frame_length(&inbox, 1 << 20).unwrap().is_none_or(|length| length > inbox.len()) {
+        if !stream.read_buf(&mut inbox).await.is_ok_and(|count| count > 0) {
+            return false;
+        }
+    }
+    let envelope = Envelope::parse(&inbox).unwrap();
+    assert!(matches!(Request::parse(&envelope), Ok(Request::Extended(asked)) if asked.name == oid::START_TLS), "in clear: {envelope:?}");
+    let mut response = Vec::new();
+    write_extended_response(&mut response, envelope.message_id, ResultCode::SUCCESS, "", None, None);
+    say(stream, &response).await
 }
 
 fn may_see(who: Option<&str>, whose: usize) -> bool {
@@ -426,9 +507,13 @@ fn written_version(op: &[u8]) -> u32 {
 }
 
 fn result(id: u32, request_tag: u8, code: ResultCode) -> Vec<u8> {
+    result_with(id, request_tag, code, None)
+}
+
+fn result_with(id: u32, request_tag: u8, code: ResultCode, controls: Option<&[u8]>) -> Vec<u8> {
     let (mut op, mut out) = (Vec::new(), Vec::new());
     write_result_op(&mut op, response_tag(request_tag).unwrap_or(op::SEARCH_RESULT_DONE), code, "", "");
-    write_envelope(&mut out, MessageId::new(id).unwrap(), &op, None);
+    write_envelope(&mut out, MessageId::new(id).unwrap(), &op, controls);
     out
 }
 

@@ -3,14 +3,16 @@
 use crate::common::requests::{abandon, bind, compare_with, extended, frame, search_for, unbind};
 use crate::controllers::values_of;
 use crate::line::{Breaker, End};
+use crate::pages;
+use crate::pages::Page;
 use crate::truth::{BASE, BIG, BIG_ENTRIES, PEOPLE, canary, parse_canary, password, person};
 use crate::{Site, Weather};
 use redial::config::TlsMode;
 use redial::ldap::ber::{tag, write_constructed, write_element, write_integer};
-use redial::ldap::envelope::op;
+use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::frame::frame_length;
 use redial::ldap::message::LdapResult;
-use redial::ldap::{Envelope, ResultCode, oid};
+use redial::ldap::{Envelope, MessageId, ResultCode, oid};
 use redial::upstream::Stream;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub(crate) struct Phone {
     bound_at: Option<Instant>,
     /// Who this is since the last bind that was answered.
     who: Option<usize>,
+    /// A search whose next page it may ask for.
+    rest: Option<Question>,
     /// It has done what may cost it its connection.
     is_rude: bool,
     /// It has heard a Notice of Disconnection.
@@ -63,11 +67,26 @@ struct Asked {
 enum What {
     /// As whom, and with which password.
     Bind(Option<usize>, String),
-    Search(String),
+    Search(Question),
     Compare(usize),
     /// The entry, and the version.
     Write(usize, u32),
     WhoAmI,
+}
+
+/// What is searched for.
+#[derive(Debug, Clone)]
+struct Question {
+    base: String,
+    filter: &'static str,
+    attributes: &'static [&'static str],
+    page: Option<Page>,
+}
+
+impl Question {
+    fn plain(base: &str) -> Self {
+        Self { base: base.to_owned(), filter: "(cn=*)", attributes: &[], page: None }
+    }
 }
 
 /// Without the time, which is this process's own.
@@ -130,6 +149,7 @@ pub(crate) async fn live(number: usize, site: Arc<Site>, stream: End, random: fa
         bind_answered_at: None,
         bound_at: None,
         who: None,
+        rest: None,
         is_rude: false,
         is_told_to_go: false,
         is_over: false,
@@ -200,6 +220,9 @@ impl Phone {
     }
 
     async fn do_something(&mut self) {
+        if let Some(question) = self.rest.take().filter(|_| self.random.u8(..8) > 0) {
+            return self.ask(question).await;
+        }
         match self.random.u8(..20) {
             0..4 => self.bind().await,
             4..10 => {
@@ -226,7 +249,7 @@ impl Phone {
             18 if !self.site.weather.is_polite => {
                 // Does not read for longer than it is waited for, with much to read.
                 self.is_rude = true;
-                self.send(&search_for(BIG, "(cn=*)", &[]), Some(What::Search(BIG.to_owned()))).await;
+                self.ask(Question::plain(BIG)).await;
                 sleep(Duration::from_secs(self.random.u64(1..25))).await;
             }
             19 if !self.site.weather.is_polite => {
@@ -267,7 +290,22 @@ impl Phone {
         };
         let filter = ["(cn=*)", "(objectClass=*)"][self.random.usize(..2)];
         let attributes: &[&str] = [&["cn", "description"][..], &[], &["description"]][self.random.usize(..3)];
-        self.send(&search_for(&base, filter, attributes), Some(What::Search(base))).await;
+        // Which of the large ones there is no room for is nothing that a seed decides.
+        let has_room = base != BIG || !self.site.weather.is_tight;
+        let page = (self.random.u8(..4) == 0 && has_room).then(|| Page {
+            size: [1, 3, 60][self.random.usize(..3)],
+            cookie: Vec::new(),
+            before: 0,
+            began: Instant::now(),
+            bind: self.binds.0,
+        });
+        self.ask(Question { base, filter, attributes, page }).await;
+    }
+
+    async fn ask(&mut self, question: Question) {
+        let request = search_for(&question.base, question.filter, question.attributes);
+        let controls = question.page.as_ref().map(Page::controls);
+        self.send_with(&request, controls.as_deref(), Some(What::Search(question))).await;
     }
 
     /// Its own entry mostly; somebody else's must be refused.
@@ -292,8 +330,12 @@ impl Phone {
         self.send(&request, Some(What::Write(whose, version))).await;
     }
 
-    /// Sends a request in pieces, and hears meanwhile.
     async fn send(&mut self, request: &[u8], what: Option<What>) {
+        self.send_with(request, None, what).await;
+    }
+
+    /// Sends a request in pieces, and hears meanwhile.
+    async fn send_with(&mut self, request: &[u8], controls: Option<&[u8]>, what: Option<What>) {
         self.last_id += 1;
         if let Some(what) = what {
             self.site.truth.tell(&format!("phone {} asks {}: {what:?}", self.number, self.last_id));
@@ -301,7 +343,8 @@ impl Phone {
             let asked = Asked { what, began: Instant::now(), bind: self.binds.0, given_up_at: None, entries: 0, seen: Vec::new() };
             self.asked.insert(self.last_id, asked);
         }
-        let octets = frame(self.last_id, request);
+        let mut octets = Vec::new();
+        write_envelope(&mut octets, MessageId::new(self.last_id).expect("in range"), request, controls);
         let mut rest = &octets[..];
         while !self.is_over {
             let piece = if !rest.is_empty() && self.random.u8(..4) == 0 { self.random.usize(1..=rest.len()) } else { rest.len() };
@@ -386,7 +429,8 @@ impl Phone {
         self.site.heard(asked.what.kind(), result.code);
         // What was abandoned before this was asked is silent from now on.
         self.asked.retain(|_, other| other.given_up_at.is_none_or(|at| at >= id));
-        self.judge(&asked, result.code, &text);
+        let cookie = pages::asked(envelope.controls).map(|(_, cookie)| cookie).unwrap_or_default();
+        self.judge(&asked, result.code, &text, cookie);
     }
 
     /// At the end of the program idle phones are told to go, and the others when they have heard what they had asked; so are those whose
@@ -396,8 +440,11 @@ impl Phone {
         if self.is_rude {
             return;
         }
-        let since =
-            if is_replaced { self.bound_at.and_then(|bound_at| self.site.replaced_after(bound_at)) } else { self.site.stopped_at() };
+        let Weather { as_client, forwards, .. } = self.site.weather;
+        let since = match self.bound_at.filter(|_| is_replaced && (as_client || forwards)) {
+            Some(bound_at) => self.site.replaced_after(bound_at),
+            None => self.site.stopped_at().filter(|_| !is_replaced),
+        };
         let Some(since) = since else { return self.wrong("is told to go") };
         // What stands behind a bind is read when that is answered, which was too late.
         if self.bind_answered_at.is_some_and(|answered_at| answered_at >= since) {
@@ -417,7 +464,7 @@ impl Phone {
         self.is_told_to_go || self.site.stopped_at().is_some_and(|stopped_at| stopped_at.elapsed() >= drain)
     }
 
-    fn judge(&mut self, asked: &Asked, code: ResultCode, text: &str) {
+    fn judge(&mut self, asked: &Asked, code: ResultCode, text: &str, cookie: Vec<u8>) {
         let Weather { is_calm, as_client, .. } = self.site.weather;
         let failures: &[ResultCode] = if is_calm { &[] } else { &[ResultCode::BUSY, ResultCode::UNAVAILABLE] };
         let may = |allowed: &[ResultCode]| allowed.contains(&code) || failures.contains(&code);
@@ -437,21 +484,23 @@ impl Phone {
                     Some(_) => may(&[ResultCode::SUCCESS]),
                 }
             }
-            What::Search(base) => {
+            What::Search(question) => {
+                let began = question.page.as_ref().map_or(asked.began, |page| page.began);
                 for (whose, version) in &asked.seen {
                     if self.who != Some(*whose) {
                         self.wrong(&format!("is {:?} and sees {}", self.who, canary(*whose, *version)));
                     }
-                    truth.read(*whose, *version, asked.began, &self.site.weather);
+                    truth.read(*whose, *version, began, &self.site.weather);
                 }
-                let expected = match base.as_str() {
+                let expected = match question.base.as_str() {
                     BIG => BIG_ENTRIES,
                     BASE if as_client || self.who.is_none() => PEOPLE,
                     _ => 1,
                 };
-                let is_whole = code != ResultCode::SUCCESS || asked.entries == expected;
+                let is_whole = code != ResultCode::SUCCESS || self.is_page(question, asked.entries, expected, cookie);
                 let needs_bind = as_client && self.who.is_none();
-                is_whole && if needs_bind { code == ResultCode::INSUFFICIENT_ACCESS_RIGHTS } else { may(&[ResultCode::SUCCESS]) }
+                let is_lost = code == ResultCode::UNWILLING_TO_PERFORM && self.may_lose(question);
+                is_whole && if needs_bind { code == ResultCode::INSUFFICIENT_ACCESS_RIGHTS } else { is_lost || may(&[ResultCode::SUCCESS]) }
             }
             What::Compare(whose) if self.who == Some(*whose) => may(&[ResultCode::COMPARE_TRUE, ResultCode::COMPARE_FALSE]),
             What::Compare(_) => may(&[ResultCode::INSUFFICIENT_ACCESS_RIGHTS, ResultCode::NO_SUCH_ATTRIBUTE]),
@@ -470,6 +519,24 @@ impl Phone {
         if !is_allowed {
             self.wrong(&format!("is {:?} and hears {code} {text:?} to {asked:?}", self.who));
         }
+    }
+
+    /// So many entries are all, or all of that page, and then the rest is asked for next.
+    fn is_page(&mut self, question: &Question, entries: usize, expected: usize, cookie: Vec<u8>) -> bool {
+        let Some(page) = &question.page else { return entries == expected };
+        let before = page.before + entries;
+        if cookie.is_empty() {
+            return before == expected;
+        }
+        let is_page = entries == page.size as usize && before < expected;
+        self.rest = Some(Question { page: Some(Page { cookie, before, ..page.clone() }), ..question.clone() });
+        is_page
+    }
+
+    /// What is left of a paged search is good for whoever has begun it alone.
+    fn may_lose(&self, question: &Question) -> bool {
+        let is_another = |page: &Page| page.bind != self.binds.0 || self.site.replaced_after(page.began).is_some();
+        question.page.as_ref().is_some_and(|page| page.before > 0 && is_another(page))
     }
 
     fn wrong(&self, what: &str) {

@@ -11,34 +11,40 @@ use std::time::Duration;
 use tokio::net::lookup_host;
 
 /// Looks names up. A test brings answers of its own.
-pub(crate) trait Names: std::fmt::Debug + Send + Sync + 'static {
-    /// The SRV records of a name; none is an answer too. An error says why there was no answer, in words for the log.
+pub trait Names: std::fmt::Debug + Send + Sync + 'static {
+    /// The SRV records of a name; none is an answer too.
+    ///
+    /// # Errors
+    /// When there was no answer: why, in words for the log.
     fn services<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Services, String>>;
 
     /// The addresses of a host, in the order in which they are to be tried.
+    ///
+    /// # Errors
+    /// The same.
     fn addresses<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<Vec<SocketAddr>, String>>;
 }
 
 /// An answer of DNS.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Services {
+pub struct Services {
     /// As they came.
-    pub(crate) records: Vec<Srv>,
+    pub records: Vec<Srv>,
     /// How long they are good for.
-    pub(crate) ttl: Duration,
+    pub ttl: Duration,
 }
 
 /// One SRV record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Srv {
+pub struct Srv {
     /// Lower ones first.
-    pub(crate) priority: u16,
+    pub priority: u16,
     /// Its part among those of one priority.
-    pub(crate) weight: u16,
+    pub weight: u16,
     /// Where LDAP is spoken.
-    pub(crate) port: u16,
+    pub port: u16,
     /// The host's name in ASCII, with or without a dot at its end; "." alone: there is no such service.
-    pub(crate) target: String,
+    pub target: String,
 }
 
 /// The real thing. It keeps nothing: what a name stands for is asked whenever it is needed, and the system's configuration may change.
