@@ -343,7 +343,8 @@ async fn a_hundred_certificates_and_configurations_under_load_fail_no_operation(
 #[tokio::test(flavor = "multi_thread")]
 async fn listeners_come_and_go_and_who_is_connected_stays() {
     let site = site("listeners");
-    let one = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+    // An address that no other test has: whichever port is free again there stays free.
+    let one = "[[listener]]\naddress = \"127.0.0.3:0\"\n";
     let two = "[[listener]]\naddress = \"127.0.0.2:0\"\nnetworks = [\"127.0.0.1\"]\n";
     let mut proxy = site.start(&format!("{one}{DIRECTORY}{ACCESS}")).await;
     let first = proxy.addresses()[0];

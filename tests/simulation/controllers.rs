@@ -530,7 +530,7 @@ fn notice() -> Vec<u8> {
     out
 }
 
-/// The values of an entry, by their attributes.
+/// The values of an entry, by their attributes. One that is no text is left out: the rest of a message that was cut off may end in absurd octets.
 pub(crate) fn values_of(entry: &[u8]) -> Vec<(String, String)> {
     let mut fields = Reader::new(entry);
     let name = fields.text(tag::OCTET_STRING).unwrap().to_owned();
@@ -541,7 +541,8 @@ pub(crate) fn values_of(entry: &[u8]) -> Vec<(String, String)> {
         let name = attribute.text(tag::OCTET_STRING).unwrap().to_owned();
         let mut values = Reader::new(attribute.expect(tag::SET).unwrap().content);
         while !values.is_empty() {
-            found.push((name.clone(), values.text(tag::OCTET_STRING).unwrap().to_owned()));
+            let value = String::from_utf8(values.expect(tag::OCTET_STRING).unwrap().content.to_vec());
+            found.extend(value.ok().map(|value| (name.clone(), value)));
         }
     }
     found
