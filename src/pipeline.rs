@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  repeat  cache       asked before in the same octets: written at once  ▶ hit
-//!          cache       in a known form: of it only the filter is read        ▶ hit
+//!          cache       in a known form: of it only the filter is read    ▶ hit
 //!  begin   membership  groups read too long ago: wait for them, then on  ▶ held
 //!          controls    which travel, which are carried out here          ▶ refused
 //!          access      who may ask what, and how it is narrowed          ▶ refused
@@ -15,10 +15,10 @@
 //! ```
 //!
 //! `repeat` knows what was asked before, to the octet, or in another spelling but in the same form: base, limits and attributes as
-//! they came before, and whatever filter. [`Pipeline::begin`] never waits: what memory can answer is written there
-//! and then. What needs time becomes a [`Running`] for [`Pipeline::finish`], which waits and always has a last word. What they do is told in
-//! `search` (with pages in `paging`), in `bind` (with `proofs`), and in `forward` for compares and writes; `record` keeps the record, and
-//! `upkeep` is for whoever runs the program.
+//! they came before, and whatever filter. [`Pipeline::begin`] never waits: what memory can answer is written there and then. What needs
+//! time becomes a [`Running`] for [`Pipeline::finish`], which waits and always has a last word. What they do is told in `search` (with
+//! pages in `paging`), in `bind` (with `proofs`), and in `forward` for compares and writes; `record` keeps the record, and `upkeep` is for
+//! whoever runs the program.
 
 pub mod answers;
 mod bind;
