@@ -246,7 +246,8 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
     use crate::directory::{DirectoryError, Operation, Replies};
-    use crate::identity::roster::{Caller, Member, Revocation};
+    use crate::identity::revocation::Revocation;
+    use crate::identity::roster::{Caller, Member};
     use crate::lifecycle::lifecycle;
     use futures_util::future::BoxFuture;
     use serde_json::json;

@@ -14,6 +14,7 @@ pub(crate) mod mac;
 pub mod principals;
 mod recent;
 pub mod register;
+pub mod revocation;
 pub mod roster;
 
 pub use credentials::{Credentials, Rebind};

@@ -18,7 +18,7 @@ mod servers;
 
 use crate::config::{Config, DirectoryConfig};
 use crate::identity::binds::Recalled;
-use crate::identity::roster::Revocation;
+use crate::identity::revocation::Revocation;
 use crate::outcome::Outcome;
 use arc_swap::ArcSwap;
 pub use certificates::CertificateOf;

@@ -13,7 +13,7 @@ mod pending;
 use self::bind::BindVerdict;
 use self::pending::{InFlight, Pending};
 use crate::cache::Standing;
-use crate::identity::roster::Revocation;
+use crate::identity::revocation::Revocation;
 use crate::identity::{Identity, Principal};
 use crate::ldap::ber::BerError;
 use crate::ldap::control::parse_controls;

@@ -69,6 +69,7 @@ const PURE: &[&str] = &[
     "identity/mac",
     "identity/principals",
     "identity/recent",
+    "identity/revocation",
     "identity/roster",
     "ldap/",
     "outcome",

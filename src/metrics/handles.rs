@@ -3,7 +3,7 @@
 use super::names;
 use super::names::Metric;
 use crate::config::{DirectoryConfig, DirectoryKind};
-use crate::identity::roster::Revocation;
+use crate::identity::revocation::Revocation;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 use std::sync::atomic::AtomicBool;

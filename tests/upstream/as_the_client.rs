@@ -1,7 +1,8 @@
 //! Operations under the client's own name: one connection a principal, and nobody else's.
 
 use super::*;
-use redial::identity::roster::{Caller, Revocation};
+use redial::identity::revocation::Revocation;
+use redial::identity::roster::Caller;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 use tokio::time::timeout;
