@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub(crate) mod binds;
+pub mod bond;
 mod credentials;
 pub(crate) mod judgement;
 pub(crate) mod lockout;

@@ -204,8 +204,8 @@ impl Pipeline {
     pub fn succeeded(&self, config: &Config, lineage: Lineage, directories: Vec<Arc<dyn Directory>>) -> Self {
         let stations = stations(config, &lineage, directories);
         let keep = Keep::new(config, &lineage);
-        // Before it is in force: no session that has lost its directory is to learn it from a refusal.
-        self.register().directories_are(&stations.iter().map(|station| station.number).collect::<Vec<_>>());
+        // Before it is in force: no session that must bind anew is to learn it from a refusal.
+        self.register().directories_are(&stations.iter().map(Station::footing).collect::<Vec<_>>());
         let proves_alike = self.stations.len() == stations.len() && self.stations.iter().zip(&stations).all(Station::proves_as);
         Self {
             accesses: Accesses::new(&config.accesses, &config.directories),

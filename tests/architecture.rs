@@ -63,6 +63,7 @@ const PURE: &[&str] = &[
     "downstream/proxy_header",
     "identity",
     "identity/binds",
+    "identity/bond",
     "identity/credentials",
     "identity/judgement",
     "identity/lockout",

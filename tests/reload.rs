@@ -15,7 +15,7 @@ use common::site::Site;
 use rcgen::KeyPair;
 use redial::config::lineage::Lineage;
 use redial::config::load::load;
-use redial::config::{Config, DirectoryKind};
+use redial::config::{Config, DirectoryKind, SearchAs};
 use redial::directory::Directory;
 use redial::ldap::ResultCode;
 use redial::pipeline::Pipeline;
@@ -137,6 +137,51 @@ async fn sessions_under_whose_name_nothing_runs_outlive_the_servers_that_they_we
     let search = frame(2, &search_for("dc=corp", "(cn=a)", &[]));
     let heard = ask(&mut stream, &search, || answers_with(&second, 1, "cn=ada,dc=corp")).await;
     assert_eq!(heard.len(), 2, "{heard:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_bound_before_anything_ran_under_its_name_is_told_to_bind_anew() {
+    let changes: [fn(&mut redial::config::Upstream); 2] =
+        [|upstream| upstream.forward_writes = true, |upstream| upstream.search_as = SearchAs::Client];
+    for change in changes {
+        let refuse_writes = |config: &mut Config| change_upstream(config, |upstream| upstream.forward_writes = false);
+        let mut house = House::with("plain_passwords = \"allow\"", "", refuse_writes);
+        let directory = Arc::clone(&house.directory);
+        let (mut stream, mut under_way) = (house.connect(4096), house.connect(4096));
+        ask(&mut stream, &frame(1, &bind("cn=ada,dc=corp", "secret")), || directory.done(1, ResultCode::SUCCESS)).await;
+        under_way.write_all(&frame(1, &bind("cn=bob,dc=corp", "secret"))).await.unwrap();
+        settle().await;
+        succeed(&mut house, &directory, |config| change_upstream(config, change));
+        directory.done(2, ResultCode::SUCCESS);
+        assert_eq!(hear(&mut stream, 1).await, [GONE]);
+        assert_eq!(hear(&mut under_way, 2).await, ["1 bind 0", GONE]);
+
+        let mut anew = house.connect(4096);
+        ask(&mut anew, &frame(1, &bind("cn=ada,dc=corp", "secret")), || directory.done(3, ResultCode::SUCCESS)).await;
+        let heard = ask(&mut anew, &frame(2, &search_for("dc=corp", "(cn=a)", &[])), || answers_with(&directory, 4, "cn=a,dc=corp")).await;
+        assert_eq!(heard.len(), 2, "{heard:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_of_whom_a_reload_asks_nothing_new_stay() {
+    let change = |config: &mut Config| change_upstream(config, |upstream| upstream.forward_writes = false);
+    for writes_first in [true, false] {
+        let mut house = House::with("plain_passwords = \"allow\"", "", |config| {
+            if !writes_first {
+                change(config)
+            }
+        });
+        let directory = Arc::clone(&house.directory);
+        let (mut stream, mut anonymous) = (house.connect(4096), house.connect(4096));
+        ask(&mut stream, &frame(1, &bind("cn=ada,dc=corp", "secret")), || directory.done(1, ResultCode::SUCCESS)).await;
+        ask(&mut anonymous, &frame(1, &bind("", "")), || ()).await;
+        succeed(&mut house, &directory, change);
+        let search = frame(2, &search_for("dc=corp", "(cn=a)", &[]));
+        let heard = ask(&mut stream, &search, || answers_with(&directory, 2, "cn=a,dc=corp")).await;
+        assert_eq!(heard.len(), 2, "{heard:?}");
+        assert_eq!(ask(&mut anonymous, &search, || ()).await, heard);
+    }
 }
 
 /// What a session hears whose directory is another now.

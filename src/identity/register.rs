@@ -5,6 +5,7 @@
 //! beside the pipeline and not in it, so an administrator reaches it, and it may outlive one.
 
 use super::binds::{BindCache, Generation, Proved, Recalled};
+use super::bond::Footing;
 use super::judgement::Judgement;
 use super::lockout::{Admission, Attempt, Closed, Ended, Guarded, LockoutGuard};
 use super::principals::{Presented, Principals};
@@ -204,9 +205,9 @@ impl Register {
         self.guard.forget_all(Instant::now())
     }
 
-    /// From now on these are the directories: sessions that need another end.
-    pub fn directories_are(&self, numbers: &[usize]) {
-        self.roster.directories_are(numbers);
+    /// From now on these are the directories: sessions that cannot go on among them end.
+    pub fn directories_are(&self, directories: &[Footing]) {
+        self.roster.directories_are(directories);
     }
 
     /// Ends sessions that are too old, for ever.

@@ -15,11 +15,14 @@ pub enum Revocation {
     Aged,
     /// A reload has replaced the directory that it was bound to. So may this one.
     DirectoryGone,
+    /// Since a reload operations run there under names that this session has not brought along. So may this one.
+    DirectoryChanged,
 }
 
 impl Revocation {
     /// Every reason there is.
-    pub const ALL: [Self; 5] = [Self::Refused, Self::PasswordChanged, Self::Dropped, Self::Aged, Self::DirectoryGone];
+    pub const ALL: [Self; 6] =
+        [Self::Refused, Self::PasswordChanged, Self::Dropped, Self::Aged, Self::DirectoryGone, Self::DirectoryChanged];
 
     /// For the metrics and the logs.
     pub const fn name(self) -> &'static str {
@@ -29,6 +32,7 @@ impl Revocation {
             Self::Dropped => "dropped",
             Self::Aged => "aged",
             Self::DirectoryGone => "directory_gone",
+            Self::DirectoryChanged => "directory_changed",
         }
     }
 
@@ -40,6 +44,7 @@ impl Revocation {
             Self::Dropped => "the session was ended by an administrator: bind again",
             Self::Aged => "the session is too old: bind again",
             Self::DirectoryGone => "the session's directory has been replaced: connect and bind again",
+            Self::DirectoryChanged => "operations of the session's directory run under clients' own names now: connect and bind again",
         }
     }
 
@@ -47,12 +52,12 @@ impl Revocation {
     pub const fn code(self) -> ResultCode {
         match self {
             Self::Refused | Self::PasswordChanged | Self::Dropped | Self::Aged => ResultCode::STRONGER_AUTH_REQUIRED,
-            Self::DirectoryGone => ResultCode::UNAVAILABLE,
+            Self::DirectoryGone | Self::DirectoryChanged => ResultCode::UNAVAILABLE,
         }
     }
 
     /// Nothing is wrong with the session: what is in flight is answered first.
     pub const fn waits_until_idle(self) -> bool {
-        matches!(self, Self::Aged | Self::DirectoryGone)
+        matches!(self, Self::Aged | Self::DirectoryGone | Self::DirectoryChanged)
     }
 }

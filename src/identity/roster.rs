@@ -4,6 +4,7 @@
 //! is being proved reaches it too. A session is revoked by a mark that it looks at before each operation, and by a wake of its task.
 //! Anonymous sessions cost nothing here. Each connection has one bind or one bound session, so the listeners' limits bound the roster.
 
+use super::bond::{Bond, Footing};
 use super::mac::Mac;
 use super::principals::{Alias, Presented};
 use super::revocation::Revocation;
@@ -26,8 +27,8 @@ struct State {
     sessions: HashMap<Mac, HashMap<u64, Arc<Entry>>>,
     /// The number of the next one.
     next: u64,
-    /// The numbers of those that are configured, once a reload has told them.
-    directories: Option<Box<[usize]>>,
+    /// Those that are configured, once a reload has told them.
+    directories: Option<Box<[Footing]>>,
 }
 
 /// A session's place in the roster; it leaves when this is dropped.
@@ -42,8 +43,7 @@ struct Entry {
     /// Changed only while the roster's own lock is held.
     presented: Mutex<Presented>,
     caller: Caller,
-    /// The number of the one that the session cannot do without.
-    directory: OnceLock<usize>,
+    bond: OnceLock<Bond>,
     bound_at: OnceLock<Instant>,
     revoked: OnceLock<Revocation>,
     task: AtomicWaker,
@@ -80,7 +80,7 @@ impl Roster {
             number,
             presented: Mutex::new(*presented),
             caller,
-            directory: OnceLock::new(),
+            bond: OnceLock::new(),
             bound_at: OnceLock::new(),
             revoked: OnceLock::new(),
             task: AtomicWaker::new(),
@@ -114,14 +114,16 @@ impl Roster {
         revoke(old, Revocation::Aged)
     }
 
-    /// From now on these are the directories; sessions that need another are revoked.
-    pub fn directories_are(&self, numbers: &[usize]) {
-        let is_lost = |entry: &&Arc<Entry>| entry.directory.get().is_some_and(|directory| !numbers.contains(directory));
-        let lost = self.with_state(|state| {
-            state.directories = Some(numbers.into());
-            state.entries().filter(is_lost).cloned().collect()
+    /// From now on these are the directories; sessions that cannot go on among them are revoked.
+    pub fn directories_are(&self, directories: &[Footing]) {
+        let lost = |entry: &Arc<Entry>| Some((entry.bond.get()?.broken_by(directories)?, Arc::clone(entry)));
+        let lost: Vec<_> = self.with_state(|state| {
+            state.directories = Some(directories.into());
+            state.entries().filter_map(lost).collect()
         });
-        revoke(lost, Revocation::DirectoryGone);
+        for why in [Revocation::DirectoryGone, Revocation::DirectoryChanged] {
+            revoke(lost.iter().filter(|(broken, _)| *broken == why).map(|(_, entry)| Arc::clone(entry)).collect(), why);
+        }
     }
 
     /// Two principals turned out to be one.
@@ -194,16 +196,15 @@ impl Member {
         self.0.task.register(task);
     }
 
-    /// What the session may ask for, it asks of the directory of that number in the client's name; or that says what it may. There is no use in it
-    /// without that one, which may be gone since the bind began.
-    pub fn needs(&self, directory: usize) {
-        let is_gone = self.0.roster.with_state(|state| {
+    /// The session was bound to a directory, which may be gone or another since the bind began.
+    pub fn bound_to(&self, bond: Bond) {
+        let broken = self.0.roster.with_state(|state| {
             // Set once, as above.
-            let _ = self.0.directory.set(directory);
-            state.directories.as_ref().is_some_and(|numbers| !numbers.contains(&directory))
+            let _ = self.0.bond.set(bond);
+            state.directories.as_ref().and_then(|directories| bond.broken_by(directories))
         });
-        if is_gone {
-            revoke(vec![Arc::clone(&self.0)], Revocation::DirectoryGone);
+        if let Some(why) = broken {
+            revoke(vec![Arc::clone(&self.0)], why);
         }
     }
 
@@ -394,19 +395,23 @@ mod tests {
     }
 
     #[test]
-    fn sessions_end_with_the_directory_that_they_need() {
+    fn sessions_end_whose_bond_a_reload_breaks_and_binds_under_way_too() {
         let house = House::new();
-        let members = [Some(0), Some(1), None].map(|directory| {
-            let member = house.bound("alice", "a");
-            directory.into_iter().for_each(|directory| member.needs(directory));
-            member
-        });
-        let (under_way, late) = (house.enter("alice", "a"), house.enter("alice", "a"));
-        under_way.needs(0);
-        house.roster.directories_are(&[1, 2]);
-        assert_eq!(members.each_ref().map(Member::revoked), [Some(Revocation::DirectoryGone), None, None]);
-        late.needs(0);
-        assert_eq!([&under_way, &late].map(Member::revoked), [Some(Revocation::DirectoryGone); 2], "binds under way, too");
+        let bonds = [Some(0), Some(1), None].map(|directory| Some(Bond { directory: directory?, is_needed: true, has_credentials: true }));
+        let [bound, under_way, late] = [(); 3].map(|()| bonds.map(|bond| (house.enter("alice", "a"), bond)));
+        bound.iter().for_each(|(member, _)| member.confirm(Waker::noop(), house.now));
+        let bind = |(member, bond): &(Member, Option<Bond>)| bond.iter().for_each(|bond| member.bound_to(*bond));
+        bound.iter().chain(&under_way).for_each(bind);
+        house.roster.directories_are(&[1, 2].map(|directory| Footing { directory, runs_as_clients: true }));
+        late.iter().for_each(bind);
+        for members in [bound, under_way, late] {
+            let revoked = members.map(|(member, _)| member.revoked());
+            assert_eq!(
+                revoked,
+                [Some(Revocation::DirectoryGone), None, None],
+                "of whom no directory has proved anything, nothing is asked"
+            );
+        }
     }
 
     #[test]

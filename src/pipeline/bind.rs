@@ -8,7 +8,6 @@ use super::controls::{self, Refused};
 use super::delivery::{Delivery, write_end};
 use super::proofs::{Landed, Question};
 use super::{Arrival, AskedAt, Begun, Bound, Client, Pipeline, Running, Station, Work};
-use crate::config::SearchAs;
 use crate::identity::accounts::Verification;
 use crate::identity::binds::Recalled;
 use crate::identity::register::Register;
@@ -126,9 +125,8 @@ impl Pipeline {
 impl BindWork {
     /// Who the client is when the password was accepted. The password itself is kept only where something runs under it.
     fn principal(&self, station: &Station, who: Option<Arc<Who>>, register: &Arc<Register>) -> Principal {
-        let runs_as_client = station.search_as == SearchAs::Client || station.forwards_writes;
         let credentials = || Credentials::new(self.name.clone(), self.password.clone(), Arc::clone(register));
-        let credentials = runs_as_client.then(|| Arc::new(credentials()));
+        let credentials = station.runs_as_clients().then(|| Arc::new(credentials()));
         Principal::proved(self.name.clone(), station.number, who, credentials)
     }
 
@@ -151,9 +149,7 @@ impl BindWork {
 
 /// The client is that principal of the directory from now on.
 async fn accept_at(station: &Station, delivery: Delivery, principal: Arc<Principal>, member: Member, served: Served) -> Outcome {
-    if station.is_needed_by(&principal) {
-        member.needs(station.number);
-    }
+    member.bound_to(station.bond(&principal));
     accept(delivery, principal, member, served).await
 }
 

@@ -5,6 +5,7 @@ use super::controls::Refused;
 use crate::config::lineage::Lineage;
 use crate::config::{Config, DirectoryConfig, DirectoryKind, Group, SearchAs};
 use crate::directory::{Directory, DirectoryError, Done, Groups, Operation, Reply, RunAs};
+use crate::identity::bond::{Bond, Footing};
 use crate::identity::{Principal, Who};
 use crate::ldap::ResultCode;
 use std::sync::Arc;
@@ -49,9 +50,21 @@ impl Station {
         }
     }
 
-    /// A session of that principal is nothing without it: operations run there under its name, or it says in which groups it is.
-    pub(super) fn is_needed_by(&self, principal: &Principal) -> bool {
-        principal.credentials.is_some() || principal.who.is_some() && !self.groups.groups.is_empty()
+    /// Operations run there under its clients' own names: all of them, or writes.
+    pub(super) fn runs_as_clients(&self) -> bool {
+        self.search_as == SearchAs::Client || self.forwards_writes
+    }
+
+    /// As bound sessions depend on it.
+    pub(super) fn footing(&self) -> Footing {
+        Footing { directory: self.number, runs_as_clients: self.runs_as_clients() }
+    }
+
+    /// How a session of that principal depends on it: operations run there under its name, or it says in which groups it is.
+    pub(super) fn bond(&self, principal: &Principal) -> Bond {
+        let has_credentials = principal.credentials.is_some();
+        let is_needed = has_credentials || principal.who.is_some() && !self.groups.groups.is_empty();
+        Bond { directory: self.number, is_needed, has_credentials }
     }
 
     /// See [`last_word`].
