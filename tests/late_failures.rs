@@ -4,7 +4,7 @@
 
 mod common;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use common::ca::trust_in_nobody;
 use common::configuration::Configuration;
 use common::requests::search_for;
@@ -12,8 +12,11 @@ use common::scripted_controller::{Act, Heard, usual};
 use futures_util::future::{BoxFuture, join_all};
 use redial::config::{DirectoryKind, Limits, Server};
 use redial::directory::{Asked, Directory, DirectoryError, Done, Operation, Reply, RunAs};
+use redial::identity::Credentials;
+use redial::identity::register::Register;
 use redial::ldap::Envelope;
 use redial::ldap::ResultCode;
+use redial::ldap::envelope::op;
 use redial::ldap::frame::frame_length;
 use redial::ldap::message::Request;
 use redial::lifecycle::{Ending, lifecycle};
@@ -22,7 +25,7 @@ use redial::secret::Secret;
 use redial::upstream::{Dial, Stream, Upstream};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -35,6 +38,10 @@ struct Controller {
     is_mute: AtomicBool,
     /// It refuses connections.
     is_away: AtomicBool,
+    /// So many connections were made.
+    connections: AtomicUsize,
+    /// The first ones of them lead nowhere any more, though nobody has closed them.
+    forgotten: AtomicUsize,
 }
 
 /// Reaches it by whichever name.
@@ -49,27 +56,28 @@ impl Dial for ByAnyName {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let (near, far) = duplex(64 * 1024);
-            tokio::spawn(async move { controller.serve(far).await });
+            let number = controller.connections.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move { controller.serve(number, far).await });
             Ok(Box::new(near) as Box<dyn Stream>)
         })
     }
 }
 
 impl Controller {
-    async fn serve(&self, mut stream: DuplexStream) {
+    async fn serve(&self, connection: usize, mut stream: DuplexStream) {
         let mut inbox = BytesMut::new();
         while stream.read_buf(&mut inbox).await.is_ok_and(|count| count > 0) {
             while let Some(length) = frame_length(&inbox, 1 << 20).unwrap().filter(|length| *length <= inbox.len()) {
                 let frame = inbox.split_to(length);
                 let envelope = Envelope::parse(&frame).unwrap();
                 let heard = Heard {
-                    connection: 0,
+                    connection,
                     id: envelope.message_id.number(),
                     tag: envelope.op_tag,
                     op: envelope.op.to_vec(),
                     controls: envelope.controls.map(<[u8]>::to_vec),
                 };
-                if self.is_mute.load(Ordering::SeqCst) {
+                if self.is_mute.load(Ordering::SeqCst) || connection < self.forgotten.load(Ordering::SeqCst) {
                     continue;
                 }
                 for act in usual(&heard) {
@@ -85,6 +93,7 @@ impl Controller {
 struct Bench {
     controller: Arc<Controller>,
     upstream: Arc<Upstream>,
+    client: Arc<Credentials>,
     began: Instant,
     _ending: Ending,
 }
@@ -104,7 +113,9 @@ impl Bench {
         let metrics = Arc::new(Metrics::unrecorded());
         let upstream = Arc::new(Upstream::reached_by(dial, 0, configured, &Limits::default(), metrics, running).unwrap());
         upstream.start();
-        let bench = Self { controller, upstream, began: Instant::now(), _ending: ending };
+        let register = Arc::new(Register::new(&config.binds));
+        let client = Arc::new(Credentials::new("cn=eve,dc=corp".to_owned(), Secret::new(b"secret"), register));
+        let bench = Self { controller, upstream, client, began: Instant::now(), _ending: ending };
         assert_eq!(bench.searches().await, Ok(ResultCode::SUCCESS));
         bench
     }
@@ -135,13 +146,24 @@ impl Bench {
         ask(&self.upstream, Asked::Search { op: op.into(), request, entries_wanted: None }).await
     }
 
+    /// On the one connection that is bound as this client.
+    async fn compares(&self) -> Result<ResultCode, DirectoryError> {
+        let op = Bytes::from_static(&[op::COMPARE_REQUEST, 8, 4, 0, 0x30, 4, 4, 0, 4, 0]);
+        let request = Asked::Compare { op, entry: String::new(), attribute: String::new(), value: Vec::new() };
+        ask_as(RunAs::Client(Arc::clone(&self.client)), &self.upstream, request).await
+    }
+
     fn state(&self) -> &'static str {
         self.upstream.controllers()[0].state
     }
 }
 
 async fn ask(upstream: &Upstream, request: Asked) -> Result<ResultCode, DirectoryError> {
-    let operation = Operation { run_as: RunAs::Service, request, controls: None, deadline: Instant::now() + Duration::from_secs(7) };
+    ask_as(RunAs::Service, upstream, request).await
+}
+
+async fn ask_as(run_as: RunAs, upstream: &Upstream, request: Asked) -> Result<ResultCode, DirectoryError> {
+    let operation = Operation { run_as, request, controls: None, deadline: Instant::now() + Duration::from_secs(7) };
     let mut replies = upstream.run(operation).await?;
     loop {
         if let Reply::Done(Done { code, .. }) = replies.next().await.unwrap()? {
@@ -191,6 +213,33 @@ async fn one_that_has_just_come_back_and_answered_since_is_not_taken_down_again(
     bench.is_mute(false);
     assert_eq!(bench.searches().await, Ok(ResultCode::SUCCESS));
     all_are_lost(binds).await;
+    assert_eq!(bench.state(), "recovering");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_from_before_an_outage_are_not_used_after_it_and_cost_nobody_an_answer() {
+    let bench = Bench::new("1s").await;
+    let binds = bench.bind(3);
+    for bind in join_all(binds).await {
+        assert_eq!(bind.unwrap(), Ok(ResultCode::SUCCESS));
+    }
+    assert_eq!(bench.compares().await, Ok(ResultCode::COMPARE_TRUE));
+    // A machine that was away, and whatever keeps state between: its old connections are never heard of again.
+    bench.controller.is_away.store(true, Ordering::SeqCst);
+    bench.is_mute(true);
+    while bench.state() != "down" {
+        sleep(Duration::from_millis(100)).await;
+    }
+    bench.controller.forgotten.store(bench.controller.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+    bench.is_mute(false);
+    bench.controller.is_away.store(false, Ordering::SeqCst);
+    while bench.state() != "recovering" {
+        sleep(Duration::from_millis(100)).await;
+    }
+    for bind in join_all(bench.bind(3)).await {
+        assert_eq!(bind.unwrap(), Ok(ResultCode::SUCCESS));
+    }
+    assert_eq!(bench.compares().await, Ok(ResultCode::COMPARE_TRUE));
     assert_eq!(bench.state(), "recovering");
 }
 

@@ -164,7 +164,7 @@ impl Binds {
 
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(Connection::is_open);
+        idle.retain(|connection| self.standing.trusts(connection));
         idle.pop()
     }
 

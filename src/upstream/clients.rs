@@ -136,7 +136,7 @@ impl Clients {
         let known = slots.iter().position(|slot| slot.is_for(&credentials.name, &credentials.password));
         if let Some(slot) = known.and_then(|index| slots.get_mut(index)) {
             let is_usable = match &slot.state {
-                State::Bound(bound) => reach.is_met_by(bound.standing.server(), servers),
+                State::Bound(bound) => reach.is_met_by(bound.standing.server(), servers) && bound.standing.trusts(&bound.connection),
                 State::Connecting(_) | State::Refused => true,
             };
             if is_usable {

@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) struct Connection {
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
+    made_at: Instant,
 }
 
 /// What a connection's handles and its task both see.
@@ -103,7 +104,7 @@ impl Connection {
             task.await;
             drop(held);
         });
-        Self { commands, shared }
+        Self { commands, shared, made_at: Instant::now() }
     }
 
     /// Hands a request over. No reply is wanted after `deadline`.
@@ -118,6 +119,11 @@ impl Connection {
         place.send(Command { request, replies: sender });
         self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         Ok(InFlight { replies, shared: Arc::clone(&self.shared), deadline, ended: false })
+    }
+
+    /// Since when it stands.
+    pub(crate) const fn made_at(&self) -> Instant {
+        self.made_at
     }
 
     /// New operations are taken. A connection may close at any moment, so the answer is a hint.

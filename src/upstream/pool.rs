@@ -174,7 +174,7 @@ impl Pool {
 
     fn with_state<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.connections.retain(Connection::is_open);
+        state.connections.retain(|connection| self.standing.trusts(connection));
         // A connect that ended without a word of its own must not be waited for again.
         state.connecting = state.connecting.take().filter(|connecting| connecting.peek().is_none());
         look(&mut state)

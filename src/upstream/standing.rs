@@ -10,6 +10,7 @@ pub(crate) use self::health::{Failure, Health};
 pub(crate) use self::silence::{SILENCE, Silence};
 use super::attempt::is_overloaded;
 use super::balance::{Call, Load, Rank};
+use super::connection::Connection;
 use crate::config;
 use crate::directory::Controller;
 use crate::ldap::ResultCode;
@@ -119,6 +120,11 @@ impl Standing {
         let before = self.latency.load(Ordering::Relaxed);
         let after = if before == 0 { took } else { before - before / 8 + took / 8 };
         self.latency.store(after.max(1), Ordering::Relaxed);
+    }
+
+    /// May that connection to it be used? It stands, and was made since the server was last lost.
+    pub(crate) fn trusts(&self, connection: &Connection) -> bool {
+        connection.is_open() && !self.with_state(|health, _| health.was_lost_since(connection.made_at()))
     }
 
     /// It has answered, and not failed since.

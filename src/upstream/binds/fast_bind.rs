@@ -52,7 +52,7 @@ impl FastBind {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             match &*state {
                 State::Refused => return Ok(None),
-                State::Open(connection) if connection.is_open() => return Ok(Some(connection.clone())),
+                State::Open(connection) if self.standing.trusts(connection) => return Ok(Some(connection.clone())),
                 // One that ended without a word of its own must not be waited for again.
                 State::Connecting(connecting) if connecting.peek().is_none() => connecting.clone(),
                 State::None | State::Open(_) | State::Connecting(_) => {

@@ -6,7 +6,8 @@
 //! and one failed operation takes it down again, for longer than the last time, so that a server that flaps is left alone.
 //!
 //! A failure is as old as what was asked. What was asked before the server came back says nothing of it now; what was asked before it answered
-//! another operation is not one of several in a row, nor does it count on probation, but among the last ones. So with a probe.
+//! another operation is not one of several in a row, nor does it count on probation, but among the last ones. So with a probe. A connection from
+//! before it was down is not used again: whatever lay between may have forgotten it, and that says nothing of the server either.
 //!
 //! One whose operations break off, or that answers that it is busy or unavailable, is in doubt until the next probe: a last resort, since whoever asks
 //! hears at once when it fails again, and may fare better. Nobody is made to wait for one that does not answer at all.
@@ -27,6 +28,8 @@ pub(crate) struct Health {
     setbacks: u32,
     /// It came back then.
     recovering_since: Option<Instant>,
+    /// When it was last found not to answer.
+    lost_at: Option<Instant>,
     /// When it last answered an operation.
     answered_at: Option<Instant>,
     /// The same, or a probe.
@@ -88,6 +91,7 @@ impl Health {
             recent,
             setbacks: 0,
             recovering_since: None,
+            lost_at: None,
             answered_at: None,
             last_answer: None,
             next_probe: now,
@@ -139,6 +143,11 @@ impl Health {
 
     fn has_answered_since(&self, then: Instant) -> bool {
         self.answered_at.is_some_and(|answered_at| answered_at > then)
+    }
+
+    /// It did not answer meanwhile.
+    pub(crate) fn was_lost_since(&self, then: Instant) -> bool {
+        self.lost_at.is_some_and(|lost_at| lost_at > then)
     }
 
     /// When it is to be probed next.
@@ -207,6 +216,9 @@ impl Health {
         self.setbacks = self.setbacks.saturating_add(1);
         self.failures = 0;
         self.recovering_since = None;
+        if state == State::Down {
+            self.lost_at = Some(now);
+        }
         // Half of it at random: many proxies that lost the same controller do not come back in step.
         self.next_probe = now + pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         let before = std::mem::replace(&mut self.state, state);
@@ -452,6 +464,16 @@ mod tests {
         }
         assert_eq!(health.probe_failed(now + seconds(1), 0.0, now + seconds(3)), None);
         assert!(health.is_up());
+    }
+
+    #[test]
+    fn it_was_lost_when_it_did_not_answer_and_not_when_it_broke_off() {
+        let (mut health, now) = up();
+        (0..3).for_each(|_| assert!(health.operation_failed(Failure::BrokeOff, now, 0.0, now + seconds(1)).is_none() || !health.is_up()));
+        assert!(!health.was_lost_since(now), "what stands there is as good as before");
+        health.probe_failed(now + seconds(1), 0.0, now + seconds(2));
+        health.probe_succeeded(now + seconds(3));
+        assert!(health.was_lost_since(now + seconds(1)) && !health.was_lost_since(now + seconds(2)));
     }
 
     #[test]
