@@ -1,5 +1,6 @@
 //! When the configuration is read again, and what is said about it: on SIGHUP, and when a file of it has changed.
 
+use super::supervisor::Verdict;
 use super::{Failure, supervisor};
 use crate::config::load::{Loaded, load};
 use crate::config::watch::{INTERVAL, Watch};
@@ -60,19 +61,21 @@ impl Reloading {
         let (files, wrong) = self.attempt(proxy).await;
         let written_since = if due == Due::File && wrong.is_some() { began - INTERVAL } else { began };
         self.watch = self.watch.again(files, written_since);
-        match wrong {
+        let verdict = match &wrong {
+            None => Verdict::InForce,
             Some(why) if due == Due::File && self.watch.has_news() => {
                 info!("files of the configuration are being written, and are read again when they have come to rest; until then: {why}");
-                supervisor::reloaded(true);
+                Verdict::ToCome
             }
-            wrong => {
-                if let Some(why) = &wrong {
-                    error!("the configuration in force stays in force: {why}");
-                }
-                proxy.metrics().reloaded(wrong.is_none());
-                supervisor::reloaded(wrong.is_none());
+            Some(why) => {
+                error!("the configuration in force stays in force: {why}");
+                Verdict::Wrong
             }
+        };
+        if verdict != Verdict::ToCome {
+            proxy.metrics().reloaded(verdict == Verdict::InForce);
         }
+        supervisor::reloaded(verdict);
     }
 
     /// The files that it was read from, and what is wrong with it, if anything is.

@@ -21,10 +21,21 @@ pub(super) fn sockets() -> Vec<TcpListener> {
     (0..count).filter_map(take).collect()
 }
 
+/// What came of reading the configuration again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is in force.
+    InForce,
+    /// It is wrong, and the one before is still in force.
+    Wrong,
+    /// The same so far; its files are being written, and are read once more when they have come to rest.
+    ToCome,
+}
+
 /// Everything is bound and served. Where the supervisor wants to hear from Redial regularly, it does from now on, until the process ends: as
 /// long as tasks get their turn.
 pub(super) fn ready() {
-    tell(&[NotifyState::Ready]);
+    tell(&[NotifyState::Ready, NotifyState::Status(SERVING)]);
     if let Some(patience) = watchdog_enabled() {
         tokio::spawn(async move {
             let mut tick = interval(patience / 3);
@@ -39,20 +50,24 @@ pub(super) fn ready() {
 /// The configuration is being read again; [`reloaded`] follows.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Ok(now) => tell(&[NotifyState::Reloading, now, NotifyState::Status("serving; reading the configuration again")]),
         Err(error) => debug!(%error, "there is no monotonic clock to tell the supervisor"),
     }
 }
 
-/// It is in force, or the one before still is.
-pub(super) fn reloaded(succeeded: bool) {
-    let status = if succeeded { "serving" } else { "serving; the configuration has changed and is wrong: see the log" };
+/// That has ended.
+pub(super) fn reloaded(verdict: Verdict) {
+    let status = match verdict {
+        Verdict::InForce => SERVING,
+        Verdict::Wrong => "serving; the configuration has changed and is wrong: see the log",
+        Verdict::ToCome => "serving; files of the configuration are being written, and are read again when they have come to rest",
+    };
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// No more connections are accepted; operations in flight end.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("stopping: operations in flight end")]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {
@@ -60,3 +75,6 @@ fn tell(state: &[NotifyState<'_>]) {
         warn!(%error, "the supervisor cannot be told how it goes");
     }
 }
+
+/// All is as the configuration wants it.
+const SERVING: &str = "serving";

@@ -18,6 +18,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Of some password.
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$HBXWqIwn6Ms4UqcJfQcjUg$0jH0MbL39U104etOeB2kWmldvA+Ik8pftz04Ao4BhkA";
 
 fn free_address() -> SocketAddr {
     let [address] = free_addresses();
@@ -84,8 +86,28 @@ fn the_supervisor_is_told_of_readiness_life_reloads_and_the_stop() {
     assert!(redial.tells("READY=1").contains("is wrong"));
     redial.tells("WATCHDOG=1");
     redial.program.signal("TERM");
-    redial.tells("STOPPING=1");
+    assert!(redial.tells("STOPPING=1").contains("STATUS=stopping"));
     assert_eq!(redial.ended(), Some(0));
+}
+
+#[test]
+fn while_files_are_being_written_the_supervisor_is_told_that_nothing_is_decided() {
+    // A pipe is read as long as its writer likes, and looks changed afterwards.
+    let pipe = folder("lifecycle-unsettled").join("hash");
+    let _ = std::fs::remove_file(&pipe);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let account = "[[account]]\nname = \"ada\"\npassword_hash_file = \"hash\"";
+    let redial = Supervised::start("unsettled", &before_a_phonebook(&free_address().to_string(), account), None);
+    std::fs::write(&pipe, HASH).unwrap();
+    assert!(redial.tells("READY=1").contains("STATUS=serving"));
+
+    assert!(redial.tells("RELOADING=1").contains("STATUS=serving; reading"));
+    std::fs::write(&pipe, "half of a ha").unwrap();
+    assert!(redial.tells("READY=1").contains("STATUS=serving; files of the configuration are being written"));
+    redial.program.signal("HUP");
+    redial.tells("RELOADING=1");
+    std::fs::write(&pipe, HASH).unwrap();
+    assert_eq!(redial.tells("READY=1").lines().last(), Some("STATUS=serving"));
 }
 
 #[test]
