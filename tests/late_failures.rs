@@ -44,6 +44,9 @@ struct Controller {
     forgotten: AtomicUsize,
 }
 
+/// What is asked of it behind a search there waits until all of that has been written, which takes some seconds.
+const LARGE: &str = "cn=large,dc=corp";
+
 /// Reaches it by whichever name.
 #[derive(Debug)]
 struct ByAnyName(Arc<Controller>);
@@ -80,6 +83,13 @@ impl Controller {
                 if self.is_mute.load(Ordering::SeqCst) || connection < self.forgotten.load(Ordering::SeqCst) {
                     continue;
                 }
+                if heard.tag == op::SEARCH_REQUEST && heard.base() == LARGE {
+                    for _ in 0..12 {
+                        sleep(Duration::from_millis(300)).await;
+                        let Act::Say(entry) = heard.entry("cn=one of many") else { panic!("an entry is said") };
+                        stream.write_all(&entry).await.unwrap();
+                    }
+                }
                 for act in usual(&heard) {
                     let Act::Say(octets) = act else { panic!("{act:?} of a controller without TLS") };
                     stream.write_all(&octets).await.unwrap();
@@ -101,8 +111,13 @@ struct Bench {
 impl Bench {
     /// One controller that is probed at these intervals, and up.
     async fn new(probe: &str) -> Self {
+        Self::of("\"ldap://dc1\"", probe).await
+    }
+
+    /// The same, which has these names.
+    async fn of(servers: &str, probe: &str) -> Self {
         let directory = format!(
-            "servers = [\"ldap://dc1\"]\nstart_tls = false\nplain = \"allow\"\nprobe = \"{probe}\"\n\
+            "servers = [{servers}]\nstart_tls = false\nplain = \"allow\"\nprobe = \"{probe}\"\n\
              bind_dn = \"cn=redial,dc=corp\"\npassword = \"service secret\""
         );
         let mut config = Configuration { directory: &directory, ..Configuration::default() }.load();
@@ -139,7 +154,11 @@ impl Bench {
     }
 
     async fn searches(&self) -> Result<ResultCode, DirectoryError> {
-        let op = search_for("dc=corp", "(cn=a)", &[]);
+        self.searches_at("dc=corp").await
+    }
+
+    async fn searches_at(&self, base: &str) -> Result<ResultCode, DirectoryError> {
+        let op = search_for(base, "(cn=a)", &[]);
         let frame = common::requests::frame(1, &op);
         let Request::Search(search) = Request::parse(&Envelope::parse(&frame).unwrap()).unwrap() else { panic!("no search") };
         let request = Arc::new(search.to_owned().unwrap());
@@ -241,6 +260,21 @@ async fn connections_from_before_an_outage_are_not_used_after_it_and_cost_nobody
     }
     assert_eq!(bench.compares().await, Ok(ResultCode::COMPARE_TRUE));
     assert_eq!(bench.state(), "recovering");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_a_large_answer_asks_elsewhere_and_blames_nobody() {
+    let bench = Bench::of("\"ldap://dc1\", { url = \"ldap://dc2\", priority = 2 }", "5m").await;
+    let began = Instant::now();
+    let behind = async {
+        sleep(Duration::from_millis(10)).await;
+        let answers = join_all((0..4).map(|_| bench.searches())).await;
+        assert_eq!(answers, vec![Ok(ResultCode::SUCCESS); 4]);
+        assert!(began.elapsed() < Duration::from_secs(3), "nobody waits to its end: {:?}", began.elapsed());
+    };
+    let (large, ()) = tokio::join!(bench.searches_at(LARGE), behind);
+    assert_eq!(large, Ok(ResultCode::SUCCESS));
+    assert_eq!(bench.state(), "up", "it was at work all the time");
 }
 
 #[tokio::test(start_paused = true)]

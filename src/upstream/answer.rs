@@ -11,7 +11,7 @@ pub(crate) use self::budget::RetryBudget;
 use self::budget::pause;
 use self::collect::{Collect, Entry, client_pages, size_limit_exceeded, with_size_limit};
 use super::Inner;
-use super::attempt::{Attempt, Lease, is_overloaded};
+use super::attempt::{Attempt, Found, Lease, is_overloaded};
 use super::clients::Reach;
 use super::connection::{Outgoing, Payload};
 use super::standing::{Capabilities, SILENCE, Standing};
@@ -121,8 +121,7 @@ impl Answer {
                 return reply;
             }
             if self.attempt.is_held_up() {
-                // Neither the server's fault nor the connection's, which goes on for whoever reads from it.
-                return Some(Err(DirectoryError::ConnectionLost { sent: true }));
+                return Some(Err(BEHIND_ANOTHER));
             }
             let Some(server) = self.upstream.servers.get(self.attempt.server()) else { break };
             let is_there = tokio::select! {
@@ -134,15 +133,19 @@ impl Answer {
                 server.pool.let_all_go();
                 return Some(Err(self.attempt.lost()));
             }
-            let alive = self.attempt.is_alive();
-            let is_alive = tokio::select! {
+            let look = self.attempt.look();
+            let found = tokio::select! {
                 biased;
                 reply = self.attempt.next() => return reply,
-                is_alive = alive => is_alive,
+                found = look => found,
             };
-            if !is_alive && !self.attempt.is_held_up() {
-                let has_others = self.upstream.servers.choose(None, &[self.attempt.server()]).is_some();
-                return Some(Err(self.attempt.gives_up(has_others)));
+            match found {
+                Found::Alive => {}
+                Found::Taken => return Some(Err(BEHIND_ANOTHER)),
+                Found::Dead => {
+                    let has_others = self.upstream.servers.choose(None, &[self.attempt.server()]).is_some();
+                    return Some(Err(self.attempt.gives_up(has_others)));
+                }
             }
         }
         self.attempt.next().await
@@ -362,6 +365,8 @@ fn has_domain_scope(controls: &[u8]) -> bool {
     parse_controls(Some(controls)).is_ok_and(|controls| controls.iter().any(|control| control.oid == oid::DOMAIN_SCOPE))
 }
 
+/// Neither the server's fault nor the connection's, which goes on for whoever reads from it: others are asked.
+const BEHIND_ANOTHER: DirectoryError = DirectoryError::ConnectionLost { sent: true };
 /// To a client whose write every server refers elsewhere.
 const NO_SERVER_WRITES: &str = "no server of the directory takes writes now";
 /// To a client whose other operation is referred elsewhere.

@@ -30,6 +30,17 @@ pub(crate) struct Attempt {
     deadline: Instant,
 }
 
+/// How a connection was found on which nothing comes for an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It answers another question.
+    Alive,
+    /// It does not, since somebody else's result takes all of it.
+    Taken,
+    /// Nothing comes by it.
+    Dead,
+}
+
 impl Attempt {
     /// Hands a request to a connection.
     ///
@@ -74,15 +85,22 @@ impl Attempt {
         error
     }
 
-    /// Nothing comes, because somebody else's result is in the way.
+    /// Nothing comes, because somebody else's result is in the way, which nobody reads.
     pub(crate) fn is_held_up(&self) -> bool {
         self.lease.connection.is_stalled()
     }
 
-    /// Is the connection alive? Its server answers, but this one may lead nowhere.
-    pub(crate) fn is_alive(&self) -> impl Future<Output = bool> + use<> {
+    /// What is the matter with the connection? Its server answers, but this one may lead nowhere.
+    pub(crate) fn look(&self) -> impl Future<Output = Found> + use<> {
         let (connection, deadline) = (self.lease.connection.clone(), self.deadline.min(Instant::now() + ALIVE));
-        async move { root_dse(&connection, deadline).await.is_ok() }
+        let reads = connection.reads();
+        async move {
+            match root_dse(&connection, deadline).await {
+                Ok(_) => Found::Alive,
+                Err(_) if connection.is_stalled() || connection.reads() > reads => Found::Taken,
+                Err(_) => Found::Dead,
+            }
+        }
     }
 
     /// Nothing more comes by its connection, which is used no more. That counts against the server where another one could be asked instead:

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) backlog: Arc<Backlog>,
     /// Somebody has dropped an operation early.
     pub(crate) let_go: Notify,
+    /// How often something was read.
+    pub(crate) reads: AtomicUsize,
     in_flight: AtomicUsize,
     paging: Arc<Semaphore>,
 }
@@ -96,6 +98,7 @@ impl Connection {
             open: AtomicBool::new(true),
             backlog: Arc::new(Backlog::new(settings.backlog)),
             let_go: Notify::new(),
+            reads: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             paging: Arc::new(Semaphore::new(1)),
         });
@@ -139,6 +142,11 @@ impl Connection {
     /// A slow reader holds everybody up.
     pub(crate) fn is_stalled(&self) -> bool {
         self.shared.backlog.is_full()
+    }
+
+    /// How often something was read from it.
+    pub(crate) fn reads(&self) -> usize {
+        self.shared.reads.load(Ordering::Relaxed)
     }
 
     /// A slow reader may come to that.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 #[tokio::test]
 async fn searches_behind_a_result_that_nobody_reads_go_elsewhere_and_their_server_is_not_blamed() {
     let first = answering(|heard| match (heard.tag, heard.tag == op::SEARCH_REQUEST && heard.base() == "cn=large") {
-        (op::SEARCH_REQUEST, true) => Some(vec![heard.entry(&"x".repeat(100_000)); 400]),
+        (op::SEARCH_REQUEST, true) => Some(vec![heard.entry(&"x".repeat(100_000)); 100]),
         (op::SEARCH_REQUEST, false) if heard.base() == "cn=held" => Some(vec![]),
         _ => None,
     })

@@ -166,7 +166,10 @@ impl Driver {
             Event::Command(Some(command)) => self.take(command, now),
             Event::Command(None) => self.commands_over = true,
             Event::Read(Ok(0)) => return Err(End::Lost),
-            Event::Read(Ok(_)) => self.receive_all(now)?,
+            Event::Read(Ok(_)) => {
+                self.shared.reads.fetch_add(1, Ordering::Relaxed);
+                self.receive_all(now)?;
+            }
             Event::Pushed(Ok(())) => self.last_written = now,
             Event::Room => {
                 self.has_room(now);
