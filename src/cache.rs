@@ -40,7 +40,7 @@ pub use store::{Again, Held, Lookup, WriteUnderWay};
 use crate::config::{self, Lifetimes};
 use crate::ldap::filter::Filter;
 use flight::Flights;
-use foldhash::quality::FixedState;
+use foldhash::quality::{FixedState, SeedableRandomState};
 use forms::Forms;
 use rules::Rules;
 use std::collections::BTreeMap;
@@ -49,6 +49,10 @@ use std::sync::Arc;
 use store::Store;
 use tokio::time::Instant;
 
+/// How what is kept is hashed, which decides where it lies, and so what gives way to what. Clients choose what is hashed, so this is keyed at random
+/// ([`Hashing::random`]); a history that is to be played again, to the last answer that gives way, brings a key of its own.
+pub type Hashing = SeedableRandomState;
+
 /// The search cache of the whole program.
 #[derive(Debug)]
 pub(crate) struct SearchCache {
@@ -56,14 +60,16 @@ pub(crate) struct SearchCache {
     flights: Arc<Flights>,
     forms: Forms,
     rules: Rules,
+    hashing: Hashing,
 }
 
 impl SearchCache {
     /// An empty cache for that many directories.
-    pub(crate) fn new(config: &config::Cache, directories: usize) -> Self {
+    pub(crate) fn new(config: &config::Cache, directories: usize, hashing: Hashing) -> Self {
         let rules = Rules::new(config);
-        let store = Arc::new(Store::new(config.capacity, directories, rules.longest()));
-        Self { flights: Arc::new(Flights::new(Arc::clone(&store))), store, forms: Forms::default(), rules }
+        let store = Arc::new(Store::hashing_by(hashing.clone(), config.capacity, directories, rules.longest()));
+        let flights = Arc::new(Flights::new(Arc::clone(&store)));
+        Self { store, flights, forms: Forms::hashing_by(hashing.clone()), rules, hashing }
     }
 
     /// The same cache under another configuration: what is kept stays, for as long as it was to be kept. There are directories up to that
@@ -73,7 +79,7 @@ impl SearchCache {
         let store = self.store.succeeding(config.capacity, directories, rules.longest());
         let is_same = Arc::ptr_eq(&store, &self.store);
         let flights = if is_same { Arc::clone(&self.flights) } else { Arc::new(Flights::new(Arc::clone(&store))) };
-        Self { store, flights, forms: Forms::default(), rules }
+        Self { store, flights, forms: Forms::hashing_by(self.hashing.clone()), rules, hashing: self.hashing.clone() }
     }
 
     /// What was answered to the same octets before and may be served as it is. No allocation, no waiting.

@@ -46,7 +46,7 @@ pub use repeat::Hits;
 use crate::access::Accesses;
 use crate::audit::Audit;
 use crate::cache::keep::Keep;
-use crate::cache::{Answer, SearchCache};
+use crate::cache::{Answer, Hashing, SearchCache};
 use crate::config::Config;
 use crate::config::lineage::Lineage;
 use crate::directory::Directory;
@@ -177,11 +177,16 @@ enum Work {
 impl Pipeline {
     /// Joins the rooms. `directories` stand in the order of the configuration.
     pub fn new(config: &Config, directories: Vec<Arc<dyn Directory>>, metrics: Arc<Metrics>) -> Self {
+        Self::hashing_by(Hashing::random(), config, directories, metrics)
+    }
+
+    /// The same, with a hash of one's own: so is what the cache throws out where it needs room.
+    pub fn hashing_by(hashing: Hashing, config: &Config, directories: Vec<Arc<dyn Directory>>, metrics: Arc<Metrics>) -> Self {
         let lineage = Lineage::new(config);
         let keep = Keep::new(config, &lineage);
         Self {
             accesses: Accesses::new(&config.accesses, &config.directories),
-            cache: SearchCache::new(&config.cache, lineage.next()),
+            cache: SearchCache::new(&config.cache, lineage.next(), hashing),
             stations: stations(config, &lineage, directories),
             lineage,
             root_dse: RootDse::new(config),
@@ -218,7 +223,7 @@ impl Pipeline {
             pages: Arc::clone(&self.pages),
             turns: Arc::new(Turns::new(config.limits.client_operations)),
             pressure: Arc::clone(&self.pressure),
-            standings: Standings::new(),
+            standings: self.standings.succeeding(),
             groups_ttl: groups_ttl(config.binds.ttl),
             keep,
             outages: Arc::clone(&self.outages),

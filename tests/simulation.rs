@@ -2,10 +2,11 @@
 //!
 //! Phones bind, search, compare, write, abandon, send all at once, read slowly, hang up and are cut off; controllers answer late, twice, in
 //! part, with nonsense or not at all, page by page, come and go, alone and together, and get other addresses; DNS names others; the configuration
-//! changes, and answers are dropped; some histories end with the program's own end. Some are told over TLS, on one side or both. Always held: a response matches its request, and each request has one end; nobody sees
-//! what belongs to another; a write reaches controllers once, and a bind too; a write that was acknowledged is there, and read; an
-//! answer is older than its time only where it was counted as stale, and never older than that may be; at rest nothing is left, and the metrics
-//! tell what the phones heard.
+//! changes; answers are dropped, and give way to others where there is little room; some histories end with the program's own end. Some are told
+//! over TLS, on one side or both. Always held: a response matches its request, and each request has one end; nobody sees what belongs to another;
+//! a write reaches controllers once, and a bind too; a write that was acknowledged is there, and read; an answer is older than its time only where
+//! it was counted as stale, and never older than that may be; the cache takes no more room than it has, and answers at once with nothing but what
+//! it holds; at rest nothing is left, and the metrics tell what the phones heard.
 //!
 //! A seed decides all of it: who is woken first, too, so each plays the same history again, to the line. `REDIAL_SEEDS` says how many,
 //! `REDIAL_SEED` with which one to begin; `tests/simulation/seeds` holds those that once showed something. A run that fails tells its whole
@@ -28,6 +29,8 @@ mod house;
 mod line;
 #[path = "simulation/names.rs"]
 mod names;
+#[path = "simulation/onlooker.rs"]
+mod onlooker;
 #[path = "simulation/pages.rs"]
 mod pages;
 #[path = "simulation/phone.rs"]
@@ -39,8 +42,10 @@ mod weather;
 
 use common::certificates::Certificate;
 use controllers::{Controllers, Mood};
+use foldhash::SharedSeed;
 use house::{House, upstream};
 use line::line;
+use redial::cache::Hashing;
 use redial::config::TlsMode;
 use redial::downstream::{Service, Tls};
 use redial::ldap::ResultCode;
@@ -50,7 +55,7 @@ use redial::pipeline::{Current, Pipeline};
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Builder;
@@ -201,7 +206,9 @@ impl World {
         let metrics = Arc::new(Metrics::new(&config));
         let endings = Arc::default();
         let upstream = upstream(&controllers, 0, &config, &metrics, &endings).await;
-        let pipeline = Arc::new(Current::new(Arc::new(Pipeline::new(&config, vec![upstream], Arc::clone(&metrics)))));
+        let hashing = Hashing::with_seed(random.u64(..), SharedSeed::global_fixed());
+        let pipeline = Pipeline::hashing_by(hashing, &config, vec![upstream], Arc::clone(&metrics));
+        let pipeline = Arc::new(Current::new(Arc::new(pipeline)));
         config.listeners[0].tls = weather.tls.map(|mode| certificate.listener_tls(mode));
         let tls = config.listeners[0].tls.as_ref().map(|files| Arc::new(Tls::load(files).unwrap()));
         let service = Service::new(0, &config.listeners[0], &config.limits, tls, Arc::clone(&pipeline), Arc::clone(&metrics));
@@ -218,7 +225,8 @@ impl World {
             replaced_at: Mutex::default(),
         });
         let certificate = Arc::clone(certificate);
-        let house = House { truth, controllers: Arc::clone(&controllers), certificate, pipeline, metrics, endings };
+        let capacity = Arc::new(AtomicU64::new(config.cache.capacity));
+        let house = House { truth, controllers: Arc::clone(&controllers), certificate, pipeline, metrics, endings, capacity };
         Self { site, controllers, house, service: Arc::new(service), random }
     }
 
@@ -240,6 +248,7 @@ impl World {
         turns.spawn(turn(Arc::clone(&self.controllers), weather, self.random.fork()));
         turns.spawn(write_beside(Arc::clone(&truth), self.random.fork()));
         turns.spawn(self.house.clone().drop_answers(self.random.fork()));
+        turns.spawn(self.house.clone().look_on(Arc::clone(&self.site), self.random.fork()));
         if weather.discovers && !weather.is_calm {
             turns.spawn(name_others(Arc::clone(&self.controllers), self.random.fork()));
         }

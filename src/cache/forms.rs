@@ -8,9 +8,9 @@
 //! filter alone, and is accepted, allowed and keyed alike if its filter is one. The forms are one configuration's: a standing means nothing
 //! in the next.
 
-use super::key;
 use super::repeats::{Spelling, Standing};
 use super::store::options;
+use super::{Hashing, key};
 use crate::ldap::message::Form;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, Weighter};
@@ -18,12 +18,10 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-type Random = foldhash::quality::RandomState;
-
 /// What searches of the forms that came have as the front of their keys.
 pub struct Forms {
-    known: Cache<Owned, Arc<[u8]>, Weigh, Random>,
-    random: Random,
+    known: Cache<Owned, Arc<[u8]>, Weigh, Hashing>,
+    hashing: Hashing,
     /// The hashes of forms that came once, each at its place until another one comes there.
     once: [AtomicU64; PLACES],
 }
@@ -46,13 +44,17 @@ struct Owned {
 impl Default for Forms {
     /// None yet.
     fn default() -> Self {
-        let random = Random::default();
-        let known = Cache::with_options(options(CAPACITY, EXPECTED_OCTETS), Weigh, random.clone(), DefaultLifecycle::default());
-        Self { known, random, once: [const { AtomicU64::new(0) }; PLACES] }
+        Self::hashing_by(Hashing::random())
     }
 }
 
 impl Forms {
+    /// The same, with a hash of one's own.
+    pub fn hashing_by(hashing: Hashing) -> Self {
+        let known = Cache::with_options(options(CAPACITY, EXPECTED_OCTETS), Weigh, hashing.clone(), DefaultLifecycle::default());
+        Self { known, hashing, once: [const { AtomicU64::new(0) }; PLACES] }
+    }
+
     /// Appends the key of the search that came in that spelling. `None` where its form has not come before, or its filter is none: then what
     /// was appended is of no use.
     pub fn write_key(&self, out: &mut Vec<u8>, spelling: &Spelling<'_>) -> Option<()> {
@@ -78,7 +80,7 @@ impl Forms {
     }
 
     fn came_before(&self, asked: &Asked<'_>) -> bool {
-        let hash = self.random.hash_one(asked);
+        let hash = self.hashing.hash_one(asked);
         // The lowest bits are as good as any.
         let place = usize::try_from(hash % PLACES as u64).ok().and_then(|place| self.once.get(place));
         place.is_some_and(|place| place.swap(hash, Ordering::Relaxed) == hash)

@@ -258,7 +258,7 @@ const PIECE: usize = 64 * 1024;
 mod tests {
     use super::super::answer::AnswerBuilder;
     use super::super::key::{Owner, write_key};
-    use super::super::{Answer, Lookup};
+    use super::super::{Answer, Hashing, Lookup};
     use super::*;
     use crate::config::load::load_text;
     use crate::ldap::ResultCode;
@@ -325,7 +325,7 @@ mod tests {
     /// A cache that holds one answer for everybody and one for Ada, kept in the file.
     fn kept(config: &Config) -> (Keep, Lineage) {
         let lineage = Lineage::new(config);
-        let (cache, keep) = (SearchCache::new(&config.cache, lineage.next()), Keep::new(config, &lineage).unwrap());
+        let (cache, keep) = (SearchCache::new(&config.cache, lineage.next(), Hashing::random()), Keep::new(config, &lineage).unwrap());
         for key in [key(None), key(Some("ada"))] {
             let generation = cache.store.generation(Some(0));
             assert!(cache.store.insert(&key, &answer(), generation, &config.cache.defaults, 0.0, Instant::now()));
@@ -336,7 +336,7 @@ mod tests {
 
     /// What a restart finds so long (in hours) after the file was written.
     fn found(keep: &Keep, lineage: &Lineage, config: &Config, hours: i64) -> Lookup {
-        let cache = SearchCache::new(&config.cache, lineage.next());
+        let cache = SearchCache::new(&config.cache, lineage.next(), Hashing::random());
         let hour = Duration::from_secs(3_600 * hours.unsigned_abs());
         let now = if hours < 0 { since_1970() - hour } else { since_1970() + hour };
         keep.read_at(&cache, now).unwrap();
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(fs::metadata(keep.file()).unwrap().mode() & 0o777, 0o600);
         assert!(!String::from_utf8_lossy(&fs::read(keep.file()).unwrap()).contains("hunter2"));
         fs::set_permissions(keep.file(), fs::Permissions::from_mode(0o640)).unwrap();
-        let error = keep.read(&SearchCache::new(&config.cache, lineage.next())).unwrap_err();
+        let error = keep.read(&SearchCache::new(&config.cache, lineage.next(), Hashing::random())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }
 
@@ -382,7 +382,7 @@ mod tests {
         let (_, lineage) = kept(&folder.config("[\"cn\"]"));
         let wider = folder.config("[\"cn\", \"mobile\"]");
         let keep = Keep::new(&wider, &lineage).unwrap();
-        let error = keep.read(&SearchCache::new(&wider.cache, lineage.next())).unwrap_err();
+        let error = keep.read(&SearchCache::new(&wider.cache, lineage.next(), Hashing::random())).unwrap_err();
         assert!(error.to_string().contains("another configuration"), "{error}");
     }
 
@@ -392,7 +392,7 @@ mod tests {
         let config = folder.config("[\"cn\"]");
         let (keep, lineage) = kept(&config);
         let good = fs::read(keep.file()).unwrap();
-        let cache = SearchCache::new(&config.cache, lineage.next());
+        let cache = SearchCache::new(&config.cache, lineage.next(), Hashing::random());
         for place in 0..good.len() {
             let mut bad = good.clone();
             bad[place] ^= 1;
@@ -428,7 +428,7 @@ mod tests {
         let mut new = keep.file().to_owned().into_os_string();
         new.push(".new");
         fs::create_dir(&new).unwrap();
-        assert!(keep.write(&SearchCache::new(&config.cache, lineage.next())).is_err());
+        assert!(keep.write(&SearchCache::new(&config.cache, lineage.next(), Hashing::random())).is_err());
         assert_eq!(fs::read(keep.file()).unwrap(), good);
     }
 }

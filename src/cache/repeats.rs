@@ -6,14 +6,13 @@
 //!
 //! An answer is not kept here but only known: where the store no longer has it, or has another, it is not found.
 
+use super::Hashing;
 use super::store::{Kept, options};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, Weighter};
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
-
-type Random = foldhash::quality::RandomState;
 
 /// Who asks, as far as that decides what a search means: clients of one standing have the same accesses, and the same name where a search runs
 /// under it. See [`crate::pipeline`]'s `standings`.
@@ -31,8 +30,8 @@ pub struct Spelling<'a> {
 
 /// What spellings were answered with.
 pub(super) struct Repeats {
-    known: Cache<Owned, Weak<Kept>, Weigh, Random, DefaultLifecycle<Owned, Weak<Kept>>>,
-    random: Random,
+    known: Cache<Owned, Weak<Kept>, Weigh, Hashing, DefaultLifecycle<Owned, Weak<Kept>>>,
+    hashing: Hashing,
 }
 
 /// A [`Spelling`] that outlives its frame. The two hash alike.
@@ -44,10 +43,9 @@ struct Owned {
 
 impl Repeats {
     /// Takes up to `capacity` octets.
-    pub(super) fn new(capacity: u64) -> Self {
-        let random = Random::default();
-        let known = Cache::with_options(options(capacity, EXPECTED_OCTETS), Weigh, random.clone(), DefaultLifecycle::default());
-        Self { known, random }
+    pub(super) fn new(capacity: u64, hashing: Hashing) -> Self {
+        let known = Cache::with_options(options(capacity, EXPECTED_OCTETS), Weigh, hashing.clone(), DefaultLifecycle::default());
+        Self { known, hashing }
     }
 
     /// What that spelling was answered with, as long as the store has it.
@@ -64,7 +62,7 @@ impl Repeats {
 
     /// A number that two different spellings hardly ever share.
     pub(super) fn fingerprint(&self, spelling: &Spelling<'_>) -> u64 {
-        self.random.hash_one(spelling)
+        self.hashing.hash_one(spelling)
     }
 
     /// Octets held.

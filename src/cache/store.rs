@@ -7,6 +7,7 @@
 //! Before the answers by key stands the first level ([`super::repeats`]): the same answers by the octets that asked for them. It finds only
 //! what is kept here at that moment, and leaves all but a fresh answer to the slow way.
 
+use super::Hashing;
 use super::answer::Answer;
 use super::freshness::{Deadlines, Freshness};
 pub use super::history::Generation;
@@ -37,8 +38,9 @@ pub enum Lookup {
 
 /// The answers that are kept.
 pub struct Store {
-    kept: Cache<Box<[u8]>, Arc<Kept>, Weigh, foldhash::quality::RandomState, Leaving>,
+    kept: Cache<Box<[u8]>, Arc<Kept>, Weigh, Hashing, Leaving>,
     repeats: Repeats,
+    hashing: Hashing,
     histories: Arc<Histories>,
     capacity: u64,
     longest: Duration,
@@ -91,7 +93,12 @@ impl Store {
     /// Holds up to `capacity` octets of answers from that many directories, and of what they were asked with. After `longest` no answer may
     /// be served any more, whatever its own deadlines.
     pub fn new(capacity: u64, directories: usize, longest: Duration) -> Self {
-        Self::before(Arc::new(Histories::new(directories)), capacity, longest)
+        Self::hashing_by(Hashing::random(), capacity, directories, longest)
+    }
+
+    /// The same, with a hash of one's own.
+    pub fn hashing_by(hashing: Hashing, capacity: u64, directories: usize, longest: Duration) -> Self {
+        Self::before(Arc::new(Histories::new(directories)), hashing, capacity, longest)
     }
 
     /// The same store for other bounds, with the answers of this one: itself where the bounds are the same. There are directories up to
@@ -101,7 +108,7 @@ impl Store {
         if (capacity, longest) == (self.capacity, self.longest) {
             return Arc::clone(self);
         }
-        let successor = Self::before(Arc::clone(&self.histories), capacity, longest);
+        let successor = Self::before(Arc::clone(&self.histories), self.hashing.clone(), capacity, longest);
         for (key, kept) in self.kept.iter() {
             if kept.answer.weight() <= successor.keep_limit() {
                 successor.kept.insert(key, Arc::new(kept.elsewhere()));
@@ -110,13 +117,13 @@ impl Store {
         Arc::new(successor)
     }
 
-    fn before(histories: Arc<Histories>, capacity: u64, longest: Duration) -> Self {
+    fn before(histories: Arc<Histories>, hashing: Hashing, capacity: u64, longest: Duration) -> Self {
         let for_repeats = capacity / REPEATS_PART;
-        let random = foldhash::quality::RandomState::default();
-        let kept = Cache::with_options(options(capacity - for_repeats, EXPECTED_OCTETS), Weigh, random, Leaving);
+        let kept = Cache::with_options(options(capacity - for_repeats, EXPECTED_OCTETS), Weigh, hashing.clone(), Leaving);
         Self {
             kept,
-            repeats: Repeats::new(for_repeats),
+            repeats: Repeats::new(for_repeats, hashing.clone()),
+            hashing,
             histories,
             capacity,
             longest,

@@ -27,7 +27,7 @@ impl Current {
         self.0.load_full()
     }
 
-    /// From now on operations begin in `pipeline`.
+    /// From now on operations begin in `pipeline`, which has [succeeded](Pipeline::succeeded) this one.
     pub fn replace(&self, pipeline: Arc<Pipeline>) {
         self.0.store(pipeline);
     }

@@ -9,21 +9,25 @@ use crate::cache::Standing;
 use crate::config::SearchAs;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The standings given so far.
 #[derive(Debug)]
 pub(super) struct Standings {
-    /// The first number; what is below belongs to other pipelines.
+    /// The first number; what is below belongs to the pipelines before.
     first: u64,
     given: Mutex<HashMap<Box<[u8]>, Standing, foldhash::quality::RandomState>>,
 }
 
 impl Standings {
+    /// None yet.
     pub(super) fn new() -> Self {
-        // Relaxed: numbers must only differ.
-        Self { first: NEXT.fetch_add(MOST, Ordering::Relaxed), given: Mutex::default() }
+        Self { first: 1, given: Mutex::default() }
+    }
+
+    /// None yet, and none of the same numbers.
+    pub(super) fn succeeding(&self) -> Self {
+        Self { first: self.first.saturating_add(MOST), given: Mutex::default() }
     }
 
     /// How many there are.
@@ -70,8 +74,6 @@ impl Pipeline {
     }
 }
 
-/// Numbers for the standings of all pipelines of the process.
-static NEXT: AtomicU64 = AtomicU64::new(1);
 /// Standings of one pipeline: as many as there are principals under whose names searches run, or, else, sets of accesses.
 const MOST: u64 = 1 << 16;
 
@@ -89,8 +91,9 @@ mod tests {
     }
 
     #[test]
-    fn no_two_pipelines_give_the_same_number() {
-        let (before, after) = (Standings::new(), Standings::new());
+    fn no_pipeline_gives_a_number_of_the_one_before() {
+        let before = Standings::new();
+        let after = before.succeeding();
         let number = before.number(b"a").unwrap();
         assert_ne!(after.number(b"a"), Some(number));
         assert!(!after.gave(number));

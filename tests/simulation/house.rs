@@ -12,6 +12,7 @@ use redial::metrics::Metrics;
 use redial::pipeline::Current;
 use redial::pipeline::answers::Wanted;
 use redial::upstream::Upstream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -27,6 +28,8 @@ pub(crate) struct House {
     pub(crate) metrics: Arc<Metrics>,
     /// Of the connections to controllers, each configuration's.
     pub(crate) endings: Endings,
+    /// Octets that the cache may take in the configuration that is in force.
+    pub(crate) capacity: Arc<AtomicU64>,
 }
 
 pub(crate) type Endings = Arc<Mutex<Vec<Arc<Ending>>>>;
@@ -54,6 +57,7 @@ impl House {
                 site.replaced_at.lock().unwrap().push(Instant::now());
             }
             self.pipeline.replace(Arc::new(now.succeeded(&after, lineage, directories.clone())));
+            self.capacity.store(after.cache.capacity, Ordering::Relaxed);
             if has_moved {
                 self.metrics.directory_retired(old);
             }
@@ -73,6 +77,10 @@ impl House {
             let dropped = self.pipeline.load().drop_answers(&Wanted { base: Some(&base), ..Wanted::default() }).unwrap();
             self.truth.tell(&format!("{dropped} answers at {base} are dropped"));
         }
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed)
     }
 
     /// Idle connections have gone, and what was given up.
@@ -121,6 +129,7 @@ impl House {
     /// What the metrics say is what phones and controllers have seen.
     fn reconcile(&self, site: &Site) {
         self.pipeline.load().measure(&self.metrics);
+        self.weigh(&self.pipeline.load());
         let metrics = self.metrics.render();
         let sum = |name: &str, labels: &[String]| {
             let lines = metrics.lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label.as_str())));

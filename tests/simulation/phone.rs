@@ -290,8 +290,8 @@ impl Phone {
         };
         let filter = ["(cn=*)", "(objectClass=*)"][self.random.usize(..2)];
         let attributes: &[&str] = [&["cn", "description"][..], &[], &["description"]][self.random.usize(..3)];
-        // Which of the large ones there is no room for is nothing that a seed decides.
-        let has_room = base != BIG || !self.site.weather.is_tight;
+        // Which rests of paged searches give way where there is no room is nothing that a seed decides: their cookies are random.
+        let has_room = self.site.weather.capacity.is_none_or(|capacity| base != BIG && capacity >= 1 << 20);
         let page = (self.random.u8(..4) == 0 && has_room).then(|| Page {
             size: [1, 3, 60][self.random.usize(..3)],
             cookie: Vec::new(),

@@ -41,8 +41,8 @@ pub(crate) struct Weather {
     pub(crate) discovers: bool,
     /// Entries that a controller is asked for at once.
     page_size: u32,
-    /// Large answers are not kept.
-    pub(crate) is_tight: bool,
+    /// Octets for the cache, where there are not plenty: large answers are not kept, and others give way.
+    pub(crate) capacity: Option<u64>,
 }
 
 impl Weather {
@@ -66,11 +66,12 @@ impl Weather {
             // A directory that DNS names speaks TLS always.
             discovers: upstream_tls.is_some() && random.bool(),
             page_size: [3, 40, 1000][random.usize(..3)],
-            is_tight: random.u8(..4) == 0,
+            capacity: [None, None, None, None, None, Some(1 << 20), Some(200_000), Some(80_000)][random.usize(..8)],
         }
     }
 
-    /// Each edition keeps the same promises: one has another access, one finds the controllers elsewhere, and one both.
+    /// Each edition keeps the same promises: one has another access, and another room for answers, one finds the controllers elsewhere, and one
+    /// all of it.
     pub(crate) fn config(&self, edition: usize, certificate: &Certificate) -> Config {
         let [has_moved, is_late] = [edition & 1 > 0, edition & 2 > 0];
         let mut text = String::from("[[listener]]\naddress = \"127.0.0.1:3389\"\nplain_passwords = \"allow\"\n");
@@ -93,10 +94,10 @@ impl Weather {
         writeln!(text, "[[access]]\nname = \"all\"\nclients = \"any\"\nbases = [\"{BASE}\"]\nattributes = [\"{attributes}\"]").unwrap();
         let (ttl, stale) = (self.ttl.as_secs(), self.stale.as_secs());
         writeln!(text, "[cache]\nttl = \"{ttl}s\"\nempty_ttl = \"{ttl}s\"\nstale = \"{stale}s\"").unwrap();
-        if self.is_tight {
-            text += "capacity = \"1MiB\"\n";
-        }
         let mut config = load(&text, Path::new("."));
+        if let Some(capacity) = self.capacity {
+            config.cache.capacity = if is_late { capacity * 2 } else { capacity };
+        }
         if let Some(mode) = self.upstream_tls {
             certificate.trusted_upstream(&mut config);
             debug_assert!(mode != TlsMode::StartTlsOptional, "controllers insist");
