@@ -129,7 +129,7 @@ pub(super) fn read(text: &str, folder: &Path, is_private: bool, notes: &Notes) -
     let source = Source { text, lines: &lines, notes };
     for error in errors.iter().take(MAX_ERRORS) {
         let line = error.span().map(|span| source.line(span.start));
-        notes.problem_of_file(Problem { line, ..Problem::of_file(format!("not TOML: {}", error.message())) });
+        notes.note(Problem { line, ..Problem::of_file(format!("not TOML: {}", error.message())) });
     }
     if !errors.is_empty() {
         return None;
@@ -141,7 +141,7 @@ fn sections(mut root: Table<'_>, context: Context<'_>) -> Written {
     let mut mentions = Vec::new();
     let listeners = root.tables("listener");
     if !root.has("listener") {
-        context.notes.problem_of_file(Problem::of_file("missing: at least one [[listener]], where phones connect"));
+        root.doubt(Problem::of_file("missing: at least one [[listener]], where phones connect"));
     }
     let listeners = listeners.into_iter().filter_map(|table| listener::read(table, context, &mut mentions)).collect();
     let (directories, lacks_directories) = directories(&mut root, context, &mut mentions);
@@ -170,7 +170,7 @@ fn directories(root: &mut Table<'_>, context: Context<'_>, mentions: &mut Vec<Me
     let is_table = table.is_some();
     let named = table.map(Table::named).unwrap_or_default();
     if named.is_empty() && (is_table || !is_there) {
-        context.notes.problem_of_file(Problem::of_file("missing: at least one [directory.NAME], which answers"));
+        root.doubt(Problem::of_file("missing: at least one [directory.NAME], which answers"));
     }
     let mut lacks_directories = named.is_empty();
     let mut directories = Vec::new();

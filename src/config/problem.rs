@@ -75,8 +75,8 @@ impl Notes {
         self.problems.borrow_mut().push(place.problem(why));
     }
 
-    /// The file as a whole must be changed.
-    pub(super) fn problem_of_file(&self, problem: Problem) {
+    /// That must be changed.
+    pub(super) fn note(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }
 

@@ -5,7 +5,7 @@
 //! secret: never for unknown keys.
 
 use super::lines::Lines;
-use super::problem::{Notes, Place};
+use super::problem::{Notes, Place, Problem};
 use super::words::{A_DURATION, A_SIZE, duration, size};
 use std::ops::{Range, RangeBounds};
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub(super) struct Table<'d> {
     pub(super) place: Place,
     asked: Vec<&'static str>,
     refused: Vec<&'static str>,
+    /// What may only follow from a key that is misspelt.
+    doubtful: Vec<Problem>,
 }
 
 /// One value, not yet read.
@@ -46,7 +48,7 @@ pub(super) struct Value<'d> {
 impl<'d> Source<'d> {
     /// The file as a table.
     pub(super) fn root(self, entries: &'d DeTable<'d>) -> Table<'d> {
-        Table { source: self, entries, place: Place::default(), asked: Vec::new(), refused: Vec::new() }
+        Table::new(self, entries, Place::default())
     }
 
     /// The line of an octet, from 1.
@@ -65,6 +67,10 @@ impl<'d> Source<'d> {
 }
 
 impl<'d> Table<'d> {
+    const fn new(source: Source<'d>, entries: &'d DeTable<'d>, place: Place) -> Self {
+        Self { source, entries, place, asked: Vec::new(), refused: Vec::new(), doubtful: Vec::new() }
+    }
+
     /// The value of a key, if it is there.
     pub(super) fn value(&mut self, key: &'static str) -> Option<Value<'d>> {
         let mut value = self.secret(key)?;
@@ -84,7 +90,7 @@ impl<'d> Table<'d> {
     pub(super) fn required(&mut self, key: &'static str, what: &str) -> Option<Value<'d>> {
         let value = self.value(key);
         if value.is_none() {
-            self.source.notes.problem(&self.missing(key), format!("missing: {what}"));
+            self.lacks(key, what);
         }
         value
     }
@@ -203,18 +209,27 @@ impl<'d> Table<'d> {
         self.entries.contains_key(key)
     }
 
-    /// Where a key would stand that is not there.
-    pub(super) fn missing(&self, key: &str) -> Place {
-        Place { line: self.place.line, path: self.path_of(key), shown: String::new() }
+    /// Notes that a key is not there, in [doubt](Self::doubt).
+    pub(super) fn lacks(&mut self, key: &str, what: &str) {
+        let place = Place { line: self.place.line, path: self.path_of(key), shown: String::new() };
+        self.doubt(place.problem(format!("missing: {what}")));
     }
 
-    /// Reports every key that nobody asked for.
+    /// Notes a problem that is none if a key of this table is misspelt: it is told where all of them are known.
+    pub(super) fn doubt(&mut self, problem: Problem) {
+        self.doubtful.push(problem);
+    }
+
+    /// Reports every key that nobody asked for, or else what follows from there being none.
     pub(super) fn finish(self) {
-        for (key, _) in self.entries.iter() {
+        let is_unknown = |name: &str| !self.asked.contains(&name) && !self.refused.contains(&name);
+        let unknown_keys: Vec<_> = self.entries.iter().map(|(key, _)| key).filter(|key| is_unknown(key.get_ref())).collect();
+        if unknown_keys.is_empty() {
+            self.doubtful.into_iter().for_each(|problem| self.source.notes.note(problem));
+            return;
+        }
+        for key in unknown_keys {
             let name = key.get_ref().as_ref();
-            if self.asked.contains(&name) || self.refused.contains(&name) {
-                continue;
-            }
             let place = Place { line: Some(self.source.line(key.span().start)), path: self.path_of(name), shown: String::new() };
             self.source.notes.problem(&place, unknown(name, &self.asked));
         }
@@ -298,8 +313,7 @@ impl<'d> Value<'d> {
             self.problem("must be a table");
             return None;
         };
-        let place = Place { shown: String::new(), ..self.place };
-        Some(Table { source: self.source, entries, place, asked: Vec::new(), refused: Vec::new() })
+        Some(Table::new(self.source, entries, Place { shown: String::new(), ..self.place }))
     }
 
     fn number(&self) -> Option<u64> {
@@ -329,16 +343,21 @@ const LONGEST_SHOWN: usize = 80;
 
 /// The message for a key that nobody asked for.
 fn unknown(name: &str, known: &[&str]) -> String {
-    let closest = known.iter().map(|key| (distance(name, key), *key)).min();
-    match closest {
-        Some((distance, key)) if distance <= 2 && distance < key.len() => format!("unknown key; did you mean {key:?}?"),
-        _ => {
+    let near = known.iter().map(|key| (distance(name, key), *key)).filter(|(distance, key)| is_near(name, key, *distance));
+    match near.min() {
+        Some((_, key)) => format!("unknown key; did you mean {key:?}?"),
+        None => {
             let mut known = known.to_vec();
             known.sort_unstable();
             known.dedup();
             format!("unknown key; known here: {}", known.join(", "))
         }
     }
+}
+
+/// May a slip of the keyboard have made the one of the other? Of a short word two letters are half, and then the first must be right.
+fn is_near(name: &str, key: &str, distance: usize) -> bool {
+    distance <= 2 && distance < key.len() && (3 * distance <= key.len() || key.get(..1) == name.get(..1))
 }
 
 /// How many letters must be added, taken away or replaced to make one word of the other.
@@ -375,6 +394,8 @@ mod tests {
     #[test]
     fn a_misspelt_key_is_answered_with_the_closest_one() {
         assert_eq!(unknown("adress", &["address", "tls"]), r#"unknown key; did you mean "address"?"#);
+        assert_eq!(unknown("idel", &["ldif", "idle"]), r#"unknown key; did you mean "idle"?"#);
         assert_eq!(unknown("colour", &["tls", "address"]), "unknown key; known here: address, tls");
+        assert_eq!(unknown("file", &["idle", "ldif"]), "unknown key; known here: idle, ldif");
     }
 }

@@ -10,7 +10,9 @@ pub(super) fn read(mut table: Table<'_>, context: Context<'_>, index: usize, men
     let name = table.required("name", "the name that the phone binds with");
     let hash = table.secret("password_hash");
     let file = secret_path(&mut table, "password_hash_file", context);
-    let missing = table.missing("password_hash");
+    if !table.has("password_hash") && !table.has("password_hash_file") {
+        table.lacks("password_hash", "what `redial hash-password` prints, or password_hash_file");
+    }
     table.finish();
 
     let name = name?;
@@ -37,10 +39,7 @@ pub(super) fn read(mut table: Table<'_>, context: Context<'_>, index: usize, men
             hash.problem("only one of password_hash and password_hash_file may be there");
             return None;
         }
-        (None, None) => {
-            context.notes.problem(&missing, "missing: what `redial hash-password` prints, or password_hash_file");
-            return None;
-        }
+        (None, None) => return None,
     };
     Some(Placed { value: Account { name: text, password_hash }, place: name.place })
 }

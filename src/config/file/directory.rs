@@ -39,10 +39,9 @@ pub(super) fn read(
         }
         (None, None) => {
             upstream(&mut table, context, Controllers::default(), index, &mut Vec::new());
-            let place = table.missing("servers");
-            context.notes.problem(
-                &place,
-                "missing: servers = [\"ldaps://dc1.corp.example\"], or discover = \"corp.example\" to ask DNS for them, or ldif = \"contacts.ldif\" for \
+            table.lacks(
+                "servers",
+                "servers = [\"ldaps://dc1.corp.example\"], or discover = \"corp.example\" to ask DNS for them, or ldif = \"contacts.ldif\" for \
                  an embedded directory",
             );
             None

@@ -22,10 +22,9 @@ pub(super) fn read(
     let source = sources.into_iter().next();
     let Some(value) = bind_dn else {
         if let Some((place, _)) = source {
-            context.notes.problem(&place, "has no effect without bind_dn: name the service account, or remove it");
+            table.doubt(place.problem("has no effect without bind_dn: name the service account, or remove it"));
         } else if search_as == SearchAs::Service {
-            let why = "missing: searches run under a service account; name it, or write search_as = \"client\"";
-            context.notes.problem(&table.missing("bind_dn"), why);
+            table.lacks("bind_dn", "searches run under a service account; name it, or write search_as = \"client\"");
         }
         return None;
     };
@@ -35,7 +34,7 @@ pub(super) fn read(
     }
     let Some((place, source)) = source else {
         if !["password_file", "password_env", "password"].iter().any(|key| table.has(key)) {
-            value.problem("has no password: add password_file (or password_env)");
+            table.doubt(value.place.problem("has no password: add password_file (or password_env)"));
         }
         return None;
     };
