@@ -119,18 +119,18 @@ impl SearchCache {
     /// else waits for the same one. `directory` is the one that answers, `None` for a fill that may meet several.
     ///
     /// Cancel safe: the fill goes on and is stored.
-    pub(crate) async fn fetch(
+    pub(crate) async fn fetch<F: FnOnce() -> Fill>(
         &self,
-        key: &[u8],
+        key: &Arc<[u8]>,
         directory: Option<usize>,
         lifetimes: Lifetimes,
-        start: impl FnOnce() -> Fill + Send,
-    ) -> Fetched {
+        start: F,
+    ) -> Fetched<F> {
         self.flights.join(key, directory, lifetimes, start).await
     }
 
     /// Brings a new answer in the background, unless that is happening already.
-    pub(crate) fn refresh(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) {
+    pub(crate) fn refresh(&self, key: &Arc<[u8]>, directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill) {
         self.flights.start(key, directory, lifetimes, start);
     }
 

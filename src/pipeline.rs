@@ -29,6 +29,7 @@ mod delivery;
 mod forward;
 mod membership;
 mod outage;
+mod outbox;
 mod paging;
 mod proofs;
 mod record;
@@ -40,6 +41,7 @@ mod upkeep;
 
 pub use client::Client;
 pub use current::Current;
+pub use outbox::{Hearing, Outbox, Unheard, outbox};
 pub use record::OPERATIONS;
 pub use repeat::Hits;
 
@@ -76,7 +78,6 @@ use standings::Standings;
 use station::{Station, stations};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// All that an operation meets on its way.
@@ -107,7 +108,7 @@ pub enum Begun {
     /// Its whole answer was appended, and this came of it.
     Answered(Outcome),
     /// It needs time: spawn [`Pipeline::finish`].
-    Running(Box<Running>),
+    Running(Running),
 }
 
 /// An operation under way; owned, so it outlives its frame.
@@ -126,6 +127,8 @@ pub enum Said {
     Part(ClientMessageId, Bytes),
     /// The last of it.
     Finished(ClientMessageId, Bytes),
+    /// All of it: an answer to be written under that messageID.
+    Answer(ClientMessageId, Arc<Answer>),
     /// A bind has ended: who the client is now (`None`: nobody), and the BindResponse.
     BindFinished(ClientMessageId, Option<Bound>, Bytes),
 }
@@ -138,9 +141,6 @@ pub struct Bound {
     /// The session's place among those that may be revoked: to be kept as long as the session is that principal's.
     pub member: Member,
 }
-
-/// Where the running operations of one connection speak; bounded, so a slow phone slows its answers.
-pub type Outbox = mpsc::Sender<Said>;
 
 /// A request's arrival: from whom it is, which operation it begins, and the controls that came with it.
 #[derive(Debug, Clone, Copy)]
@@ -159,17 +159,17 @@ struct AskedAt {
     received_at: Instant,
 }
 
-/// What is left to do.
+/// What is left to do; in a box, so that it stays where it is while it passes from hand to hand.
 #[derive(Debug)]
 enum Work {
     /// An answer from memory that is too large to be written at once.
     Write(Arc<Answer>),
     /// A search that memory does not answer.
-    Search(SearchWork),
+    Search(Box<SearchWork>),
     /// A password to be proved.
-    Bind(BindWork),
+    Bind(Box<BindWork>),
     /// A compare, a write or an extended operation.
-    Forward(ForwardWork),
+    Forward(Box<ForwardWork>),
     /// Whatever waits for the client's groups.
     Held(Box<Held>),
 }
@@ -269,26 +269,28 @@ impl Pipeline {
         begun.unwrap_or_else(|refused| refuse(arrival.asked, refused, out))
     }
 
-    /// Carries an operation to its end, speaking into `outbox`. The last word is [`Said::Finished`] or [`Said::BindFinished`], whatever
-    /// happens. Dropping the future abandons the operation, which is on record then too, though the future may never have been polled.
-    #[expect(clippy::boxed_local, reason = "as it came out of `begin`")]
-    pub fn finish(self: Arc<Self>, running: Box<Running>, outbox: Outbox) -> impl Future<Output = ()> + Send {
-        let Running { asked, mut work, subject } = *running;
-        let recording = Recording::new(Arc::clone(&self), asked, subject);
+    /// Carries an operation to its end, speaking into `outbox`. The last word is [`Said::Finished`], [`Said::Answer`] or [`Said::BindFinished`],
+    /// whatever happens. Dropping the future abandons the operation, which is on record then too, though the future may never have been polled.
+    ///
+    /// A task is moved when it is spawned and wiped when it ends, so it has room for an ordinary search: all else takes room of its own.
+    pub fn finish(self: Arc<Self>, running: Running, outbox: Outbox) -> impl Future<Output = ()> + Send {
+        let Running { asked, mut work, subject } = running;
+        let recording = Recording::new(self, asked, subject);
         async move {
+            let pipeline = recording.pipeline();
             let delivery = Delivery::new(asked, outbox);
             let outcome = loop {
                 work = match work {
-                    Work::Held(held) => match self.resume(*held, asked).await {
+                    Work::Held(held) => match Box::pin(pipeline.resume(*held, asked)).await {
                         Resumed::Running(running) => running.work,
                         Resumed::Answered(octets, Outcome { served, code, entries, .. }) => {
                             break delivery.finish(octets, served, code, entries).await;
                         }
                     },
-                    Work::Write(answer) => break delivery.answer(&answer, Served::Hit).await,
-                    Work::Search(work) => break self.finish_search(work, delivery).await,
-                    Work::Bind(work) => break self.finish_bind(work, delivery).await,
-                    Work::Forward(work) => break self.finish_forward(work, delivery).await,
+                    Work::Write(answer) => break delivery.answer(answer, Served::Hit).await,
+                    Work::Search(work) => break pipeline.finish_search(work, delivery).await,
+                    Work::Bind(work) => break Box::pin(pipeline.finish_bind(*work, delivery)).await,
+                    Work::Forward(work) => break Box::pin(pipeline.finish_forward(*work, delivery)).await,
                 };
             };
             recording.ended(&outcome);
@@ -298,7 +300,7 @@ impl Pipeline {
 
 impl Running {
     fn begun(asked: AskedAt, work: Work) -> Begun {
-        Begun::Running(Box::new(Self { asked, work, subject: None }))
+        Begun::Running(Self { asked, work, subject: None })
     }
 }
 
@@ -312,4 +314,21 @@ impl AskedAt {
 fn refuse(asked: AskedAt, refused: Refused, out: &mut Vec<u8>) -> Begun {
     delivery::write_end(asked, refused.code, refused.reason, out);
     Begun::Answered(asked.outcome(Served::Refused, refused.code, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::answer::AnswerBuilder;
+    use crate::ldap::MessageId;
+
+    #[tokio::test]
+    async fn the_task_of_a_search_has_no_room_for_anything_else() {
+        let message_id = ClientMessageId::new(MessageId::new(1).unwrap()).unwrap();
+        let asked = AskedAt { kind: OperationKind::Search, message_id, received_at: Instant::now() };
+        let work = Work::Write(Arc::new(AnswerBuilder::default().finish(ResultCode::SUCCESS, &[0x65, 0])));
+        let (outbox, _hearing) = outbox();
+        let task = Current::for_tests().load_full().finish(Running { asked, work, subject: None }, outbox);
+        assert!(size_of_val(&task) <= 1408, "{} octets are moved and wiped", size_of_val(&task));
+    }
 }

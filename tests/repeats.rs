@@ -10,7 +10,6 @@
 
 mod common;
 
-use bytes::Bytes;
 use common::phone::accepted;
 use common::requests;
 use futures_util::future::BoxFuture;
@@ -28,7 +27,7 @@ use redial::ldap::message::{ResultCode, Scope, SearchRequest};
 use redial::ldap::response::{write_entry_op, write_result_op};
 use redial::metrics::Metrics;
 use redial::pipeline::answers::Wanted;
-use redial::pipeline::{Begun, Client, Pipeline, Said};
+use redial::pipeline::{Begun, Client, Pipeline, Said, outbox};
 use redial::session::{ClientMessageId, Security};
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -37,7 +36,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Builder;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, advance};
 
 /// What happens, one after another.
@@ -257,18 +255,18 @@ impl World {
     async fn spoken(&self, client: usize, op: &[u8], number: u32) -> (Vec<u8>, Option<Arc<redial::identity::Principal>>) {
         let (mut out, mut bound) = (Vec::new(), None);
         let Begun::Running(running) = self.begin(client, op, number, Instant::now(), &mut out) else { return (out, None) };
-        let (outbox, mut said) = mpsc::channel(4);
+        let (outbox, mut said) = outbox();
         let speaking = Arc::clone(&self.pipeline).finish(running, outbox);
         let hearing = async {
-            while let Some(said) = said.recv().await {
-                let octets: Bytes = match said {
-                    Said::Part(_, octets) | Said::Finished(_, octets) => octets,
+            while let Some(said) = said.next().await {
+                match said {
+                    Said::Part(_, octets) | Said::Finished(_, octets) => out.extend_from_slice(&octets),
+                    Said::Answer(message_id, answer) => answer.write(message_id.wire(), &mut out),
                     Said::BindFinished(_, who, octets) => {
                         bound = who.map(|who| who.principal);
-                        octets
+                        out.extend_from_slice(&octets);
                     }
-                };
-                out.extend_from_slice(&octets);
+                }
             }
         };
         tokio::join!(speaking, hearing);

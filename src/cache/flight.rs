@@ -8,26 +8,25 @@ use super::answer::{Answer, AnswerBuilder};
 use super::fill::Fill;
 use super::store::{Generation, Lookup, Store};
 use crate::config::Lifetimes;
-use crate::directory::{DirectoryError, Reply};
+use crate::directory::{DirectoryError, Done, Reply};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use futures_util::future::{FutureExt, Shared};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// What a fetch brought.
 #[derive(Debug)]
-pub(crate) enum Fetched {
+pub(crate) enum Fetched<F> {
     /// The complete answer, asked for by this caller.
     Answer(Arc<Answer>),
     /// The complete answer, asked for by somebody else who wanted the same.
     Coalesced(Arc<Answer>),
     /// Too large to keep: what was gathered, and the stream that brings the rest.
     Overflow(Box<Overflow>),
-    /// Too large to share, and somebody else has the stream: run a [`Fill`] of your own.
-    NotShared,
+    /// Too large to share, and somebody else has the stream: run a [`Fill`] of your own, which this starts.
+    NotShared(F),
     /// The directory gave no answer.
     Failed(DirectoryError),
 }
@@ -50,18 +49,24 @@ pub(crate) struct Flights {
     room: Arc<Semaphore>,
 }
 
-type Table = DashMap<Box<[u8]>, Flight, foldhash::quality::RandomState>;
+type Table = DashMap<Arc<[u8]>, Flight, foldhash::quality::RandomState>;
 
 /// A fill in flight, as those see it who want the same.
 #[derive(Debug)]
 struct Flight {
     number: u64,
     generation: Generation,
-    landed: Landing,
+    landing: Arc<Landing>,
 }
 
-/// Resolves when a flight has landed, or was lost; those who wait learn it in the order in which they began to.
-type Landing = Shared<oneshot::Receiver<Landed>>;
+/// Where those who wait for a flight learn how it ended, in the order in which they began to wait.
+#[derive(Debug, Default)]
+struct Landing {
+    landed: OnceLock<Landed>,
+    /// A result that is too large to be shared, for whoever started the flight.
+    overflow: Mutex<Option<Box<Overflow>>>,
+    told: Notify,
+}
 
 /// How a flight ended.
 #[derive(Debug, Clone)]
@@ -72,11 +77,11 @@ enum Landed {
 }
 
 /// How a search gets its answer.
-enum Boarded {
+enum Boarded<F> {
     /// It started the flight.
-    Started(oneshot::Receiver<Fetched>),
+    Started(Arc<Landing>),
     /// It waits for a flight that had started.
-    Joined(Landing),
+    Joined(Arc<Landing>, F),
     /// A flight had just landed.
     Found(Arc<Answer>),
     /// Too many flights are under way.
@@ -98,20 +103,23 @@ impl Flights {
     /// Joins the flight for `key`, or starts it. See [`super::SearchCache::fetch`].
     ///
     /// Cancel safe.
-    pub(crate) async fn join(
+    pub(crate) async fn join<F: FnOnce() -> Fill>(
         &self,
-        key: &[u8],
+        key: &Arc<[u8]>,
         directory: Option<usize>,
         lifetimes: Lifetimes,
-        start: impl FnOnce() -> Fill + Send,
-    ) -> Fetched {
+        start: F,
+    ) -> Fetched<F> {
         match self.board(key, directory, lifetimes, start) {
-            Boarded::Started(own) => own.await.unwrap_or(Fetched::Failed(DirectoryError::Unavailable)),
-            Boarded::Joined(landed) => match landed.await {
-                Ok(Landed::Answer(answer)) => Fetched::Coalesced(answer),
-                Ok(Landed::NotShared) => Fetched::NotShared,
-                Ok(Landed::Failed(error)) => Fetched::Failed(error),
-                Err(_) => Fetched::Failed(DirectoryError::Unavailable),
+            Boarded::Started(landing) => match landing.landed().await {
+                Landed::Answer(answer) => Fetched::Answer(answer),
+                Landed::NotShared => landing.take_overflow().map_or(Fetched::Failed(DirectoryError::Unavailable), Fetched::Overflow),
+                Landed::Failed(error) => Fetched::Failed(error),
+            },
+            Boarded::Joined(landing, start) => match landing.landed().await {
+                Landed::Answer(answer) => Fetched::Coalesced(answer),
+                Landed::NotShared => Fetched::NotShared(start),
+                Landed::Failed(error) => Fetched::Failed(error),
             },
             Boarded::Found(answer) => Fetched::Coalesced(answer),
             Boarded::Full => Fetched::Failed(DirectoryError::Busy),
@@ -119,14 +127,14 @@ impl Flights {
     }
 
     /// Starts the flight for `key` unless it is under way. See [`super::SearchCache::refresh`].
-    pub(crate) fn start(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) {
+    pub(crate) fn start(&self, key: &Arc<[u8]>, directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill) {
         let generation = self.store.generation(directory);
-        if let Entry::Vacant(vacant) = self.table.entry(key.into())
+        if let Entry::Vacant(vacant) = self.table.entry(Arc::clone(key))
             && let Ok(permit) = Arc::clone(&self.room).try_acquire_owned()
         {
             let (flight, ticket) = self.announce(key, generation, permit);
             drop(vacant.insert(flight));
-            tokio::spawn(ticket.fly(start().watched_by(&self.store, directory), lifetimes, None));
+            tokio::spawn(ticket.fly(start().watched_by(&self.store, directory), lifetimes));
         }
     }
 
@@ -135,11 +143,13 @@ impl Flights {
         self.table.retain(|key, _| !goes(key));
     }
 
-    fn board(&self, key: &[u8], directory: Option<usize>, lifetimes: Lifetimes, start: impl FnOnce() -> Fill + Send) -> Boarded {
+    fn board<F: FnOnce() -> Fill>(&self, key: &Arc<[u8]>, directory: Option<usize>, lifetimes: Lifetimes, start: F) -> Boarded<F> {
         let generation = self.store.generation(directory);
-        let entry = self.table.entry(key.into());
+        let entry = self.table.entry(Arc::clone(key));
         match &entry {
-            Entry::Occupied(other) if other.get().generation == generation => return Boarded::Joined(other.get().landed.clone()),
+            Entry::Occupied(other) if other.get().generation == generation => {
+                return Boarded::Joined(Arc::clone(&other.get().landing), start);
+            }
             Entry::Occupied(_) => {}
             // A flight leaves the table after its answer is stored, so between the caller's look-up and now one may have landed.
             Entry::Vacant(_) => {
@@ -150,18 +160,48 @@ impl Flights {
         }
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else { return Boarded::Full };
         let (flight, ticket) = self.announce(key, generation, permit);
+        let landing = Arc::clone(&flight.landing);
         drop(entry.insert(flight));
-        let (starter, own) = oneshot::channel();
-        tokio::spawn(ticket.fly(start().watched_by(&self.store, directory), lifetimes, Some(starter)));
-        Boarded::Started(own)
+        tokio::spawn(ticket.fly(start().watched_by(&self.store, directory), lifetimes));
+        Boarded::Started(landing)
     }
 
     /// A flight for the table, and what its task needs.
-    fn announce(&self, key: &[u8], generation: Generation, permit: OwnedSemaphorePermit) -> (Flight, Ticket) {
+    fn announce(&self, key: &Arc<[u8]>, generation: Generation, permit: OwnedSemaphorePermit) -> (Flight, Ticket) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (tell, landed) = oneshot::channel();
-        let place = Place { table: Arc::clone(&self.table), key: key.into(), number, _permit: permit };
-        (Flight { number, generation, landed: landed.shared() }, Ticket { place, store: Arc::clone(&self.store), generation, tell })
+        let landing = Arc::<Landing>::default();
+        let place = Place { table: Arc::clone(&self.table), key: Arc::clone(key), number, _permit: permit };
+        let ticket = Ticket { place, store: Arc::clone(&self.store), generation, tower: Tower(Arc::clone(&landing)) };
+        (Flight { number, generation, landing }, ticket)
+    }
+}
+
+impl Landing {
+    /// How the flight ended. Cancel safe.
+    async fn landed(&self) -> Landed {
+        let told = self.told.notified();
+        if self.landed.get().is_none() {
+            told.await;
+        }
+        self.landed.get().cloned().unwrap_or(Landed::Failed(DirectoryError::Unavailable))
+    }
+
+    fn take_overflow(&self) -> Option<Box<Overflow>> {
+        self.overflow.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn tell(&self, landed: Landed) {
+        self.landed.set(landed).ok();
+        self.told.notify_waiters();
+    }
+}
+
+/// Tells the end of a flight; of one that is lost, when it is dropped.
+struct Tower(Arc<Landing>);
+
+impl Drop for Tower {
+    fn drop(&mut self) {
+        self.0.tell(Landed::Failed(DirectoryError::Unavailable));
     }
 }
 
@@ -170,31 +210,36 @@ struct Ticket {
     place: Place,
     store: Arc<Store>,
     generation: Generation,
-    tell: oneshot::Sender<Landed>,
+    tower: Tower,
 }
 
 impl Ticket {
     /// Runs the fill to its end. The answer is stored before the flight leaves the table, so whoever comes finds one or the other.
-    async fn fly(self, fill: Fill, lifetimes: Lifetimes, starter: Option<oneshot::Sender<Fetched>>) {
-        let entries_wanted = fill.entries_wanted();
-        let (fetched, is_behind) = gather(fill, self.store.keep_limit()).await;
-        if let Fetched::Answer(answer) = &fetched
-            && !is_behind
-            && answer.is_complete(entries_wanted)
-        {
-            self.keep(answer, &lifetimes);
-        }
-        drop(self.place);
-        let landed = match &fetched {
-            Fetched::Answer(answer) | Fetched::Coalesced(answer) => Landed::Answer(Arc::clone(answer)),
-            Fetched::Overflow(_) | Fetched::NotShared => Landed::NotShared,
-            Fetched::Failed(error) => Landed::Failed(error.clone()),
+    async fn fly(self, mut fill: Fill, lifetimes: Lifetimes) {
+        let mut gathered = AnswerBuilder::default();
+        let landed = match gather(&mut fill, &mut gathered, self.store.keep_limit()).await {
+            Ok(Some(done)) => {
+                let answer = Arc::new(gathered.finish(done.code, &done.op));
+                if !fill.is_behind() && answer.is_complete(fill.entries_wanted()) {
+                    self.keep(&answer, &lifetimes);
+                }
+                // Its turn is over before anybody can hear of it and ask for more.
+                drop(fill);
+                Landed::Answer(answer)
+            }
+            Ok(None) => {
+                // Where whoever started it is gone it is dropped with the landing, which abandons it.
+                let overflow = Overflow { gathered, rest: fill };
+                *self.tower.0.overflow.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(overflow));
+                Landed::NotShared
+            }
+            Err(error) => {
+                drop(fill);
+                Landed::Failed(error)
+            }
         };
-        // Perhaps nobody joined, and whoever started it may be gone; then an overflow is dropped here, which abandons it.
-        self.tell.send(landed).ok();
-        if let Some(starter) = starter {
-            starter.send(fetched).ok();
-        }
+        drop(self.place);
+        self.tower.0.tell(landed);
     }
 
     /// Stores the answer, unless it was [disowned](Flights::disown). Its place in the table is held meanwhile, so whoever disowns it and then throws
@@ -212,7 +257,7 @@ impl Ticket {
 /// A flight's place in the table; given up when dropped, whatever became of the task.
 struct Place {
     table: Arc<Table>,
-    key: Box<[u8]>,
+    key: Arc<[u8]>,
     number: u64,
     _permit: OwnedSemaphorePermit,
 }
@@ -223,20 +268,18 @@ impl Drop for Place {
     }
 }
 
-/// Gathers a whole answer, or as much of it as may be kept; says whether it may lack a write.
-async fn gather(mut fill: Fill, keep_limit: usize) -> (Fetched, bool) {
-    let mut gathered = AnswerBuilder::default();
+/// Gathers a whole answer, to its end; `None` when it is more than may be kept, in the middle of coming.
+async fn gather(fill: &mut Fill, gathered: &mut AnswerBuilder, keep_limit: usize) -> Result<Option<Done>, DirectoryError> {
     loop {
-        match fill.next().await {
-            Ok(Reply::Entry(op)) => gathered.push_entry(&op),
+        match fill.next().await? {
+            Reply::Entry(op) => gathered.push_entry(&op),
             // Only controls that are not cached ask for these.
-            Ok(Reply::Intermediate(_) | Reply::Who(_)) => {}
-            Ok(Reply::Again) => gathered.truncate(fill.entries()),
-            Ok(Reply::Done(done)) => return (Fetched::Answer(Arc::new(gathered.finish(done.code, &done.op))), fill.is_behind()),
-            Err(error) => return (Fetched::Failed(error), false),
+            Reply::Intermediate(_) | Reply::Who(_) => {}
+            Reply::Again => gathered.truncate(fill.entries()),
+            Reply::Done(done) => return Ok(Some(done)),
         }
         if gathered.len() > keep_limit {
-            return (Fetched::Overflow(Box::new(Overflow { gathered, rest: fill })), false);
+            return Ok(None);
         }
     }
 }
@@ -263,8 +306,12 @@ mod tests {
         Flights::new(Arc::new(Store::new(100_000, 1, Duration::from_secs(2_000))))
     }
 
-    async fn join(flights: &Flights, directory: &Arc<Scripted>) -> Fetched {
-        flights.join(b"key", Some(0), LIFETIMES, || directory.fill(1, Some(2))).await
+    async fn join(flights: &Flights, directory: &Arc<Scripted>) -> Fetched<impl FnOnce() -> Fill> {
+        flights.join(&key(), Some(0), LIFETIMES, || directory.fill(1, Some(2))).await
+    }
+
+    fn key() -> Arc<[u8]> {
+        Arc::from(*b"key")
     }
 
     fn slow() -> Vec<Step> {
@@ -360,7 +407,7 @@ mod tests {
         let Fetched::Overflow(mut overflow) = first else { panic!("it is too large") };
         assert_eq!(overflow.gathered.entry_count(), 2);
         assert!(matches!(overflow.rest.next().await, Ok(Reply::Done(_))));
-        assert!(matches!(second, Fetched::NotShared));
+        assert!(matches!(second, Fetched::NotShared(_)));
         assert!(!is_stored(&flights) && flights.table.is_empty());
     }
 
@@ -403,7 +450,7 @@ mod tests {
         join(&flights, &directory).await;
         sleep(Duration::from_secs(95)).await;
         for _ in 0..3 {
-            flights.start(b"key", Some(0), LIFETIMES, || directory.fill(1, Some(2)));
+            flights.start(&key(), Some(0), LIFETIMES, || directory.fill(1, Some(2)));
         }
         sleep(Duration::from_secs(50)).await;
         assert_eq!(directory.asked(), 2);
@@ -415,7 +462,7 @@ mod tests {
         let (flights, directory) = (flights(), Scripted::new((0..MAX_FLIGHTS).map(|_| slow())));
         let fetched = join_all((0..=MAX_FLIGHTS).map(|number| {
             let (flights, directory) = (&flights, &directory);
-            async move { flights.join(&number.to_be_bytes(), Some(0), LIFETIMES, || directory.fill(1, None)).await }
+            async move { flights.join(&Arc::from(number.to_be_bytes()), Some(0), LIFETIMES, || directory.fill(1, None)).await }
         }))
         .await;
         assert!(matches!(fetched.last(), Some(Fetched::Failed(DirectoryError::Busy))));

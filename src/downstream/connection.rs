@@ -236,6 +236,12 @@ impl Connection {
         let (may, messages) = match said {
             Said::Part(message_id, messages) => (self.session.may_answer(message_id), messages),
             Said::Finished(message_id, messages) => (self.session.finished(message_id), messages),
+            Said::Answer(message_id, answer) => {
+                if self.session.finished(message_id) {
+                    answer.write(message_id.wire(), out);
+                }
+                return;
+            }
             Said::BindFinished(message_id, bound, message) => (self.bind_finished(message_id, bound, cx), message),
         };
         if may {

@@ -3,11 +3,10 @@
 //! A channel of its own, because then an operation that is dropped cannot be heard any more, whatever its task was doing at that
 //! moment, and its messageID is free at once; and because a task that dies without a last word is noticed.
 
-use crate::pipeline::{Outbox, Said};
+use crate::pipeline::{Hearing, Outbox, Said, outbox};
 use crate::session::ClientMessageId;
 use std::future::Future;
 use std::task::{Context, Poll};
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 /// The running operations of one connection. Dropped, it stops all that may be stopped.
@@ -23,7 +22,7 @@ struct Operation {
     /// `None`: silenced.
     message_id: Option<ClientMessageId>,
     runs_to_its_end: bool,
-    said: mpsc::Receiver<Said>,
+    said: Hearing,
     task: AbortHandle,
 }
 
@@ -44,7 +43,7 @@ impl Operations {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (outbox, said) = mpsc::channel(OUTBOX);
+        let (outbox, said) = outbox();
         let task = tokio::spawn(work(outbox)).abort_handle();
         self.running.push(Operation { message_id: Some(message_id), runs_to_its_end, said, task });
     }
@@ -97,7 +96,7 @@ impl Operations {
     fn hear(&mut self, position: usize, cx: &mut Context<'_>) -> Option<Heard> {
         let operation = self.running.get_mut(position)?;
         loop {
-            let Poll::Ready(said) = operation.said.poll_recv(cx) else { return None };
+            let Poll::Ready(said) = operation.said.poll_next(cx) else { return None };
             let is_last = !matches!(said, Some(Said::Part(..)));
             let message_id = operation.message_id;
             if is_last {
@@ -120,6 +119,3 @@ impl Drop for Operations {
         self.abandon_all();
     }
 }
-
-/// Words of one operation that wait for the connection. The pipeline bounds the octets of each.
-const OUTBOX: usize = 4;

@@ -43,7 +43,7 @@ impl Pipeline {
         }
         let (name, password) = (bind.name.to_owned(), Secret::new(password));
         let work = BindWork { name, password, listener: client.listener, peer: client.peer };
-        Ok(Running::begun(asked, Work::Bind(work)))
+        Ok(Running::begun(asked, Work::Bind(Box::new(work))))
     }
 
     /// The place in the roster of a client that has proved who it is without a password.

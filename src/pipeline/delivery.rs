@@ -13,6 +13,7 @@ use crate::ldap::envelope::{op, write_envelope};
 use crate::ldap::response::{write_extended_response, write_result};
 use crate::outcome::{OperationKind, Outcome, Served};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// Octets handed to the connection at once. What is larger is written in pieces of about this size.
 pub(super) const PIECE: usize = 64 * 1024;
@@ -33,11 +34,19 @@ impl Delivery {
         &self.asked
     }
 
-    /// A whole answer.
-    pub(super) async fn answer(self, answer: &Answer, served: Served) -> Outcome {
+    /// A whole answer. One of a single piece is written by the connection, straight to where it sends from.
+    pub(super) async fn answer(self, answer: Arc<Answer>, served: Served) -> Outcome {
+        if answer.len() > PIECE {
+            return Box::pin(self.pieces(&answer, served)).await;
+        }
+        let (code, entries) = (answer.code(), answer.entry_count());
+        self.last(Said::Answer(self.asked.message_id, answer), served, code, entries).await
+    }
+
+    async fn pieces(self, answer: &Answer, served: Served) -> Outcome {
         let mut next = 0;
         loop {
-            let mut octets = Vec::with_capacity(answer.len().min(PIECE) + PIECE / 8);
+            let mut octets = Vec::with_capacity(PIECE + PIECE / 8);
             match answer.write_part(self.asked.message_id.wire(), next, PIECE, &mut octets) {
                 None => return self.finish(octets, served, answer.code(), answer.entry_count()).await,
                 Some(following) if self.part(octets).await => next = following,
@@ -114,7 +123,10 @@ impl Delivery {
 
     /// The last octets of an answer.
     pub(super) async fn finish(self, octets: Vec<u8>, served: Served, code: ResultCode, entries: u32) -> Outcome {
-        let said = Said::Finished(self.asked.message_id, octets.into());
+        self.last(Said::Finished(self.asked.message_id, octets.into()), served, code, entries).await
+    }
+
+    async fn last(&self, said: Said, served: Served, code: ResultCode, entries: u32) -> Outcome {
         match self.outbox.send(said).await {
             Ok(()) => self.asked.outcome(served, code, entries),
             // What was changed was changed, whoever hears of it.

@@ -172,7 +172,7 @@ impl Client {
 }
 
 fn begun(asked: AskedAt, work: ForwardWork) -> Begun {
-    Running::begun(asked, Work::Forward(work))
+    Running::begun(asked, Work::Forward(Box::new(work)))
 }
 
 /// Anything but a clear refusal may have changed the directory.

@@ -30,7 +30,7 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) enum Resumed {
     /// It goes on.
-    Running(Box<Running>),
+    Running(Running),
     /// It is answered by these octets.
     Answered(Vec<u8>, Outcome),
 }

@@ -67,6 +67,11 @@ impl Recording {
         Self { pipeline, asked, subject, is_over: false }
     }
 
+    /// Where it runs.
+    pub(super) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
     /// It has ended.
     pub(super) fn ended(mut self, outcome: &Outcome) {
         self.is_over = true;

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Debug)]
 pub(super) struct SearchWork {
     /// `None`: not to be shared or kept.
-    key: Option<Box<[u8]>>,
+    key: Option<Arc<[u8]>>,
     /// The number of the one that answers, where there is one.
     directory: Option<usize>,
     lifetimes: Lifetimes,
@@ -84,7 +84,7 @@ impl Pipeline {
                 Lookup::Fresh(_) | Lookup::RefreshDue(_) | Lookup::Miss => None,
             };
             let work = SearchWork { stale, page, ..self.search_work(travelling, &grant, search, key)? };
-            Ok(Running::begun(asked, Work::Search(work)))
+            Ok(Running::begun(asked, Work::Search(Box::new(work))))
         })
     }
 
@@ -94,10 +94,13 @@ impl Pipeline {
         let lifetimes = self.cache.lifetimes(&request.filter);
         let parts = grant.narrow(&request, search.op);
         let entries_wanted = grant.entries_wanted(search.size_limit);
-        let searches = parts.into_iter().map(|part| self.operation(arrival, part, entries_wanted)).collect::<Result<_, Refused>>()?;
+        let mut searches = Vec::with_capacity(parts.len());
+        for part in parts {
+            searches.push(self.operation(arrival, part, entries_wanted)?);
+        }
         let give_up_at = (search.time_limit > 0).then(|| arrival.asked.received_at + Duration::from_secs(search.time_limit.into()));
         Ok(SearchWork {
-            key: key.map(Box::from),
+            key: key.map(Arc::from),
             directory: self.number(grant),
             lifetimes,
             errand: Errand::new(searches, entries_wanted, &self.turns, arrival.client.whose()),
@@ -131,25 +134,21 @@ impl Pipeline {
     }
 
     /// A search that memory does not answer: from the directories, once for all who ask the same; or stale, where they fail or dawdle.
-    pub(super) async fn finish_search(&self, work: SearchWork, delivery: Delivery) -> Outcome {
-        let SearchWork { key, directory, lifetimes, errand, stale, page, give_up_at } = work;
+    pub(super) async fn finish_search(&self, mut work: Box<SearchWork>, delivery: Delivery) -> Outcome {
+        let page = work.page.take();
         if let Some(page) = page.as_ref().filter(|page| page.is_continuation()) {
             return match self.pages.take(page) {
-                Ok(open) => self.pages.deliver(open, page, delivery, Served::Hit).await,
+                Ok(open) => Box::pin(self.pages.deliver(open, page, delivery, Served::Hit)).await,
                 Err(refused) => delivery.refuse(refused).await,
             };
         }
-        let fetched = async {
-            match &key {
-                Some(key) => self.cache.fetch(key, directory, lifetimes, || errand.clone().set_out()).await,
-                None => Fetched::NotShared,
-            }
-        };
         // Where a stale answer can stand in, the directory has until `STALE_AFTER`; else until its own deadline, or the client's.
-        let patience = stale.as_ref().map(|_| delivery.asked().received_at + STALE_AFTER).into_iter().chain(give_up_at).min();
+        let stale = work.stale.take();
+        let patience = stale.as_ref().map(|_| delivery.asked().received_at + STALE_AFTER).into_iter().chain(work.give_up_at).min();
+        let directory = work.directory;
         let fetched = match patience {
-            Some(patience) => timeout_at(patience, fetched).await.ok(),
-            None => Some(fetched.await),
+            Some(patience) => timeout_at(patience, self.fetch(work)).await.ok(),
+            None => Some(self.fetch(work).await),
         };
         if let Some(Fetched::Answer(answer)) = &fetched
             && !is_failure(answer.code())
@@ -163,10 +162,10 @@ impl Pipeline {
             }
             (Some(Fetched::Answer(answer)), _) => self.deliver(answer, Served::Miss, page, delivery).await,
             (Some(Fetched::Coalesced(answer)), _) => self.deliver(answer, Served::Coalesced, page, delivery).await,
-            (Some(Fetched::Overflow(overflow)), _) => self.deliver_large(overflow.gathered, overflow.rest, page, delivery).await,
-            (Some(Fetched::NotShared), _) => {
-                let fill = self.cache.unshared(errand.set_out(), directory);
-                self.deliver_large(AnswerBuilder::default(), fill, page, delivery).await
+            (Some(Fetched::Overflow(overflow)), _) => Box::pin(self.deliver_large(overflow.gathered, overflow.rest, page, delivery)).await,
+            (Some(Fetched::NotShared(start)), _) => {
+                let fill = self.cache.unshared(start(), directory);
+                Box::pin(self.deliver_large(AnswerBuilder::default(), fill, page, delivery)).await
             }
             (Some(Fetched::Failed(error)), Some(stale)) if error.allows_stale() => {
                 self.stale_stands_in(directory, &error);
@@ -181,11 +180,20 @@ impl Pipeline {
         }
     }
 
+    async fn fetch(&self, work: Box<SearchWork>) -> Fetched<impl FnOnce() -> Fill + Send + use<>> {
+        let SearchWork { key, directory, lifetimes, errand, .. } = *work;
+        let start = || errand.set_out();
+        match key {
+            Some(key) => self.cache.fetch(&key, directory, lifetimes, start).await,
+            None => Fetched::NotShared(start),
+        }
+    }
+
     /// A whole answer, or its first page.
     async fn deliver(&self, answer: Arc<Answer>, served: Served, page: Option<PageWanted>, delivery: Delivery) -> Outcome {
         match page {
-            Some(page) => self.pages.deliver(page.first_of(answer), &page, delivery, served).await,
-            None => delivery.answer(&answer, served).await,
+            Some(page) => Box::pin(self.pages.deliver(page.first_of(answer), &page, delivery, served)).await,
+            None => delivery.answer(answer, served).await,
         }
     }
 
@@ -211,7 +219,7 @@ impl Pipeline {
 }
 
 /// The searches to run for one that a client asked, and in whose turn.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Errand {
     searches: Vec<(Arc<dyn Directory>, Operation)>,
     entries_wanted: Option<u32>,

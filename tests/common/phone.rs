@@ -7,10 +7,9 @@ use redial::ldap::control::{PagedResults, parse_controls};
 use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::message::{LdapResult, Request};
 use redial::ldap::{Envelope, MessageId, ResultCode, oid};
-use redial::pipeline::{Begun, Client, Pipeline, Said};
+use redial::pipeline::{Begun, Client, Pipeline, Said, outbox};
 use redial::session::{Accepted, AcceptedRequest, ClientMessageId, Security};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -77,12 +76,13 @@ impl Phone {
             Begun::Answered(_) => return (answered(&out, true), None),
             Begun::Running(running) => running,
         };
-        let (outbox, mut said) = mpsc::channel(4);
+        let (outbox, mut said) = outbox();
         // In a task of this future, so that it ends where the phone hangs up.
         let mut running = JoinSet::from_iter([Arc::clone(&self.pipeline).finish(running, outbox)]);
-        while let Some(said) = said.recv().await {
+        while let Some(said) = said.next().await {
             match said {
                 Said::Part(_, octets) | Said::Finished(_, octets) => out.extend_from_slice(&octets),
+                Said::Answer(message_id, answer) => answer.write(message_id.wire(), &mut out),
                 Said::BindFinished(_, bound, octets) => {
                     identity = Some(bound.map_or(Identity::Anonymous, |bound| Identity::Bound(bound.principal)));
                     out.extend_from_slice(&octets);
