@@ -67,6 +67,7 @@ mod certificate;
 pub mod lifecycle;
 pub mod metrics;
 pub mod outcome;
+mod patience;
 pub mod secret;
 pub mod telemetry;
 mod turns;

@@ -75,6 +75,14 @@ impl Whose {
 }
 
 impl Turn {
+    /// It has come, perhaps just now.
+    pub(crate) fn has_come(&mut self) -> bool {
+        if self.taken.is_none() {
+            self.taken = self.places.as_ref().and_then(|places| Arc::clone(places).try_acquire_owned().ok());
+        }
+        self.taken.is_some()
+    }
+
     /// Waits until it has come.
     ///
     /// Cancel safe.

@@ -172,11 +172,14 @@ impl Upstream {
 
 impl Directory for Upstream {
     fn run(&self, operation: Operation) -> BoxFuture<'_, Result<Replies, DirectoryError>> {
+        if !matches!(operation.request, Asked::Bind { .. } | Asked::Membership { .. }) {
+            return Box::pin(async move { Answer::begin(Arc::clone(&self.inner), operation).await.map(Answer::into_replies) });
+        }
         Box::pin(async move {
             let Bound { done, who } = match &operation.request {
                 Asked::Bind { name, password, groups } => self.inner.bind(name, password, groups, operation.deadline).await?,
                 Asked::Membership { of, groups } => self.inner.membership(of, groups, operation.deadline).await?,
-                _ => return Answer::begin(Arc::clone(&self.inner), operation).await.map(Answer::into_replies),
+                _ => return Err(DirectoryError::NotSupported),
             };
             let replies: Vec<Reply> = who.map(Reply::Who).into_iter().chain([Reply::Done(done)]).collect();
             Ok(Replies::Ready(replies.into_iter()))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The house from the ground up; a module uses what stands on its own floor or below.
 const FLOORS: &[&[&str]] = &[
-    &["certificate", "secret", "lifecycle", "telemetry"],
+    &["certificate", "secret", "lifecycle", "patience", "telemetry"],
     &["ldap"],
     &["config", "identity", "outcome", "turns"],
     &["access", "cache", "directory", "metrics", "session"],

@@ -8,9 +8,10 @@ use crate::directory::{Directory, DirectoryError, Done, Operation, Replies, Repl
 use crate::ldap::envelope::op;
 use crate::ldap::message::ResultCode;
 use crate::ldap::response::write_result_op;
+use crate::patience::by;
 use crate::turns::Turn;
 use std::sync::Arc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// A list of searches under way.
 #[derive(Debug)]
@@ -101,8 +102,10 @@ impl Fill {
             let Some(running) = &mut self.running else {
                 match self.waiting.next() {
                     Some((directory, operation)) => {
-                        if let Some(turn) = &mut self.turn {
-                            turn.come(operation.deadline).await.map_err(|_| DirectoryError::Busy)?;
+                        if let Some(turn) = &mut self.turn
+                            && !turn.has_come()
+                        {
+                            Box::pin(turn.come(operation.deadline)).await.map_err(|_| DirectoryError::Busy)?;
                         }
                         self.running = Some(Running::start(directory, operation, self.entries).await?);
                     }
@@ -150,12 +153,12 @@ impl Running {
     async fn start(directory: Arc<dyn Directory>, operation: Operation, entries_before: u32) -> Result<Self, DirectoryError> {
         let deadline = operation.deadline;
         let behind_before = directory.answers_behind();
-        let started = timeout_at(deadline, directory.run(operation)).await;
+        let started = by(deadline, directory.run(operation)).await;
         Ok(Self { replies: started.map_err(|_| DirectoryError::TimedOut)??, directory, behind_before, deadline, entries_before })
     }
 
     async fn next(&mut self) -> Result<Reply, DirectoryError> {
-        match timeout_at(self.deadline, self.replies.next()).await {
+        match by(self.deadline, self.replies.next()).await {
             Ok(Some(reply)) => reply,
             Ok(None) => Err(DirectoryError::Misbehaved("the answer has no end")),
             Err(_) => Err(DirectoryError::TimedOut),

@@ -24,8 +24,9 @@ use crate::ldap::response::{response_tag, write_result_op};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 /// An operation under way.
 #[derive(Debug)]
@@ -58,11 +59,11 @@ impl Answer {
     ///
     /// # Errors
     /// When no server takes it.
-    pub(crate) async fn begin(upstream: Arc<Inner>, operation: Operation) -> Result<Self, DirectoryError> {
+    pub(crate) async fn begin(upstream: Arc<Inner>, operation: Operation) -> Result<Box<Self>, DirectoryError> {
         upstream.retries.earn();
         let HandedOver { attempt, collect, writing } = hand_over(&upstream, &operation, &[]).await?;
         let may_retry = operation.request.is_retryable();
-        Ok(Self {
+        Ok(Box::new(Self {
             upstream,
             operation,
             attempt,
@@ -73,30 +74,33 @@ impl Answer {
             has_begun: false,
             broke_off: None,
             is_over: false,
-        })
+        }))
     }
 
     /// Its replies, as they come.
-    pub(crate) fn into_replies(self) -> Replies {
+    pub(crate) fn into_replies(self: Box<Self>) -> Replies {
         let step = |mut answer: Box<Self>| async move { answer.next().await.map(|reply| (reply, answer)) };
-        Replies::Streamed(unfold(Box::new(self), step).fuse().boxed())
+        Replies::Streamed(unfold(self, step).fuse().boxed())
     }
 
     /// The next reply; `None` after the last. Not cancel safe while a page or a retry begins; [`unfold`] keeps the future.
     async fn next(&mut self) -> Option<Result<Reply, DirectoryError>> {
         if let Some(error) = self.broke_off.take()
-            && let Err(error) = self.begin_anew(error).await
+            && let Err(error) = Box::pin(self.begin_anew(error)).await
         {
             self.is_over = true;
             return Some(Err(error));
         }
         while !self.is_over {
-            let reply = self.reply().await?;
+            let reply = match self.attempt.take() {
+                Some(reply) => reply,
+                None => self.reply().await?,
+            };
             let reply = match reply {
                 Ok(Reply::Done(done)) => self.done(done).await,
                 Ok(Reply::Entry(entry)) => Ok(Some(self.entry(entry))),
                 Ok(reply @ (Reply::Intermediate(_) | Reply::Who(_) | Reply::Again)) => Ok(Some(reply)),
-                Err(error) => self.failed(error).await,
+                Err(error) => Box::pin(self.failed(error)).await,
             };
             match reply {
                 Ok(None) => continue,
@@ -117,38 +121,49 @@ impl Answer {
     async fn reply(&mut self) -> Option<Result<Reply, DirectoryError>> {
         while self.may_retry {
             let asked_at = Instant::now();
-            if let Ok(reply) = timeout(SILENCE, self.attempt.next()).await {
+            if let Ok(reply) = self.attempt.next_by(asked_at + SILENCE).await {
                 return reply;
             }
-            if self.attempt.is_held_up() {
-                return Some(Err(BEHIND_ANOTHER));
-            }
-            let Some(server) = self.upstream.servers.get(self.attempt.server()) else { break };
-            let is_there = tokio::select! {
-                biased;
-                reply = self.attempt.next() => return reply,
-                is_there = server.silence.is_there(asked_at) => is_there,
-            };
-            if !is_there {
-                server.pool.let_all_go();
-                return Some(Err(self.attempt.lost()));
-            }
-            let look = self.attempt.look();
-            let found = tokio::select! {
-                biased;
-                reply = self.attempt.next() => return reply,
-                found = look => found,
-            };
-            match found {
-                Found::Alive => {}
-                Found::Taken => return Some(Err(BEHIND_ANOTHER)),
-                Found::Dead => {
-                    let has_others = self.upstream.servers.choose(None, &[self.attempt.server()]).is_some();
-                    return Some(Err(self.attempt.gives_up(has_others)));
-                }
+            if let ControlFlow::Break(reply) = Box::pin(self.look_after(asked_at)).await {
+                return reply;
             }
         }
         self.attempt.next().await
+    }
+
+    /// Nothing has come since then: are the server and the connection still there? Ends with whatever comes meanwhile, or with the error where
+    /// they are not.
+    async fn look_after(&mut self, asked_at: Instant) -> ControlFlow<Option<Result<Reply, DirectoryError>>> {
+        if self.attempt.is_held_up() {
+            return ControlFlow::Break(Some(Err(BEHIND_ANOTHER)));
+        }
+        let Some(server) = self.upstream.servers.get(self.attempt.server()) else {
+            return ControlFlow::Break(self.attempt.next().await);
+        };
+        let is_there = tokio::select! {
+            biased;
+            reply = self.attempt.next() => return ControlFlow::Break(reply),
+            is_there = server.silence.is_there(asked_at) => is_there,
+        };
+        if !is_there {
+            server.pool.let_all_go();
+            return ControlFlow::Break(Some(Err(self.attempt.lost())));
+        }
+        let look = self.attempt.look();
+        let found = tokio::select! {
+            biased;
+            reply = self.attempt.next() => return ControlFlow::Break(reply),
+            found = look => found,
+        };
+        match found {
+            Found::Alive => {}
+            Found::Taken => return ControlFlow::Break(Some(Err(BEHIND_ANOTHER))),
+            Found::Dead => {
+                let has_others = self.upstream.servers.choose(None, &[self.attempt.server()]).is_some();
+                return ControlFlow::Break(Some(Err(self.attempt.gives_up(has_others))));
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     fn entry(&mut self, entry: Bytes) -> Reply {
@@ -167,12 +182,12 @@ impl Answer {
     /// A server's last word: the end, or the end of a page, or a reason to ask elsewhere.
     async fn done(&mut self, mut done: Done) -> Result<Option<Reply>, DirectoryError> {
         if let Some(writing) = self.writing.take() {
-            return self.written(done, writing).await;
+            return Box::pin(self.written(done, writing)).await;
         }
         let is_elsewhere = is_overloaded(done.code) || done.code == ResultCode::REFERRAL;
         if is_elsewhere && !self.has_begun && self.takes_retry() {
             let server = self.attempt.server();
-            if self.ask_again(Some(server)).await.is_ok() {
+            if Box::pin(self.ask_again(Some(server))).await.is_ok() {
                 return Ok(None);
             }
         }
@@ -187,7 +202,7 @@ impl Answer {
         let request = request(&self.operation, self.attempt.capabilities(), Some((collect, &cookie)))?;
         match self.attempt.go_on(request).await {
             Ok(()) => Ok(None),
-            Err(error) => self.failed(error).await,
+            Err(error) => Box::pin(self.failed(error)).await,
         }
     }
 
@@ -310,7 +325,8 @@ async fn lease(
     let paged = wants_pages(operation, upstream.page_size);
     if let RunAs::Client(credentials) = &operation.run_as {
         let reach = Reach { first, tried };
-        return upstream.clients.lease(&upstream.servers, credentials, reach, paged, operation.deadline).await.map(Some);
+        let lease = upstream.clients.lease(&upstream.servers, credentials, reach, paged, operation.deadline);
+        return Box::pin(lease).await.map(Some);
     }
     let server = upstream.servers.choose(first, tried).ok_or(DirectoryError::Unavailable)?;
     match server.pool.lease(paged, operation.deadline).await {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 /// A connection that an operation may use, with what must be held meanwhile.
 #[derive(Debug)]
@@ -68,6 +69,25 @@ impl Attempt {
     /// The next reply; `None` after the last. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Reply, DirectoryError>> {
         let reply = self.in_flight.next().await?;
+        Some(self.noted(reply))
+    }
+
+    /// As [`InFlight::next_by`].
+    ///
+    /// # Errors
+    /// [`Elapsed`] when nothing has come.
+    pub(crate) async fn next_by(&mut self, until: Instant) -> Result<Option<Result<Reply, DirectoryError>>, Elapsed> {
+        let reply = self.in_flight.next_by(until).await?;
+        Ok(reply.map(|reply| self.noted(reply)))
+    }
+
+    /// The next reply, where it has come already.
+    pub(crate) fn take(&mut self) -> Option<Result<Reply, DirectoryError>> {
+        let reply = self.in_flight.take()?;
+        Some(self.noted(reply))
+    }
+
+    fn noted(&mut self, reply: Result<Reply, DirectoryError>) -> Result<Reply, DirectoryError> {
         match &reply {
             Ok(Reply::Done(done)) => self.sent.answered(done.code),
             Err(error @ (DirectoryError::ConnectionLost { .. } | DirectoryError::Misbehaved(_) | DirectoryError::TimedOut)) => {
@@ -75,7 +95,7 @@ impl Attempt {
             }
             _ => {}
         }
-        Some(reply)
+        reply
     }
 
     /// The server has vanished: what it was asked is lost.

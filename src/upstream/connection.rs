@@ -15,12 +15,15 @@ use self::replies::{Backlog, Reader, replies};
 use crate::config;
 use crate::directory::{DirectoryError, Reply};
 use crate::lifecycle::Lifecycle;
+use crate::patience::by;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 /// A handle to one connection.
@@ -116,8 +119,13 @@ impl Connection {
     /// [`DirectoryError::ConnectionLost`] with nothing sent when the connection takes no more requests, [`DirectoryError::TimedOut`] when
     /// there was no room before the deadline.
     pub(crate) async fn begin(&self, request: Outgoing, deadline: Instant) -> Result<InFlight, DirectoryError> {
-        let place = timeout_at(deadline, self.commands.reserve()).await.map_err(|_| DirectoryError::TimedOut)?;
-        let place = place.map_err(|_| DirectoryError::ConnectionLost { sent: false })?;
+        let place = match self.commands.try_reserve() {
+            Err(TrySendError::Full(())) => {
+                Box::pin(timeout_at(deadline, self.commands.reserve())).await.map_err(|_| DirectoryError::TimedOut)?.ok()
+            }
+            place => place.ok(),
+        };
+        let place = place.ok_or(DirectoryError::ConnectionLost { sent: false })?;
         let (sender, replies) = replies(&self.shared.backlog);
         place.send(Command { request, replies: sender });
         self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -179,20 +187,45 @@ impl InFlight {
     ///
     /// Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Reply, DirectoryError>> {
+        self.next_by(self.deadline).await.ok().flatten()
+    }
+
+    /// The same; but when nothing has come by `until`, which may be before the deadline, the operation goes on.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`Elapsed`] at that time.
+    pub(crate) async fn next_by(&mut self, until: Instant) -> Result<Option<Result<Reply, DirectoryError>>, Elapsed> {
         if self.ended {
-            return None;
+            return Ok(None);
         }
-        let reply = match timeout_at(self.deadline, self.replies.next()).await {
+        let reply = match by(until.min(self.deadline), self.replies.next()).await {
             Ok(Some(reply)) => reply,
             // The task is gone without a word, so nobody knows how far it came.
             Ok(None) => Err(DirectoryError::ConnectionLost { sent: true }),
+            Err(elapsed) if until < self.deadline => return Err(elapsed),
             Err(_) => {
                 self.let_go();
                 Err(DirectoryError::TimedOut)
             }
         };
-        self.ended = matches!(reply, Ok(Reply::Done(_)) | Err(_));
+        self.note(&reply);
+        Ok(Some(reply))
+    }
+
+    /// The next reply, where it has come already.
+    pub(crate) fn take(&mut self) -> Option<Result<Reply, DirectoryError>> {
+        if self.ended {
+            return None;
+        }
+        let reply = self.replies.take()?;
+        self.note(&reply);
         Some(reply)
+    }
+
+    const fn note(&mut self, reply: &Result<Reply, DirectoryError>) {
+        self.ended = matches!(reply, Ok(Reply::Done(_)) | Err(_));
     }
 
     fn let_go(&mut self) {

@@ -69,13 +69,16 @@ impl Pool {
     /// [`DirectoryError::Unavailable`] when the server cannot be reached, [`DirectoryError::Busy`] when too many wait,
     /// [`DirectoryError::TimedOut`] after the deadline.
     pub(crate) async fn lease(self: &Arc<Self>, paged: bool, deadline: Instant) -> Result<Lease, DirectoryError> {
-        let place = self.place(deadline).await?;
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => Box::pin(self.place(deadline)).await?,
+        };
         for round in 1..=ROUNDS {
             let paged = paged && self.standing.capabilities().paging;
             let connection = match self.pick(paged, round < ROUNDS) {
                 Pick::Connection(connection) => connection,
                 Pick::Wait(connecting) => {
-                    let connected = timeout_at(deadline, connecting).await.map_err(|_| DirectoryError::TimedOut)?;
+                    let connected = Box::pin(timeout_at(deadline, connecting)).await.map_err(|_| DirectoryError::TimedOut)?;
                     match self.open_connection() {
                         Some(connection) if !connected => connection,
                         None if !connected => return Err(DirectoryError::Unavailable),
@@ -107,10 +110,8 @@ impl Pool {
         self.with_state(|state| state.connections.clear());
     }
 
+    /// A place, when one is free.
     async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, DirectoryError> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
-        }
         let _waiting = Waiting::begin(&self.waiting)?;
         let place = timeout_at(deadline, Arc::clone(&self.places).acquire_owned()).await.map_err(|_| DirectoryError::TimedOut)?;
         place.map_err(|_| DirectoryError::Unavailable)
@@ -186,7 +187,10 @@ impl Pool {
 /// # Errors
 /// [`DirectoryError::TimedOut`] after the deadline.
 pub(crate) async fn paging(connection: &Connection, deadline: Instant) -> Result<OwnedSemaphorePermit, DirectoryError> {
-    let permit = timeout_at(deadline, connection.paging().acquire_owned()).await.map_err(|_| DirectoryError::TimedOut)?;
+    if let Ok(permit) = connection.paging().try_acquire_owned() {
+        return Ok(permit);
+    }
+    let permit = Box::pin(timeout_at(deadline, connection.paging().acquire_owned())).await.map_err(|_| DirectoryError::TimedOut)?;
     permit.map_err(|_| DirectoryError::Unavailable)
 }
 

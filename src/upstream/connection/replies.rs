@@ -170,22 +170,27 @@ impl Drop for Replies {
 impl Reader {
     /// The next; `None` after the last. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Reply, DirectoryError>> {
-        let Self(queue) = self;
         loop {
-            {
-                let mut state = queue.state();
-                if let Some(reply) = state.replies.pop_front() {
-                    let octets = reply.as_ref().map_or(0, weight);
-                    state.octets -= octets;
-                    queue.backlog.remove(octets);
-                    return Some(reply);
-                }
-                if state.has_ended {
-                    return None;
-                }
+            if let Some(reply) = self.take() {
+                return Some(reply);
             }
-            queue.arrived.notified().await;
+            if self.0.state().has_ended {
+                // The last may have come in between.
+                return self.take();
+            }
+            self.0.arrived.notified().await;
         }
+    }
+
+    /// The next, where it has come already.
+    pub(crate) fn take(&mut self) -> Option<Result<Reply, DirectoryError>> {
+        let Self(queue) = self;
+        let mut state = queue.state();
+        let reply = state.replies.pop_front()?;
+        let octets = reply.as_ref().map_or(0, weight);
+        state.octets -= octets;
+        queue.backlog.remove(octets);
+        Some(reply)
     }
 
     /// Nothing more is wanted.
