@@ -38,7 +38,7 @@ pub use repeats::{Spelling, Standing};
 pub use store::{Again, Held, Lookup, WriteUnderWay};
 
 use crate::config::{self, Lifetimes};
-use crate::ldap::filter::Filter;
+use crate::ldap::filter::{Filter, FilterError};
 use flight::Flights;
 use foldhash::quality::{FixedState, SeedableRandomState};
 use forms::Forms;
@@ -110,8 +110,11 @@ impl SearchCache {
         self.store.relieve(Instant::now());
     }
 
-    /// How long an answer to `filter` is good for.
-    pub(crate) fn lifetimes(&self, filter: &Filter) -> Lifetimes {
+    /// How long an answer to `filter`, the octets of one, is good for.
+    ///
+    /// # Errors
+    /// As [`Filter::decode`].
+    pub(crate) fn lifetimes(&self, filter: &[u8]) -> Result<Lifetimes, FilterError> {
         self.rules.lifetimes(filter)
     }
 

@@ -11,7 +11,7 @@ pub use controllers::{Controller, NotMoved, Rotation};
 use crate::config::Group;
 use crate::identity::{Credentials, Who};
 use crate::ldap::envelope::op;
-use crate::ldap::message::{ResultCode, SearchRequest, WriteKind};
+use crate::ldap::message::{ResultCode, WriteKind};
 use crate::secret::Secret;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -97,8 +97,6 @@ pub enum Asked {
     Search {
         /// The protocolOp to send: as received, or rebuilt where an access narrowed it.
         op: Bytes,
-        /// The same request, parsed. `request.size_limit` is the client's.
-        request: Arc<SearchRequest>,
         /// The most entries wanted, the client's and the access's limits taken together; `None`: all there are. A directory may send
         /// more; the pipeline cuts.
         entries_wanted: Option<u32>,

@@ -18,7 +18,6 @@ use redial::ldap::Envelope;
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
 use redial::ldap::frame::frame_length;
-use redial::ldap::message::Request;
 use redial::lifecycle::{Ending, lifecycle};
 use redial::metrics::Metrics;
 use redial::secret::Secret;
@@ -159,10 +158,7 @@ impl Bench {
 
     async fn searches_at(&self, base: &str) -> Result<ResultCode, DirectoryError> {
         let op = search_for(base, "(cn=a)", &[]);
-        let frame = common::requests::frame(1, &op);
-        let Request::Search(search) = Request::parse(&Envelope::parse(&frame).unwrap()).unwrap() else { panic!("no search") };
-        let request = Arc::new(search.to_owned().unwrap());
-        ask(&self.upstream, Asked::Search { op: op.into(), request, entries_wanted: None }).await
+        ask(&self.upstream, Asked::Search { op: op.into(), entries_wanted: None }).await
     }
 
     /// On the one connection that is bound as this client.

@@ -101,7 +101,8 @@ struct Mirror {
 impl Mirror {
     fn replies(&self, operation: &Operation) -> Vec<Reply> {
         let (tag, entries) = match &operation.request {
-            Asked::Search { request, .. } => {
+            Asked::Search { op, .. } => {
+                let request = SearchRequest::decode(op).unwrap();
                 let who = match &operation.run_as {
                     RunAs::Service => "service",
                     RunAs::Client(credentials) => &credentials.name,

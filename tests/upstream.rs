@@ -130,7 +130,7 @@ fn search(base: &str, wanted: Option<u32>) -> Asked {
         filter: Filter::Present("cn".into()),
         attributes: vec!["cn".into()],
     };
-    Asked::Search { op: request.encode().into(), request: Arc::new(request), entries_wanted: wanted }
+    Asked::Search { op: request.encode().into(), entries_wanted: wanted }
 }
 
 fn modify() -> Asked {

@@ -5,11 +5,11 @@
 //! server treats an attribute that it does not know must not matter for that: Samba, for one, takes it for FALSE, and then a
 //! `(!(hidden=x))` would match everybody. The filter is therefore rewritten until it names nothing hidden.
 
-use super::{Access, Grant};
-use crate::ldap::filter::Filter;
-use crate::ldap::message::{Scope, SearchRequest};
+use super::{Access, Base, Grant};
+use crate::ldap::filter::{Filter, FilterError};
+use crate::ldap::filter_walk::{Visitor, walk};
+use crate::ldap::message::{Scope, Search, SearchRequest};
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// One search to run for a narrowed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +18,29 @@ pub(crate) struct Part {
     pub(crate) directory: usize,
     /// The protocolOp: as received where nothing had to change.
     pub(crate) op: Bytes,
-    /// The same, parsed.
-    pub(crate) request: Arc<SearchRequest>,
 }
 
 impl Grant<'_> {
-    /// The searches to run instead of `asked`, which came as `op`, their answers to be concatenated under one size limit
-    /// ([`Grant::entries_wanted`]). None: nothing can match, answer success without entries.
-    pub(crate) fn narrow(&self, asked: &SearchRequest, op: &[u8]) -> Vec<Part> {
+    /// The searches to run instead of `asked`, their answers to be concatenated under one size limit ([`Grant::entries_wanted`]). None:
+    /// nothing can match, answer success without entries. What needs no change is not taken apart.
+    ///
+    /// # Errors
+    /// Never for a request that [`crate::ldap::message::Request::parse`] has read.
+    pub(crate) fn narrow(&self, asked: &Search<'_>) -> Result<Vec<Part>, FilterError> {
+        match self.inside {
+            Some(inside) if self.lets_pass(asked, inside) => Ok(vec![Part::as_asked(inside.directory, asked)]),
+            _ => Ok(self.narrowed(&asked.to_owned()?)),
+        }
+    }
+
+    /// Nothing of it has to change, as far as its octets tell.
+    fn lets_pass(&self, asked: &Search<'_>, inside: &Base) -> bool {
+        self.entries_wanted(asked.size_limit).unwrap_or(0) == asked.size_limit
+            && (inside.is_whole || asked.deref_aliases == NEVER_DEREF_ALIASES)
+            && self.access.shows_all(asked)
+    }
+
+    fn narrowed(&self, asked: &SearchRequest) -> Vec<Part> {
         let Some(filter) = self.access.narrow_filter(&asked.filter) else { return Vec::new() };
         let request = SearchRequest {
             base_object: asked.base_object.clone(),
@@ -38,10 +53,7 @@ impl Grant<'_> {
         // An alias could lead to an entry outside the access.
         let deref_aliases = if inside.is_whole { request.deref_aliases } else { NEVER_DEREF_ALIASES };
         let request = SearchRequest { deref_aliases, ..request };
-        if request == *asked {
-            return vec![Part { directory: inside.directory, op: Bytes::copy_from_slice(op), request: Arc::new(request) }];
-        }
-        vec![Part::rebuilt(inside.directory, request)]
+        vec![Part::rebuilt(inside.directory, &request)]
     }
 
     /// Where the access has a filter: the search that must find one entry before a compare of `entry` may be sent, else the compare would
@@ -50,7 +62,7 @@ impl Grant<'_> {
         let (inside, filter) = (self.inside?, self.access.config.filter.clone()?);
         let request =
             SearchRequest { deref_aliases: NEVER_DEREF_ALIASES, ..SearchRequest::new(entry, Scope::BaseObject, filter, &[NO_ATTRIBUTES]) };
-        Some(Part::rebuilt(inside.directory, request))
+        Some(Part::rebuilt(inside.directory, &request))
     }
 
     /// A search from above the access's bases becomes one at each of them.
@@ -66,19 +78,33 @@ impl Grant<'_> {
             .map(|base| {
                 let deref_aliases = if base.is_whole { request.deref_aliases } else { NEVER_DEREF_ALIASES };
                 let request = SearchRequest { base_object: base.text.clone(), scope, deref_aliases, ..request.clone() };
-                Part::rebuilt(base.directory, request)
+                Part::rebuilt(base.directory, &request)
             })
             .collect()
     }
 }
 
 impl Part {
-    fn rebuilt(directory: usize, request: SearchRequest) -> Self {
-        Self { directory, op: request.encode().into(), request: Arc::new(request) }
+    fn as_asked(directory: usize, asked: &Search<'_>) -> Self {
+        Self { directory, op: Bytes::copy_from_slice(asked.op) }
+    }
+
+    fn rebuilt(directory: usize, request: &SearchRequest) -> Self {
+        Self { directory, op: request.encode().into() }
     }
 }
 
 impl Access {
+    /// It wants nothing that is hidden, and every entry is shown.
+    fn shows_all(&self, asked: &Search<'_>) -> bool {
+        if self.config.filter.is_some() {
+            return false;
+        }
+        let Some(allowed) = self.config.attributes.as_deref() else { return true };
+        let mut selected = asked.attribute_names().peekable();
+        selected.peek().is_some() && selected.all(|name| is_listed(allowed, name)) && names_none_hidden(asked.filter, allowed)
+    }
+
     /// The selection without what is hidden.
     fn narrow_attributes(&self, asked: &[String]) -> Vec<String> {
         let Some(allowed) = self.config.attributes.as_deref() else { return asked.to_vec() };
@@ -122,6 +148,27 @@ fn is_listed(allowed: &[String], attribute: &str) -> bool {
 /// The description without options (`cn;lang-de`, `member;range=0-99`).
 fn base_name(attribute: &str) -> &str {
     attribute.split_once(';').map_or(attribute, |(name, _)| name)
+}
+
+/// Does the filter, as octets, name nothing hidden? An extensible match must be looked at more closely.
+fn names_none_hidden(filter: &[u8], allowed: &[String]) -> bool {
+    struct Names<'a> {
+        allowed: &'a [String],
+        are_shown: bool,
+    }
+    impl Visitor for Names<'_> {
+        fn header(&mut self, _: &[u8]) {}
+        fn description(&mut self, description: &[u8]) {
+            let name = std::str::from_utf8(description);
+            self.are_shown &= name.is_ok_and(|name| is_testable(Some(self.allowed), name));
+        }
+        fn value(&mut self, _: &[u8], _: &[u8]) {}
+        fn rules_own(&mut self, _: &[u8]) {
+            self.are_shown = false;
+        }
+    }
+    let mut names = Names { allowed, are_shown: true };
+    walk(filter, &mut names).is_ok() && names.are_shown
 }
 
 fn names_hidden(filter: &Filter, allowed: &[String]) -> bool {
@@ -223,11 +270,13 @@ mod tests {
         let Request::Search(search) = Request::parse(&envelope).unwrap() else { panic!("it is a search") };
         let accesses = accesses([access]);
         let grant = allowed(&accesses, &BOUND, &request.base_object, request.scope);
-        let parts = grant.narrow(&search.to_owned().unwrap(), search.op);
-        for part in &parts {
-            assert_eq!(part.op, part.request.encode(), "what travels is what is said");
+        grant.narrow(&search).unwrap()
+    }
+
+    impl Part {
+        fn request(&self) -> SearchRequest {
+            SearchRequest::decode(&self.op).unwrap()
         }
-        parts
     }
 
     fn listing(attributes: &[&str]) -> config::Access {
@@ -237,18 +286,18 @@ mod tests {
 
     fn narrowed_filter(filter: &str) -> Option<String> {
         let parts = narrowed(listing(&["cn", "sn"]), &request(STAFF, filter, &["cn"]));
-        parts.first().map(|part| part.request.filter.to_string())
+        parts.first().map(|part| part.request().filter.to_string())
     }
 
     fn narrowed_attributes(attributes: &[&str]) -> Vec<String> {
-        narrowed(listing(&["cn", "member"]), &request(STAFF, "(cn=a)", attributes))[0].request.attributes.clone()
+        narrowed(listing(&["cn", "member"]), &request(STAFF, "(cn=a)", attributes))[0].request().attributes
     }
 
     #[test]
     fn what_needs_no_change_travels_as_it_came() {
         let asked = request("cn=a,ou=staff,dc=corp,dc=example", "(&(cn=a*)(|))", &["CN", "1.1"]);
         let parts = narrowed(access(&[STAFF]), &asked);
-        assert_eq!(parts, [Part { directory: 0, op: asked.encode().into(), request: Arc::new(asked) }]);
+        assert_eq!(parts, [Part { directory: 0, op: asked.encode().into() }]);
     }
 
     #[test]
@@ -267,7 +316,7 @@ mod tests {
     #[test]
     fn without_a_list_every_selector_is_kept() {
         for attributes in [&[][..], &["*", "+"], &["1.1"], &["2.5.4.20"]] {
-            assert_eq!(narrowed(access(&[STAFF]), &request(STAFF, "(cn=a)", attributes))[0].request.attributes, attributes);
+            assert_eq!(narrowed(access(&[STAFF]), &request(STAFF, "(cn=a)", attributes))[0].request().attributes, attributes);
         }
     }
 
@@ -300,7 +349,7 @@ mod tests {
     #[test]
     fn the_filter_of_the_access_is_always_added() {
         let filtered = || config::Access { filter: Some(Filter::parse("(!(disabled=TRUE))").unwrap()), ..listing(&["cn"]) };
-        let filter = |asked: &str| narrowed(filtered(), &request(STAFF, asked, &["cn"]))[0].request.filter.to_string();
+        let filter = |asked: &str| narrowed(filtered(), &request(STAFF, asked, &["cn"]))[0].request().filter.to_string();
         assert_eq!(filter("(cn=a)"), "(&(cn=a)(!(disabled=TRUE)))");
         assert_eq!(filter("(|(cn=a)(cn=b))"), "(&(|(cn=a)(cn=b))(!(disabled=TRUE)))");
         assert_eq!(filter("(|(&)(disabled=TRUE))"), "(&(objectClass=*)(!(disabled=TRUE)))");
@@ -311,7 +360,7 @@ mod tests {
         let limited = || config::Access { size_limit: Some(500), ..access(&[STAFF]) };
         for (asked, expected) in [(0, 500), (50, 50), (501, 500)] {
             let request = SearchRequest { size_limit: asked, ..request(STAFF, "(cn=a)", &[]) };
-            assert_eq!(narrowed(limited(), &request)[0].request.size_limit, expected);
+            assert_eq!(narrowed(limited(), &request)[0].request().size_limit, expected);
         }
     }
 
@@ -320,7 +369,7 @@ mod tests {
         let bases = ["OU=Guests,DC=corp,DC=example", STAFF, "OU=IT,OU=Staff,DC=corp,DC=example", "OU=Deep,OU=X,DC=corp,DC=example"];
         let found = |base: &str, scope: Scope| {
             let parts = narrowed(access(&bases), &SearchRequest { scope, ..request(base, "(cn=a)", &["cn"]) });
-            parts.iter().map(|part| (part.request.base_object.clone(), part.request.scope)).collect::<Vec<_>>()
+            parts.iter().map(|part| (part.request().base_object, part.request().scope)).collect::<Vec<_>>()
         };
         let whole = |base: &str| (base.to_owned(), Scope::WholeSubtree);
         let one = |base: &str| (base.to_owned(), Scope::BaseObject);
@@ -334,24 +383,24 @@ mod tests {
     #[test]
     fn a_search_over_several_directories_meets_each_with_its_own_base() {
         let parts = narrowed(access(&[STAFF, "dc=contacts"]), &request("", "(cn=a)", &[]));
-        let met: Vec<_> = parts.iter().map(|part| (part.directory, part.request.base_object.as_str())).collect();
-        assert_eq!(met, [(0, STAFF), (1, "dc=contacts")]);
+        let met: Vec<_> = parts.iter().map(|part| (part.directory, part.request().base_object)).collect();
+        assert_eq!(met, [(0, STAFF.to_owned()), (1, "dc=contacts".to_owned())]);
     }
 
     #[test]
     fn an_alias_leads_nowhere_outside_the_access() {
         let following = |base: &str| SearchRequest { deref_aliases: 3, ..request(base, "(cn=a)", &[]) };
-        assert_eq!(narrowed(access(&[STAFF]), &following(STAFF))[0].request.deref_aliases, 0);
-        assert_eq!(narrowed(access(&[STAFF]), &following("DC=corp,DC=example"))[0].request.deref_aliases, 0);
-        assert_eq!(narrowed(access(&["DC=corp,DC=example"]), &following(STAFF))[0].request.deref_aliases, 3, "nothing is outside");
+        assert_eq!(narrowed(access(&[STAFF]), &following(STAFF))[0].request().deref_aliases, 0);
+        assert_eq!(narrowed(access(&[STAFF]), &following("DC=corp,DC=example"))[0].request().deref_aliases, 0);
+        assert_eq!(narrowed(access(&["DC=corp,DC=example"]), &following(STAFF))[0].request().deref_aliases, 3, "nothing is outside");
     }
 
     #[test]
     fn a_compare_is_guarded_by_the_filter_of_the_access() {
         let filter = Filter::parse("(!(disabled=TRUE))").unwrap();
         let filtered = accesses([config::Access { filter: Some(filter.clone()), ..access(&[STAFF]) }]);
-        let guard = allowed(&filtered, &BOUND, STAFF, Scope::BaseObject).compare_guard(STAFF).unwrap();
-        assert_eq!((&guard.request.filter, guard.request.scope, guard.request.base_object.as_str()), (&filter, Scope::BaseObject, STAFF));
+        let guard = allowed(&filtered, &BOUND, STAFF, Scope::BaseObject).compare_guard(STAFF).unwrap().request();
+        assert_eq!((&guard.filter, guard.scope, guard.base_object.as_str()), (&filter, Scope::BaseObject, STAFF));
         let plain = accesses([access(&[STAFF])]);
         assert_eq!(allowed(&plain, &BOUND, STAFF, Scope::BaseObject).compare_guard(STAFF), None);
     }
@@ -396,9 +445,9 @@ mod tests {
         fn exactly_those_entries_match_for_which_the_filter_is_true(filter in filters(), leaves in any::<[Option<bool>; 4]>()) {
             let visible = listing(&["v0", "v1", "v2", "v3"]);
             let parts = narrowed(visible, &SearchRequest { filter: filter.clone(), ..request(STAFF, "(&)", &["v0"]) });
-            let found = parts.first().map_or(Some(false), |part| truth(&part.request.filter, &leaves));
+            let found = parts.first().map_or(Some(false), |part| truth(&part.request().filter, &leaves));
             prop_assert_eq!(found == Some(true), truth(&filter, &leaves) == Some(true));
-            let sent = parts.first().map(|part| part.request.filter.to_string()).unwrap_or_default();
+            let sent = parts.first().map(|part| part.request().filter.to_string()).unwrap_or_default();
             prop_assert!(!sent.contains("(h"), "hidden attributes do not travel");
         }
     }

@@ -31,9 +31,12 @@ impl Book {
         let Operation { request, controls, deadline, .. } = operation;
         let refusal = refusal(controls.as_deref());
         match request {
-            Asked::Search { request, entries_wanted, .. } => match refusal {
-                Some(result) => Ok(single(&result, op::SEARCH_RESULT_DONE)),
-                None => Ok(deliver(self.search_without_blocking(request, entries_wanted, deadline).await?, deadline)),
+            Asked::Search { op, entries_wanted } => match (refusal, SearchRequest::decode(&op)) {
+                (Some(result), _) => Ok(single(&result, op::SEARCH_RESULT_DONE)),
+                (None, Ok(request)) => {
+                    Ok(deliver(self.search_without_blocking(Arc::new(request), entries_wanted, deadline).await?, deadline))
+                }
+                (None, Err(error)) => Ok(single(&BookResult::new(error.result_code(), "malformed search"), op::SEARCH_RESULT_DONE)),
             },
             Asked::Compare { entry, attribute, value, .. } => {
                 let result = refusal.unwrap_or_else(|| self.compare(&entry, &attribute, &value));
@@ -164,8 +167,8 @@ mod tests {
     }
 
     fn search(filter: &str, entries_wanted: Option<u32>) -> Operation {
-        let request = Arc::new(request("dc=a", Scope::WholeSubtree, filter, &[]));
-        operation(Asked::Search { op: Bytes::new(), request, entries_wanted })
+        let op = request("dc=a", Scope::WholeSubtree, filter, &[]).encode().into();
+        operation(Asked::Search { op, entries_wanted })
     }
 
     fn operation(request: Asked) -> Operation {

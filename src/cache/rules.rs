@@ -6,7 +6,7 @@
 
 use super::freshness;
 use crate::config::{self, Lifetimes};
-use crate::ldap::filter::{Assertion, Filter};
+use crate::ldap::filter::{Assertion, Filter, FilterError};
 use std::time::Duration;
 
 /// The configured rules and what holds where none fits.
@@ -22,8 +22,19 @@ impl Rules {
         Self { rules: config.rules.clone(), defaults: config.defaults }
     }
 
-    /// The lifetimes for answers to `filter`.
-    pub(crate) fn lifetimes(&self, filter: &Filter) -> Lifetimes {
+    /// The lifetimes for answers to `filter`, which is read only where there are rules.
+    ///
+    /// # Errors
+    /// As [`Filter::decode`].
+    pub(crate) fn lifetimes(&self, filter: &[u8]) -> Result<Lifetimes, FilterError> {
+        if self.rules.is_empty() {
+            return Ok(self.defaults);
+        }
+        Ok(self.of(&Filter::decode(filter)?))
+    }
+
+    /// The same of a filter that has been read.
+    pub(crate) fn of(&self, filter: &Filter) -> Lifetimes {
         self.fitting(filter).map_or(self.defaults, |rule| rule.lifetimes)
     }
 
@@ -154,7 +165,12 @@ mod tests {
     #[test]
     fn the_first_that_fits_decides_and_the_defaults_close_the_list() {
         let rules = rules(&["(cn=smith)", "(cn=?)", "(cn=jones)"]);
-        let ttl = |filter: &str| rules.lifetimes(&Filter::parse(filter).unwrap()).ttl.as_secs();
+        let ttl = |filter: &str| {
+            let (filter, mut octets) = (Filter::parse(filter).unwrap(), Vec::new());
+            filter.encode(&mut octets);
+            assert_eq!(rules.lifetimes(&octets), Ok(rules.of(&filter)));
+            rules.of(&filter).ttl.as_secs()
+        };
         assert_eq!((ttl("(cn=smith)"), ttl("(cn=jones)"), ttl("(sn=x)")), (1, 2, 0));
     }
 

@@ -3,8 +3,7 @@
 use super::fill::Fill;
 use crate::directory::{Asked, Directory, DirectoryError, Done, Operation, Replies, Reply, RunAs};
 use crate::ldap::envelope::op;
-use crate::ldap::filter::Filter;
-use crate::ldap::message::{ResultCode, Scope, SearchRequest};
+use crate::ldap::message::ResultCode;
 use crate::ldap::response::{write_entry_op, write_result_op};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -104,10 +103,9 @@ fn done(code: ResultCode) -> Done {
 }
 
 fn operation() -> Operation {
-    let request = SearchRequest::new("", Scope::WholeSubtree, Filter::Present("cn".to_owned()), &[]);
     Operation {
         run_as: RunAs::Service,
-        request: Asked::Search { op: Bytes::new(), request: Arc::new(request), entries_wanted: None },
+        request: Asked::Search { op: Bytes::new(), entries_wanted: None },
         controls: None,
         deadline: Instant::now() + Duration::from_secs(10),
     }

@@ -115,7 +115,7 @@ fn explain(config: &Config, from: IpAddr, identity: &Identity, request: &SearchR
     let Request::Search(search) = Request::parse(&envelope).map_err(Failure::configuration)? else {
         return Err(Failure::fault("the search was not read as a search"));
     };
-    let parts = grant.narrow(&search.to_owned().map_err(Failure::fault)?, search.op);
+    let parts = grant.narrow(&search).map_err(Failure::fault)?;
     if parts.is_empty() {
         text.push_str("Nothing is sent: the filter can match nothing that this access shows. The answer is success without entries.\n");
     }
@@ -196,7 +196,7 @@ fn whom(clients: &Clients) -> String {
 /// What goes to one directory.
 fn sent(text: &mut String, config: &Config, part: &Part, asker: &Asker<'_>) {
     let Some(directory) = config.directories.get(part.directory) else { return };
-    let request = &part.request;
+    let Ok(request) = SearchRequest::decode(&part.op) else { return };
     let _ = writeln!(text, "Asked of directory.{} when it is not in the cache", directory.name);
     answerers(text, directory, asker);
     line(text, "base", &format!("{:?}", request.base_object));
@@ -232,7 +232,7 @@ fn cache(text: &mut String, config: &Config, filter: &Filter, key: Option<&Vec<u
     let rules = Rules::new(&config.cache);
     let rule = rules.fitting(filter).map_or_else(|| "none fits; [cache] holds".to_owned(), |rule| format!("{:?}", rule.name));
     line(text, "rule", &rule);
-    let Lifetimes { ttl, empty_ttl, stale, refresh } = rules.lifetimes(filter);
+    let Lifetimes { ttl, empty_ttl, stale, refresh } = rules.of(filter);
     let shown = |duration| humantime::format_duration(duration).to_string();
     line(text, "fresh for", &format!("{}, and {} where nothing was found", shown(ttl), shown(empty_ttl)));
     line(text, "stale for", &format!("{} more, while the directory fails or dawdles", shown(stale)));

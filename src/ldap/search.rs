@@ -176,6 +176,17 @@ impl SearchRequest {
         }
     }
 
+    /// The request of that protocolOp, tag and length included.
+    ///
+    /// # Errors
+    /// As [`super::message::Request::parse`].
+    pub fn decode(search: &[u8]) -> Result<Self, RequestError> {
+        let mut outer = Reader::new(search);
+        let content = outer.expect(op::SEARCH_REQUEST)?.content;
+        outer.finish()?;
+        Ok(Search::parse(search, content)?.to_owned()?)
+    }
+
     /// The protocolOp, tag and length included.
     pub fn encode(&self) -> Vec<u8> {
         let mut op = Vec::new();

@@ -54,7 +54,7 @@ impl Pipeline {
         let run_as = station.run_as(client)?;
         let deadline = asked.received_at + station.patience;
         let guard = grant.compare_guard(compare.entry).map(|part| {
-            let request = Asked::Search { op: part.op, request: part.request, entries_wanted: Some(1) };
+            let request = Asked::Search { op: part.op, entries_wanted: Some(1) };
             Box::new(Operation { run_as: run_as.clone(), request, controls: None, deadline })
         });
         let request = Asked::Compare {

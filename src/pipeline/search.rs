@@ -90,9 +90,8 @@ impl Pipeline {
 
     /// What must be asked of which directory, and under whose name. All of the arrival's controls travel.
     fn search_work(&self, arrival: Arrival<'_>, grant: &Grant<'_>, search: &Search<'_>, key: Option<&[u8]>) -> Result<SearchWork, Refused> {
-        let request = search.to_owned().map_err(|_| controls::MALFORMED_FILTER)?;
-        let lifetimes = self.cache.lifetimes(&request.filter);
-        let parts = grant.narrow(&request, search.op);
+        let lifetimes = self.cache.lifetimes(search.filter).map_err(|_| controls::MALFORMED_FILTER)?;
+        let parts = grant.narrow(search).map_err(|_| controls::MALFORMED_FILTER)?;
         let entries_wanted = grant.entries_wanted(search.size_limit);
         let mut searches = Vec::with_capacity(parts.len());
         for part in parts {
@@ -119,7 +118,7 @@ impl Pipeline {
     ) -> Result<(Arc<dyn Directory>, Operation), Refused> {
         let station = self.stations.get(part.directory).ok_or(Refusal::NO_ACCESS)?;
         let run_as = station.run_as(client)?;
-        let request = Asked::Search { op: part.op, request: part.request, entries_wanted };
+        let request = Asked::Search { op: part.op, entries_wanted };
         let controls = controls.map(Bytes::copy_from_slice);
         let operation = Operation { run_as, request, controls, deadline: asked.received_at + station.patience };
         Ok((Arc::clone(&station.directory), operation))

@@ -9,7 +9,7 @@ mod collect;
 
 pub(crate) use self::budget::RetryBudget;
 use self::budget::pause;
-use self::collect::{Collect, Entry, client_pages, size_limit_exceeded, with_size_limit};
+use self::collect::{Collect, Entry, client_pages, is_of_one_entry, size_limit_exceeded, with_size_limit};
 use super::Inner;
 use super::attempt::{Attempt, Found, Lease, is_overloaded};
 use super::clients::Reach;
@@ -17,8 +17,8 @@ use super::connection::{Outgoing, Payload};
 use super::standing::{Capabilities, SILENCE, Standing};
 use super::writes::Writing;
 use crate::directory::{Asked, DirectoryError, Done, Operation, Replies, Reply, RunAs};
+use crate::ldap::ResultCode;
 use crate::ldap::control::{parse_controls, write_control};
-use crate::ldap::message::{ResultCode, Scope};
 use crate::ldap::oid;
 use crate::ldap::response::{response_tag, write_result_op};
 use bytes::Bytes;
@@ -349,16 +349,14 @@ pub(crate) fn unwilling(request_tag: u8, why: &str) -> Done {
 
 /// May the result be longer than one page?
 fn wants_pages(operation: &Operation, page_size: u32) -> bool {
-    let Asked::Search { request, entries_wanted, .. } = &operation.request else { return false };
-    request.scope != Scope::BaseObject
-        && entries_wanted.is_none_or(|wanted| wanted > page_size)
-        && !client_pages(operation.controls.as_deref())
+    let Asked::Search { op, entries_wanted } = &operation.request else { return false };
+    entries_wanted.is_none_or(|wanted| wanted > page_size) && !is_of_one_entry(op) && !client_pages(operation.controls.as_deref())
 }
 
 /// The request as it goes to a server with these capabilities; `page` is the page to ask for.
 fn request(operation: &Operation, capabilities: Capabilities, page: Option<(&Collect, &[u8])>) -> Result<Outgoing, DirectoryError> {
     let (op, entries_wanted) = match &operation.request {
-        Asked::Search { op, entries_wanted, .. } => (op, entries_wanted),
+        Asked::Search { op, entries_wanted } => (op, entries_wanted),
         Asked::Compare { op, .. } | Asked::Write { op, .. } | Asked::Extended { op } => {
             return Ok(Outgoing { op: Payload::Open(op.clone()), controls: operation.controls.clone() });
         }

@@ -6,7 +6,7 @@ use redial::identity::{Membership, Who};
 use redial::ldap::ResultCode;
 use redial::ldap::dn::Dn;
 use redial::ldap::envelope::op;
-use redial::ldap::message::WriteKind;
+use redial::ldap::message::{SearchRequest, WriteKind};
 use redial::ldap::response::{write_entry_op, write_result_op};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -241,7 +241,10 @@ fn describe(operation: &Operation) -> String {
     };
     match &operation.request {
         Asked::Bind { name, password, .. } => format!("bind {name} {}", String::from_utf8_lossy(password.expose())),
-        Asked::Search { request, .. } => format!("search {} {} as {run_as}", request.base_object, request.filter),
+        Asked::Search { op, .. } => {
+            let request = SearchRequest::decode(op).unwrap();
+            format!("search {} {} as {run_as}", request.base_object, request.filter)
+        }
         Asked::Membership { of, .. } => format!("membership {of}"),
         Asked::Compare { entry, attribute, .. } => format!("compare {entry} {attribute} as {run_as}"),
         Asked::Write { kind, .. } => format!("{} as {run_as}", written(*kind).0),

@@ -66,7 +66,7 @@ impl Bench {
         self.script.was_sent.store(false, Ordering::Relaxed);
         let request = SearchRequest::new("dc=corp", Scope::WholeSubtree, Filter::Present("cn".into()), &["cn"]);
         self.runtime.block_on(async {
-            let asked = Asked::Search { op: request.encode().into(), request: Arc::new(request), entries_wanted: None };
+            let asked = Asked::Search { op: request.encode().into(), entries_wanted: None };
             let deadline = Instant::now() + Duration::from_secs(5);
             let operation = Operation { run_as: RunAs::Service, request: asked, controls: None, deadline };
             let ended = timeout(Duration::from_secs(60), self.follow(operation, octets.len())).await;

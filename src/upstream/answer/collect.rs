@@ -6,7 +6,7 @@
 use crate::ldap::ber::{self, BerError, Reader, tag};
 use crate::ldap::control::{PagedResults, parse_controls, write_control};
 use crate::ldap::envelope::op;
-use crate::ldap::message::ResultCode;
+use crate::ldap::message::{ResultCode, Scope};
 use crate::ldap::oid;
 use crate::ldap::response::write_result_op;
 use bytes::Bytes;
@@ -96,6 +96,16 @@ pub(crate) fn with_size_limit(search: &[u8], size_limit: u32) -> Result<Vec<u8>,
         out.extend_from_slice(fields.rest());
     });
     Ok(changed)
+}
+
+/// Does this SearchRequest look at its base object alone?
+pub(crate) fn is_of_one_entry(search: &[u8]) -> bool {
+    let scope = || {
+        let mut fields = Reader::new(Reader::new(search).contents(op::SEARCH_REQUEST)?);
+        fields.contents(tag::OCTET_STRING)?;
+        fields.integer(tag::ENUMERATED, ber::MAX_INT)
+    };
+    scope().is_ok_and(|scope| scope == Scope::BaseObject.number())
 }
 
 /// Does the client itself page, sort on the server or scroll? Then its search is passed on as it is.
