@@ -310,63 +310,50 @@ const fn is_long_ascii(octets: &[u8]) -> bool {
 /// # Errors
 /// The first violation met, or [`BerError::TooDeep`].
 pub fn check_tree(octets: &[u8]) -> Result<(), BerError> {
-    let mut nesting = Nesting::new(octets.len());
-    let mut rest = octets;
-    while nesting.leave_finished() {
-        let [tag, first, behind @ ..] = rest else { return Err(BerError::Truncated) };
-        let (header, length) = read_header(*tag, *first, behind)?;
-        let whole = header.saturating_add(length);
-        nesting.take(whole)?;
-        let read = if tag & CONSTRUCTED == 0 {
-            whole
-        } else {
-            nesting.enter(length).ok_or(BerError::TooDeep)?;
-            header
-        };
-        rest = rest.get(read..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-/// Counts down the octets of nested elements, in a fixed amount of memory.
-struct Nesting {
-    /// What is left of each element around the innermost, outermost first.
-    around: [u32; MAX_DEPTH],
-    depth: usize,
-    /// What is left of the innermost.
-    left: usize,
-}
-
-impl Nesting {
-    const fn new(octets: usize) -> Self {
-        Self { around: [0; MAX_DEPTH], depth: 0, left: octets }
-    }
-
-    /// Leaves the elements that are used up; `false` when everything is.
-    #[inline]
-    fn leave_finished(&mut self) -> bool {
-        while self.left == 0 {
-            let Some(depth) = self.depth.checked_sub(1) else { return false };
-            self.depth = depth;
-            self.left = self.around.get(depth).map_or(0, |&left| left as usize);
+    let mut around = Around { ends: [0; MAX_DEPTH], depth: 0 };
+    // Where the next element begins, and where the one that it is part of ends.
+    let (mut at, mut end) = (0, octets.len());
+    loop {
+        while at == end {
+            let Some(outer) = around.leave() else { return Ok(()) };
+            end = outer;
         }
-        true
+        let Some([tag, first, behind @ ..]) = octets.get(at..) else { return Err(BerError::Truncated) };
+        let (header, length) = read_header(*tag, *first, behind)?;
+        let content = at + header;
+        let after = content.saturating_add(length);
+        if after > end {
+            return Err(BerError::Truncated);
+        }
+        if tag & CONSTRUCTED == 0 {
+            at = after;
+        } else {
+            around.enter(end).ok_or(BerError::TooDeep)?;
+            (at, end) = (content, after);
+        }
     }
+}
 
-    /// Takes an element off the innermost one, which must hold as much.
-    #[inline]
-    fn take(&mut self, octets: usize) -> Result<(), BerError> {
-        self.left = self.left.checked_sub(octets).ok_or(BerError::Truncated)?;
-        Ok(())
-    }
+/// Where the elements around the innermost end, outermost first, in a fixed amount of memory.
+struct Around {
+    ends: [u32; MAX_DEPTH],
+    depth: usize,
+}
 
-    /// Goes into the element just taken, of `content` octets; `None` where that is too deep.
+impl Around {
+    /// Goes into an element of one that has this end; `None` where that is too deep.
     #[inline]
-    fn enter(&mut self, content: usize) -> Option<()> {
-        *self.around.get_mut(self.depth)? = u32::try_from(self.left).ok()?;
+    fn enter(&mut self, end: usize) -> Option<()> {
+        *self.ends.get_mut(self.depth)? = u32::try_from(end).ok()?;
         self.depth += 1;
-        self.left = content;
         Some(())
+    }
+
+    /// The end of the element around the innermost, which is left; `None` outside all.
+    #[inline]
+    fn leave(&mut self) -> Option<usize> {
+        self.depth = self.depth.checked_sub(1)?;
+        self.ends.get(self.depth).map(|&end| end as usize)
     }
 }
 
