@@ -49,31 +49,30 @@ pub(crate) struct Random {
 /// The index of the server to ask; `None` when there is none. Calling it again with the chosen one out gives the order of failover.
 pub(crate) fn choose(loads: &[Load], random: Random) -> Option<usize> {
     let is_in_turn = |load: &Load| load.call == Call::Eligible && load.share >= random.share;
-    let group = best(loads, is_in_turn)
-        .or_else(|| best(loads, |load| load.call == Call::Eligible))
-        .or_else(|| best(loads, |load| load.call == Call::LastResort))?;
+    let is_eligible = |load: &Load| load.call == Call::Eligible;
+    let is_last_resort = |load: &Load| load.call == Call::LastResort;
+    let kinds: [&dyn Fn(&Load) -> bool; 3] = [&is_in_turn, &is_eligible, &is_last_resort];
+    let (may, priority) = kinds.into_iter().find_map(|may| Some((may, best_priority(loads, may)?)))?;
+    let group = || loads.iter().enumerate().filter(|(_, load)| may(load) && load.rank.priority == priority);
     let [first, second] = random.picks;
-    let first = pick(&group, first)?;
+    let first = pick(group, first)?;
     // The second pick is among the others, so that two servers are always compared where there are two.
-    let others: Vec<_> = group.iter().copied().filter(|other| other.0 != first.0).collect();
-    match pick(&others, second) {
-        Some(second) if is_less_busy(&second.1, &first.1) => Some(second.0),
+    match pick(|| group().filter(|other| other.0 != first.0), second) {
+        Some(second) if is_less_busy(second.1, first.1) => Some(second.0),
         _ => Some(first.0),
     }
 }
 
-/// Those that `may` be asked and are of the best priority among these, with their indices.
-fn best(loads: &[Load], may: impl Fn(&Load) -> bool) -> Option<Vec<(usize, Load)>> {
-    let priority = loads.iter().filter(|load| may(load)).map(|load| load.rank.priority).min()?;
-    let indexed = loads.iter().copied().enumerate();
-    Some(indexed.filter(|(_, load)| may(load) && load.rank.priority == priority).collect())
+/// The best priority among those that `may` be asked.
+fn best_priority(loads: &[Load], may: &dyn Fn(&Load) -> bool) -> Option<u16> {
+    loads.iter().filter(|load| may(load)).map(|load| load.rank.priority).min()
 }
 
-/// One of them at random, in proportion to the weights; `None` of none.
-fn pick(group: &[(usize, Load)], random: u32) -> Option<(usize, Load)> {
-    let all: u32 = group.iter().map(|(_, load)| weight(load)).sum();
+/// One of a group, each with its index, at random, in proportion to the weights; `None` of none.
+fn pick<'a, I: Iterator<Item = (usize, &'a Load)>>(group: impl Fn() -> I, random: u32) -> Option<(usize, &'a Load)> {
+    let all: u32 = group().map(|(_, load)| weight(load)).sum();
     let mut left = random.checked_rem(all)?;
-    group.iter().copied().find(|(_, load)| {
+    group().find(|(_, load)| {
         let is_it = left < weight(load);
         left = left.saturating_sub(weight(load));
         is_it
