@@ -72,7 +72,7 @@ impl Answer {
 
     /// Octets of memory.
     pub const fn weight(&self) -> usize {
-        self.messages.blob.len() + self.messages.spans.len() * size_of::<Span>() + size_of::<Self>()
+        self.messages.blob.capacity() + self.messages.spans.capacity() * size_of::<Span>() + size_of::<Self>()
     }
 
     /// The SearchResultEntry protocolOps in their order.
@@ -132,8 +132,8 @@ impl AnswerBuilder {
     /// Adds the SearchResultDone protocolOp and closes the answer.
     pub fn finish(mut self, code: ResultCode, done_op: &[u8]) -> Answer {
         self.messages.push(done_op);
-        self.messages.blob.shrink_to_fit();
-        self.messages.spans.shrink_to_fit();
+        trim(&mut self.messages.blob);
+        trim(&mut self.messages.spans);
         Answer { messages: self.messages, code }
     }
 }
@@ -156,6 +156,11 @@ struct Span {
 
 impl Messages {
     fn push(&mut self, op: &[u8]) {
+        if self.spans.is_empty() {
+            // Most answers need no more.
+            self.blob.reserve(FEW_OCTETS);
+            self.spans.reserve(FEW);
+        }
         self.blob.reserve(op.len() + length_of_length(op.len()) + ENVELOPE_OCTETS);
         write_envelope(&mut self.blob, MessageId::UNSOLICITED, op, None);
         let end = self.blob.len();
@@ -198,10 +203,22 @@ impl std::fmt::Debug for Messages {
     }
 }
 
+/// Gives back room that is not needed, where it is worth a move: more than an eighth.
+fn trim<T>(kept: &mut Vec<T>) {
+    if kept.capacity() - kept.len() > kept.len() / 8 {
+        kept.shrink_to_fit();
+    }
+}
+
 /// The messageID as the one octet of an INTEGER, where it fits.
 fn one_octet(message_id: MessageId) -> Option<u8> {
     u8::try_from(message_id.number()).ok().filter(|id| *id < 0x80)
 }
+
+/// Messages for which there is room from the first on.
+const FEW: usize = 12;
+/// And octets: below two KiB, from where on larger blocks are wiped and copied by slower means.
+const FEW_OCTETS: usize = 1920;
 
 /// Tags of the envelope and the messageID, the messageID's length and octet, and the envelope's own first length octet.
 const ENVELOPE_OCTETS: usize = [tag::SEQUENCE, 0, tag::INTEGER, 1, 0].len();

@@ -132,6 +132,9 @@ impl Replies {
         let octets = weight(&reply);
         state.octets += octets;
         queue.backlog.add(octets);
+        if state.replies.capacity() == 0 {
+            state.replies.reserve(FEW);
+        }
         state.replies.push_back(Ok(reply));
         drop(state);
         queue.arrived.notify_one();
@@ -217,6 +220,8 @@ const fn weight(reply: &Reply) -> usize {
     }
 }
 
+/// Replies for which there is room from the first on.
+const FEW: usize = 12;
 /// Of a reply in its queue, about.
 const OVERHEAD: usize = 64;
 
