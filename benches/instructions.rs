@@ -1,10 +1,9 @@
-//! User-space instructions of a cached search, counted by callgrind: repeatable to a few percent on any machine, loaded or not.
+//! User-space instructions of a cached search, counted by callgrind: repeatable on any machine, loaded or not.
 //!
 //!     cargo bench --bench instructions       needs valgrind
 //!
 //! First the steps, each alone in memory. Then the whole server, beside an echo server of the same octet counts, one search at a time on each
-//! connection, metrics on: the difference of two runs, divided by the requests that the longer one adds, so that start and first fill do
-//! not count.
+//! connection, metrics on: counted between two moments of a warm server, so that start and first fill do not count.
 
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a bench that cannot be set up has nothing to measure")]
 #![expect(clippy::print_stdout, reason = "it is a program of its own")]
@@ -83,22 +82,18 @@ fn count_step(name: &str) -> u64 {
     collected(&String::from_utf8(output.stderr).unwrap()) / TIMES
 }
 
-/// Instructions that a server spends on one request.
+/// Instructions that a server spends on one request: the median of some spans, since the clocks of its threads may strike in one of them.
 fn count_server(kind: Kind, load: Load) -> f64 {
-    let runs = [FEW, MANY].map(|times| {
-        let said = std::env::temp_dir().join(format!("instructions-{}", std::process::id()));
-        let mut tool: Vec<String> = ["taskset", "-c", "0", "valgrind"].map(str::to_owned).to_vec();
-        tool.extend(callgrind().get_args().map(|argument| argument.to_str().unwrap().to_owned()));
-        tool.push(format!("--log-file={}", said.display()));
-        let server = Server::start(kind, Drive::Program, &tool);
-        let asked = ask(&server, load, times.div_ceil(load.connections));
-        server.stop();
-        let log = std::fs::read_to_string(&said).unwrap();
-        std::fs::remove_file(said).unwrap();
-        (collected(&log), asked)
-    });
-    let [(first, few), (second, many)] = runs;
-    float(second - first) / float(many - few)
+    let mut tool: Vec<String> = ["taskset", "-c", "0", "valgrind", "--log-file=/dev/null"].map(str::to_owned).to_vec();
+    tool.extend(callgrind().get_args().map(|argument| argument.to_str().unwrap().to_owned()));
+    let server = Server::start(kind, Drive::Program, &tool);
+    let times = SPAN / load.connections;
+    let mut counts = Vec::new();
+    ask(&server, load, times, 1 + SPANS, || counts.push(server.instructions()));
+    server.stop();
+    let mut spans: Vec<u64> = counts.windows(2).map(|counts| counts[1] - counts[0]).collect();
+    spans.sort_unstable();
+    float(spans[SPANS / 2]) / float((times * load.connections) as u64)
 }
 
 fn callgrind() -> Command {
@@ -259,6 +254,7 @@ const LIFETIMES: Lifetimes = Lifetimes {
 };
 /// How often a step is taken.
 const TIMES: u64 = 1_000;
-/// Requests of the two runs of a server.
-const FEW: usize = 5_000;
-const MANY: usize = 65_000;
+/// How many spans of a server's work are counted, behind one that makes it warm.
+const SPANS: usize = 5;
+/// Requests of a span: every question several times.
+const SPAN: usize = 10_000;

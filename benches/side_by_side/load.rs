@@ -31,65 +31,58 @@ pub(crate) struct Measured {
 /// Asks for `duration`, after a moment in which every connection has come to its pace.
 pub(crate) fn measure(server: &Server, load: Load, duration: Duration) -> Measured {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let callers = Callers::begin(server, load, usize::MAX).await;
+        let (tally, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let callers = connect(server, load).await.into_iter();
+        let asking: JoinSet<()> = callers.map(|caller| caller.call(Arc::clone(&tally), Arc::clone(&stop))).collect();
         tokio::time::sleep(WARM_UP).await;
-        let (answered, cpu, began) = (callers.answered(), server.cpu_nanoseconds(), Instant::now());
+        let (before, cpu, began) = (tally.load(Ordering::Relaxed), server.cpu_nanoseconds(), Instant::now());
         tokio::time::sleep(duration).await;
-        let (answered, cpu, took) = (callers.answered() - answered, server.cpu_nanoseconds() - cpu, began.elapsed());
-        callers.end().await;
+        let (answered, cpu, took) = (tally.load(Ordering::Relaxed) - before, server.cpu_nanoseconds() - cpu, began.elapsed());
+        stop.store(true, Ordering::Relaxed);
+        asking.join_all().await;
         Measured { cpu_microseconds: float(cpu) / 1e3 / float(answered), requests_per_second: float(answered) / took.as_secs_f64() }
     })
 }
 
-/// Asks that many times on each connection, and returns how many requests that were.
-pub(crate) fn ask(server: &Server, load: Load, times: usize) -> u64 {
+/// Asks that many times on each connection, in as many spans, and calls `between` at the end of each. All send before any of them reads, so that
+/// servers meet the same requests at once in each span.
+pub(crate) fn ask(server: &Server, load: Load, times: usize, spans: usize, mut between: impl FnMut()) {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let mut callers = Callers::begin(server, load, times).await;
-        while let Some(ended) = callers.tasks.join_next().await {
-            ended.unwrap();
+        let mut callers = connect(server, load).await;
+        for _ in 0..spans {
+            for _ in 0..times {
+                for caller in &mut callers {
+                    caller.send().await;
+                }
+                for caller in &mut callers {
+                    caller.receive().await;
+                }
+            }
+            between();
         }
-        callers.answered()
-    })
+    });
 }
 
-struct Callers {
-    tasks: JoinSet<()>,
-    answered: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Callers {
-    async fn begin(server: &Server, load: Load, times: usize) -> Self {
-        let questions: Arc<[Vec<u8>]> = (0..QUESTIONS).map(question).collect();
-        let (answered, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let mut tasks = JoinSet::new();
-        for number in 0..load.connections {
-            let stream = TcpStream::connect(server.address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let caller = Caller {
-                stream,
-                questions: Arc::clone(&questions),
-                // Prime to the number of questions, so that the callers spread over all of them.
-                next: number * 37,
-                spelling: load.respelled.then_some(number << 24),
-                message_id: 0,
-                answers_are_read: server.kind != super::server::Kind::Echo,
-            };
-            tasks.spawn(caller.call(load.depth, times, Arc::clone(&answered), Arc::clone(&stop)));
-        }
-        Self { tasks, answered, stop }
+async fn connect(server: &Server, load: Load) -> Vec<Caller> {
+    let questions: Arc<[Vec<u8>]> = (0..QUESTIONS).map(question).collect();
+    let mut callers = Vec::new();
+    for number in 0..load.connections {
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        callers.push(Caller {
+            stream,
+            questions: Arc::clone(&questions),
+            // Prime to the number of questions, so that the callers spread over all of them.
+            next: number * 37,
+            // No two callers ask the same question at the same step, so the step's number makes it a spelling that has not been sent before.
+            spelling: load.respelled.then_some(0),
+            message_id: 0,
+            depth: load.depth,
+            input: vec![0; answer_octets() * load.depth],
+            answers_are_read: server.kind != super::server::Kind::Echo,
+        });
     }
-
-    fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    async fn end(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.unwrap();
-        }
-    }
+    callers
 }
 
 /// One phone.
@@ -100,27 +93,31 @@ struct Caller {
     /// The number of its next spelling, where each is a new one.
     spelling: Option<usize>,
     message_id: u32,
+    depth: usize,
+    input: Vec<u8>,
     answers_are_read: bool,
 }
 
 impl Caller {
-    async fn call(mut self, depth: usize, times: usize, answered: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
-        let mut input = vec![0; answer_octets() * depth];
-        let mut output = Vec::new();
-        for _ in 0..times {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
-            output.clear();
-            for _ in 0..depth {
-                output.extend_from_slice(&self.request());
-            }
-            self.stream.write_all(&output).await.unwrap();
-            self.stream.read_exact(&mut input).await.unwrap();
-            if self.answers_are_read {
-                self.check(&input);
-            }
-            answered.fetch_add(depth as u64, Ordering::Relaxed);
+    async fn call(mut self, tally: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
+        while !stop.load(Ordering::Relaxed) {
+            self.send().await;
+            self.receive().await;
+            tally.fetch_add(self.depth as u64, Ordering::Relaxed);
+        }
+    }
+
+    async fn send(&mut self) {
+        let requests: Vec<u8> = (0..self.depth).flat_map(|_| self.request()).collect();
+        self.stream.write_all(&requests).await.unwrap();
+    }
+
+    async fn receive(&mut self) {
+        self.stream.read_exact(&mut self.input).await.unwrap();
+        if self.answers_are_read {
+            // The last octets are those of a SearchResultDone of success under the last messageID.
+            let done = request(self.message_id, &[0x65, 7, 10, 1, 0, 4, 0, 4, 0]);
+            assert!(self.input.ends_with(&done), "not a complete answer");
         }
     }
 
@@ -136,12 +133,6 @@ impl Caller {
             }
             None => request(self.message_id, question),
         }
-    }
-
-    /// The last octets are those of a SearchResultDone of success under the last messageID.
-    fn check(&self, answers: &[u8]) {
-        let done = request(self.message_id, &[0x65, 7, 10, 1, 0, 4, 0, 4, 0]);
-        assert!(answers.ends_with(&done), "not a complete answer");
     }
 }
 

@@ -129,6 +129,16 @@ impl Server {
         let times = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default());
         times.filter_map(|time| time.split(' ').next()?.parse::<u64>().ok()).sum()
     }
+
+    /// Instructions that its threads have had so far, where callgrind runs it.
+    pub(crate) fn instructions(&self) -> u64 {
+        let asked = Command::new("vgdb").arg(format!("--pid={}", self.child.id())).args(["status", "internal"]).output().unwrap();
+        let said = String::from_utf8(asked.stdout).unwrap();
+        // One line for each thread; those for the functions that it is in begin otherwise.
+        let totals =
+            said.lines().filter_map(|line| line.strip_prefix("events-")?.split_once(": ")).filter(|(thread, _)| !thread.contains('-'));
+        totals.map(|(_, total)| total.parse::<u64>().unwrap()).sum()
+    }
 }
 
 /// The server's side of [`Server::start`]: serves until standard input ends.
