@@ -167,7 +167,8 @@ fn step(name: &str) {
             let mut next = 0;
             measured(|| {
                 next = (next + 7_919) % number.max(1);
-                let found = store.look_up_again(&Spelling { standing, op: &key(next) }, now);
+                let key = key(next);
+                let found = store.look_up_again(&store.spelled(&Spelling { standing, op: &key }), now);
                 assert_eq!(found.is_some(), number > 0);
             });
         }

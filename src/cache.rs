@@ -34,7 +34,7 @@ pub use answer::Answer;
 pub(crate) use fill::Fill;
 pub(crate) use flight::Fetched;
 pub use key::Question;
-pub use repeats::{Spelling, Standing};
+pub use repeats::{Spelled, Spelling, Standing};
 pub use store::{Again, Held, Lookup, WriteUnderWay};
 
 use crate::config::{self, Lifetimes};
@@ -82,18 +82,23 @@ impl SearchCache {
         Self { store, flights, forms: Forms::hashing_by(self.hashing.clone()), rules, hashing: self.hashing.clone() }
     }
 
+    /// That spelling, for [`SearchCache::look_up_again`] and [`SearchCache::look_up_by_form`].
+    pub(crate) fn spelled<'a>(&self, spelling: &Spelling<'a>) -> Spelled<'a> {
+        self.store.spelled(spelling)
+    }
+
     /// What was answered to the same octets before and may be served as it is. No allocation, no waiting.
-    pub(crate) fn look_up_again(&self, spelling: &Spelling<'_>, now: Instant) -> Option<Again> {
-        self.store.look_up_again(spelling, now)
+    pub(crate) fn look_up_again(&self, spelled: &Spelled<'_>, now: Instant) -> Option<Again> {
+        self.store.look_up_again(spelled, now)
     }
 
     /// What was answered to a search that came in another spelling before, if this one is of a form that came before and what is kept may be
     /// served as it is. Its key is left in `key`. No waiting, and no allocation but the one that remembers a spelling when it comes for the
     /// second time.
-    pub(crate) fn look_up_by_form(&self, spelling: &Spelling<'_>, key: &mut Vec<u8>, now: Instant) -> Option<Again> {
+    pub(crate) fn look_up_by_form(&self, spelled: &Spelled<'_>, key: &mut Vec<u8>, now: Instant) -> Option<Again> {
         key.clear();
-        self.forms.write_key(key, spelling)?;
-        self.store.look_up_fresh(key, spelling, now)
+        self.forms.write_key(key, spelled.spelling())?;
+        self.store.look_up_fresh(key, spelled, now)
     }
 
     /// What is known under `key`, which was asked for in that `spelling`. No waiting, and no allocation but those that remember a form or a

@@ -77,7 +77,7 @@ fn a_repeated_hit_allocates_nothing() {
     let mut serve = || {
         out.clear();
         let (message_id, op) = split();
-        let Some(found) = store.look_up_again(&Spelling { op, ..spelling }, now) else { return false };
+        let Some(found) = store.look_up_again(&store.spelled(&Spelling { op, ..spelling }), now) else { return false };
         found.answer().write(message_id, &mut out);
         let (code, entries) = (found.answer().code(), found.answer().entry_count());
         metrics.operations(&Outcome { kind: OperationKind::Search, served: Served::Hit, code, entries, took: Duration::ZERO }, 1);

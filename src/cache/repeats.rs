@@ -10,7 +10,7 @@ use super::Hashing;
 use super::store::{Kept, options};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, Weighter};
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
 
@@ -28,41 +28,52 @@ pub struct Spelling<'a> {
     pub op: &'a [u8],
 }
 
+/// A [`Spelling`] and its hash, which a store makes once for all that it is asked about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Spelled<'a> {
+    spelling: Spelling<'a>,
+    hash: u64,
+}
+
 /// What spellings were answered with.
 pub(super) struct Repeats {
-    known: Cache<Owned, Weak<Kept>, Weigh, Hashing, DefaultLifecycle<Owned, Weak<Kept>>>,
+    known: Cache<Owned, Weak<Kept>, Weigh, BuildHasherDefault<Hashed>>,
     hashing: Hashing,
 }
 
-/// A [`Spelling`] that outlives its frame. The two hash alike.
-#[derive(Hash, PartialEq, Eq)]
+/// A [`Spelled`] that outlives its frame.
+#[derive(PartialEq, Eq)]
 struct Owned {
     standing: Standing,
     op: Box<[u8]>,
+    hash: u64,
 }
 
 impl Repeats {
     /// Takes up to `capacity` octets.
     pub(super) fn new(capacity: u64, hashing: Hashing) -> Self {
-        let known = Cache::with_options(options(capacity, EXPECTED_OCTETS), Weigh, hashing.clone(), DefaultLifecycle::default());
+        let options = options(capacity, EXPECTED_OCTETS);
+        let known = Cache::with_options(options, Weigh, BuildHasherDefault::default(), DefaultLifecycle::default());
         Self { known, hashing }
     }
 
+    /// That spelling, to be looked up here.
+    #[inline]
+    pub(super) fn spelled<'a>(&self, spelling: &Spelling<'a>) -> Spelled<'a> {
+        Spelled { spelling: *spelling, hash: self.hashing.hash_one(spelling) }
+    }
+
     /// What that spelling was answered with, as long as the store has it.
-    pub(super) fn find(&self, spelling: &Spelling<'_>) -> Option<Arc<Kept>> {
-        self.known.get(spelling)?.upgrade()
+    pub(super) fn find(&self, spelled: &Spelled<'_>) -> Option<Arc<Kept>> {
+        self.known.get(spelled)?.upgrade()
     }
 
     /// Remembers what that spelling is answered with.
-    pub(super) fn remember(&self, spelling: &Spelling<'_>, kept: &Arc<Kept>) {
-        if spelling.op.len() <= LONGEST {
-            self.known.insert(Owned { standing: spelling.standing, op: spelling.op.into() }, Arc::downgrade(kept));
+    pub(super) fn remember(&self, spelled: &Spelled<'_>, kept: &Arc<Kept>) {
+        let &Spelled { spelling: Spelling { standing, op }, hash } = spelled;
+        if op.len() <= LONGEST {
+            self.known.insert(Owned { standing, op: op.into(), hash }, Arc::downgrade(kept));
         }
-    }
-
-    /// A number that two different spellings hardly ever share.
-    pub(super) fn fingerprint(&self, spelling: &Spelling<'_>) -> u64 {
-        self.hashing.hash_one(spelling)
     }
 
     /// Octets held.
@@ -71,9 +82,51 @@ impl Repeats {
     }
 }
 
-impl Equivalent<Owned> for Spelling<'_> {
+impl<'a> Spelled<'a> {
+    /// What came.
+    pub(super) const fn spelling(&self) -> &Spelling<'a> {
+        &self.spelling
+    }
+
+    /// A number that two different spellings hardly ever share.
+    pub(super) const fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl Equivalent<Owned> for Spelled<'_> {
     fn equivalent(&self, owned: &Owned) -> bool {
-        self.standing == owned.standing && *self.op == *owned.op
+        self.spelling.standing == owned.standing && *self.spelling.op == *owned.op
+    }
+}
+
+impl Hash for Spelled<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Hash for Owned {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// The hash that something has already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        debug_assert!(octets.is_empty(), "what has its hash says nothing else");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

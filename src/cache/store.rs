@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::freshness::{Deadlines, Freshness};
 pub use super::history::Generation;
 use super::history::{Histories, History};
-use super::repeats::{Repeats, Spelling};
+use super::repeats::{Repeats, Spelled, Spelling};
 use super::snapshot::Record;
 use crate::config::Lifetimes;
 use quick_cache::sync::Cache;
@@ -64,7 +64,7 @@ pub(super) struct Kept {
     gone: AtomicBool,
     /// The minute in which it was last found by its key.
     found_in: AtomicU64,
-    /// The fingerprint of the spelling that found it last by its key.
+    /// The hash of the spelling that found it last by its key.
     spelled: AtomicU64,
 }
 
@@ -142,7 +142,7 @@ impl Store {
         let answer = Arc::clone(&kept.answer);
         match kept.deadlines.judge(now) {
             Freshness::Fresh => {
-                self.found(&kept, spelling, now);
+                self.found(&kept, spelling.map(|spelling| self.spelled(spelling)).as_ref(), now);
                 Lookup::Fresh(answer)
             }
             Freshness::RefreshDue if kept.claims_refresh(now) => Lookup::RefreshDue(answer),
@@ -153,19 +153,19 @@ impl Store {
     }
 
     /// What [`Store::look_up`] would call fresh.
-    pub(crate) fn look_up_fresh(&self, key: &[u8], spelling: &Spelling<'_>, now: Instant) -> Option<Again> {
+    pub(crate) fn look_up_fresh(&self, key: &[u8], spelled: &Spelled<'_>, now: Instant) -> Option<Again> {
         let kept = self.kept.get(key)?;
         let is_good = kept.generation.is_of(&kept.history) && kept.deadlines.judge(now) == Freshness::Fresh;
         is_good.then(|| {
-            self.found(&kept, Some(spelling), now);
+            self.found(&kept, Some(spelled), now);
             Again(kept)
         })
     }
 
     /// What was answered to the same octets before, if that is what [`Store::look_up`] would call fresh. Once a minute, if others are looked
     /// up by key at all, it is not found here, so that the store knows what is in use when it must throw something out.
-    pub fn look_up_again(&self, spelling: &Spelling<'_>, now: Instant) -> Option<Again> {
-        let kept = self.repeats.find(spelling)?;
+    pub fn look_up_again(&self, spelled: &Spelled<'_>, now: Instant) -> Option<Again> {
+        let kept = self.repeats.find(spelled)?;
         let is_good = !kept.gone.load(Ordering::Acquire)
             && kept.generation.is_of(&kept.history)
             && kept.deadlines.judge(now) == Freshness::Fresh
@@ -173,11 +173,16 @@ impl Store {
         is_good.then_some(Again(kept))
     }
 
+    /// That spelling, to be looked up here.
+    pub fn spelled<'a>(&self, spelling: &Spelling<'a>) -> Spelled<'a> {
+        self.repeats.spelled(spelling)
+    }
+
     /// A fresh answer was found by its key, by a search in that spelling.
-    fn found(&self, kept: &Arc<Kept>, spelling: Option<&Spelling<'_>>, now: Instant) {
+    fn found(&self, kept: &Arc<Kept>, spelled: Option<&Spelled<'_>>, now: Instant) {
         kept.found_in.store(self.minute(now), Ordering::Relaxed);
-        if let Some(spelling) = spelling {
-            self.note(spelling, kept);
+        if let Some(spelled) = spelled {
+            self.note(spelled, kept);
         }
     }
 
@@ -189,12 +194,11 @@ impl Store {
     }
 
     /// Remembers a spelling that comes a second time: what comes once only is not worth an allocation.
-    fn note(&self, spelling: &Spelling<'_>, kept: &Arc<Kept>) {
-        let fingerprint = self.repeats.fingerprint(spelling);
-        if kept.spelled.swap(fingerprint, Ordering::Relaxed) == fingerprint
-            && !self.repeats.find(spelling).is_some_and(|known| Arc::ptr_eq(&known, kept))
+    fn note(&self, spelled: &Spelled<'_>, kept: &Arc<Kept>) {
+        if kept.spelled.swap(spelled.hash(), Ordering::Relaxed) == spelled.hash()
+            && !self.repeats.find(spelled).is_some_and(|known| Arc::ptr_eq(&known, kept))
         {
-            self.repeats.remember(spelling, kept);
+            self.repeats.remember(spelled, kept);
         }
     }
 

@@ -38,8 +38,9 @@ impl Hits<'_> {
             return false;
         }
         let (cache, now) = (&self.pipeline.cache, self.received_at);
-        let found = cache.look_up_again(spelling, now);
-        let found = found.or_else(|| KEY.with_borrow_mut(|key| cache.look_up_by_form(spelling, key, now)));
+        let spelled = cache.spelled(spelling);
+        let found = cache.look_up_again(&spelled, now);
+        let found = found.or_else(|| KEY.with_borrow_mut(|key| cache.look_up_by_form(&spelled, key, now)));
         let Some(found) = found else { return false };
         let answer = found.answer();
         if answer.len() > delivery::PIECE {

@@ -171,13 +171,13 @@ fn the_second_time_a_spelling_comes_it_is_remembered() {
     assert!(store.insert(b"key", &answer(10), store.generation(Some(0)), &LIFETIMES, 0.0, now));
     let mut known = Vec::new();
     for _ in 0..3 {
-        known.push(store.look_up_again(&spelling, now).is_some());
+        known.push(store.look_up_again(&store.spelled(&spelling), now).is_some());
         assert!(matches!(store.look_up(b"key", Some(&spelling), now), Lookup::Fresh(_)));
     }
     assert_eq!(known, [false, false, true]);
     let other = Spelling { standing: Standing(NonZeroU64::MAX), ..spelling };
-    assert!(store.look_up_again(&other, now).is_none(), "somebody else's");
-    assert!(store.look_up_again(&Spelling { op: b"as it cam", ..spelling }, now).is_none());
+    assert!(store.look_up_again(&store.spelled(&other), now).is_none(), "somebody else's");
+    assert!(store.look_up_again(&store.spelled(&Spelling { op: b"as it cam", ..spelling }), now).is_none());
 }
 
 proptest! {
@@ -191,7 +191,7 @@ proptest! {
             match event {
                 Event::Asked(search, spelling) => {
                     let spelling = Spelling { standing: standing(), op: &[search, spelling] };
-                    let again = store.look_up_again(&spelling, now).map(|again| std::ptr::from_ref(again.answer()));
+                    let again = store.look_up_again(&store.spelled(&spelling), now).map(|again| std::ptr::from_ref(again.answer()));
                     let by_key = store.look_up(&[search], Some(&spelling), now);
                     if let Some(again) = again {
                         let Lookup::Fresh(answer) = by_key else { panic!("{by_key:?}") };
