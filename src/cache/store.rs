@@ -45,7 +45,7 @@ pub struct Store {
     capacity: u64,
     longest: Duration,
     began_at: Instant,
-    /// Of the last look-up by key.
+    /// In which an answer was stored last.
     minute: AtomicU64,
     sweeps: Sweeps,
 }
@@ -62,7 +62,7 @@ pub(super) struct Kept {
     refresh_from: AtomicU64,
     /// It was replaced or thrown out.
     gone: AtomicBool,
-    /// The minute in which it was last found by its key.
+    /// The store's minute when it was last found by its key.
     found_in: AtomicU64,
     /// The hash of the spelling that found it last by its key.
     spelled: AtomicU64,
@@ -142,7 +142,7 @@ impl Store {
         let answer = Arc::clone(&kept.answer);
         match kept.deadlines.judge(now) {
             Freshness::Fresh => {
-                self.found(&kept, spelling.map(|spelling| self.spelled(spelling)).as_ref(), now);
+                self.found(&kept, spelling.map(|spelling| self.spelled(spelling)).as_ref());
                 Lookup::Fresh(answer)
             }
             Freshness::RefreshDue if kept.claims_refresh(now) => Lookup::RefreshDue(answer),
@@ -157,13 +157,13 @@ impl Store {
         let kept = self.kept.get(key)?;
         let is_good = kept.generation.is_of(&kept.history) && kept.deadlines.judge(now) == Freshness::Fresh;
         is_good.then(|| {
-            self.found(&kept, Some(spelled), now);
+            self.found(&kept, Some(spelled));
             Again(kept)
         })
     }
 
-    /// What was answered to the same octets before, if that is what [`Store::look_up`] would call fresh. Once a minute, if others are looked
-    /// up by key at all, it is not found here, so that the store knows what is in use when it must throw something out.
+    /// What was answered to the same octets before, if that is what [`Store::look_up`] would call fresh. Once in each minute in which anything is
+    /// stored it is not found here, so that the store knows what is in use when it must throw something out.
     pub fn look_up_again(&self, spelled: &Spelled<'_>, now: Instant) -> Option<Again> {
         let kept = self.repeats.find(spelled)?;
         let is_good = !kept.gone.load(Ordering::Acquire)
@@ -179,18 +179,11 @@ impl Store {
     }
 
     /// A fresh answer was found by its key, by a search in that spelling.
-    fn found(&self, kept: &Arc<Kept>, spelled: Option<&Spelled<'_>>, now: Instant) {
-        kept.found_in.store(self.minute(now), Ordering::Relaxed);
+    fn found(&self, kept: &Arc<Kept>, spelled: Option<&Spelled<'_>>) {
+        kept.found_in.store(self.minute.load(Ordering::Relaxed), Ordering::Relaxed);
         if let Some(spelled) = spelled {
             self.note(spelled, kept);
         }
-    }
-
-    /// The minute of `now`, noted for the first level.
-    fn minute(&self, now: Instant) -> u64 {
-        let minute = now.saturating_duration_since(self.began_at).as_secs() / 60;
-        self.minute.store(minute, Ordering::Relaxed);
-        minute
     }
 
     /// Remembers a spelling that comes a second time: what comes once only is not worth an allocation.
@@ -222,7 +215,9 @@ impl Store {
             return false;
         }
         let Some(deadlines) = Deadlines::new(lifetimes, answer.entry_count() > 0, jitter, now) else { return false };
-        self.sweep_when_due(now);
+        let now_after = milliseconds(now.saturating_duration_since(self.began_at));
+        self.minute.store(now_after / MINUTE, Ordering::Relaxed);
+        self.sweep_when_due(now_after, now);
         let history = self.histories.of(generation.directory);
         // A write between the question above and this line does no harm: the generation is asked again at each look-up.
         self.kept.insert(key.into(), Arc::new(Kept::new(Arc::clone(answer), generation, history, deadlines, now)));
@@ -230,8 +225,7 @@ impl Store {
     }
 
     /// Gives back the memory of what nobody can be served any more, one shard's lock at a time.
-    fn sweep_when_due(&self, now: Instant) {
-        let now_after = milliseconds(now.saturating_duration_since(self.began_at));
+    fn sweep_when_due(&self, now_after: u64, now: Instant) {
         let due = self.sweeps.next.load(Ordering::Relaxed);
         let next = now_after.saturating_add(self.sweeps.every);
         if now_after >= due && self.sweeps.next.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
@@ -446,6 +440,8 @@ const SHARDS: usize = 32;
 const EXPECTED_OCTETS: u64 = 2048;
 /// Entries that a map remembers to have thrown out lately: half as many as this.
 const MOST_EXPECTED: usize = 1 << 20;
+/// In milliseconds.
+const MINUTE: u64 = 60_000;
 /// Between two attempts to refresh one answer.
 const REFRESH_AGAIN: Duration = Duration::from_secs(5);
 

@@ -180,6 +180,25 @@ fn the_second_time_a_spelling_comes_it_is_remembered() {
     assert!(store.look_up_again(&store.spelled(&Spelling { op: b"as it cam", ..spelling }), now).is_none());
 }
 
+#[test]
+fn once_in_a_minute_in_which_anything_is_stored_a_repeated_search_is_found_by_its_key() {
+    let (store, now) = (store(), Instant::now());
+    let store_at = |key: &[u8], now| assert!(store.insert(key, &answer(10), store.generation(Some(0)), &LIFETIMES, 0.0, now));
+    let spelling = Spelling { standing: standing(), op: b"as it came" };
+    let is_known = |now| store.look_up_again(&store.spelled(&spelling), now).is_some();
+    let find = |now| assert!(matches!(store.look_up(b"key", Some(&spelling), now), Lookup::Fresh(_)));
+    store_at(b"key", now);
+    find(now);
+    find(now);
+    let later = now + seconds(61);
+    assert!(is_known(now) && is_known(later), "nothing came that could throw it out");
+    store_at(b"another", later);
+    assert!(!is_known(later));
+    find(later);
+    store_at(b"a third", later);
+    assert!(is_known(later));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
