@@ -6,6 +6,7 @@
 mod addresses;
 mod client_certificate;
 mod client_hello;
+mod client_stream;
 mod connection;
 mod handshake;
 mod introduced;
@@ -18,6 +19,7 @@ mod tls;
 mod unwritten;
 mod when_woken;
 
+pub use client_stream::ClientStream;
 pub use listener::{Door, ListenError, Listener, PreparedDoor};
 pub use service::Service;
 pub use tls::{RenewedTls, Tls, TlsError};

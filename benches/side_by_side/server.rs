@@ -5,7 +5,7 @@
 
 use super::workload::{TenPeople, answer_octets, configuration, configuration_before, ldif, request_octets};
 use redial::config::load::load_text;
-use redial::downstream::Service;
+use redial::downstream::{ClientStream, Service};
 use redial::lifecycle::lifecycle;
 use redial::metrics::Metrics;
 use redial::pipeline::{Current, Pipeline};
@@ -202,7 +202,7 @@ async fn accept(socket: Socket, shared: Shared) {
             match shared.clone() {
                 Shared::Echo { request_octets, answers } => drop(tokio::spawn(echo(stream, request_octets, answers))),
                 Shared::Relay(controller) => drop(tokio::spawn(relay(stream, controller))),
-                Shared::Redial { service, lifecycle, .. } => drop(tokio::spawn(service.serve(stream, peer, lifecycle))),
+                Shared::Redial { service, lifecycle, .. } => drop(tokio::spawn(service.serve(ClientStream::from(stream), peer, lifecycle))),
             }
         }
     });

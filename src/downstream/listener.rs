@@ -4,6 +4,7 @@
 //! accept, ends the loop: only the program's end does.
 
 use super::addresses::Addresses;
+use super::client_stream::ClientStream;
 use super::introduced::{IntroductionError, introduction};
 use super::service::Service;
 use super::tls::{RenewedTls, Tls, TlsError};
@@ -224,7 +225,7 @@ impl Door {
                 let (door, rules) = (Arc::clone(self), Arc::clone(&rules));
                 tokio::spawn(door.serve_introduced(rules, stream, peer, lifecycle.clone(), open));
             } else {
-                tokio::spawn(Arc::clone(&rules.service).serve(stream, peer, lifecycle.clone()).map(|()| drop(open)));
+                tokio::spawn(Arc::clone(&rules.service).serve(ClientStream::from(stream), peer, lifecycle.clone()).map(|()| drop(open)));
             }
         }
     }
@@ -262,7 +263,7 @@ impl Door {
         debug!(peer = %client, %proxy, "introduced");
         let service = Arc::clone(&rules.service);
         drop((self, rules));
-        service.serve(stream, client, lifecycle).await;
+        service.serve(ClientStream::from(stream), client, lifecycle).await;
         drop(open);
     }
 
