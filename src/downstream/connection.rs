@@ -340,16 +340,15 @@ impl Connection {
         taken > 0 || self.end.is_some()
     }
 
-    /// Takes whole frames from the front of `octets` while the session takes any, and says how many octets that were. Those that memory did
-    /// not answer are wiped: a password may have been among them, and the thread keeps its buffer.
+    /// Takes whole frames from the front of `octets`, the first one in any case and others while the session takes any, and says how many octets
+    /// that were. Those that memory did not answer are wiped: a password may have been among them, and the thread keeps its buffer.
     fn take_frames(&mut self, octets: &mut [u8], out: &mut Vec<u8>) -> usize {
         let now = Instant::now();
         let pipeline = self.service.pipeline.load();
         let mut hits = pipeline.hits(now);
         let mut taken = 0;
-        while let Some(rest) = octets.get(taken..).filter(|rest| !rest.is_empty())
-            && self.takes_frames(out)
-        {
+        loop {
+            let rest = octets.get(taken..).unwrap_or_default();
             let frame = match Frame::first_of(rest, self.message_limit()) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
@@ -360,19 +359,21 @@ impl Connection {
             };
             let length = frame.octets.len();
             taken += length;
-            if self.repeat(frame, &pipeline, &mut hits, out) {
-                continue;
+            if !self.repeat(frame, &pipeline, &mut hits, out) {
+                let said_before = out.len();
+                self.take_frame(frame.octets, &pipeline, now, out);
+                if let Some(done) = octets.get_mut(taken - length..taken) {
+                    done.fill(0);
+                }
+                if self.end == Some(End::StartTls) && taken < octets.len() {
+                    // Whoever wrote these octets wrote them without TLS; as part of the session under TLS they would be an attacker's
+                    // (CVE-2011-0411).
+                    out.truncate(said_before);
+                    self.end_with_notice(ResultCode::PROTOCOL_ERROR, "octets behind a StartTLS request", out);
+                }
             }
-            let said_before = out.len();
-            self.take_frame(frame.octets, &pipeline, now, out);
-            if let Some(done) = octets.get_mut(taken - length..taken) {
-                done.fill(0);
-            }
-            if self.end == Some(End::StartTls) && taken < octets.len() {
-                // Whoever wrote these octets wrote them without TLS; as part of the session under TLS they would be an attacker's
-                // (CVE-2011-0411).
-                out.truncate(said_before);
-                self.end_with_notice(ResultCode::PROTOCOL_ERROR, "octets behind a StartTLS request", out);
+            if taken == octets.len() || !self.takes_frames(out) {
+                break;
             }
         }
         if taken > 0 {
@@ -473,27 +474,31 @@ impl Connection {
     }
 
     /// Ready when a deadline has passed.
+    #[inline]
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        while let Some(awaited) = self.awaited() {
+        match self.awaited() {
+            None => Poll::Pending,
             // As long as the same is awaited its deadline only moves away: the timer is not moved with it, and may fire early.
-            if self.timer_is_for == Some(awaited) && !self.timer.is_elapsed() {
-                return Poll::Pending;
-            }
-            let (deadline, end) = self.deadline(awaited);
-            if deadline < self.timer.deadline() {
-                self.timer.as_mut().reset(deadline);
-            }
-            let is_set = self.timer.as_mut().poll(cx).is_pending();
-            self.timer_is_for = is_set.then_some(awaited);
-            if is_set {
-                return Poll::Pending;
-            }
+            Some(awaited) if self.timer_is_for == Some(awaited) && !self.timer.is_elapsed() => Poll::Pending,
+            Some(awaited) => self.poll_timer(awaited, cx),
+        }
+    }
+
+    // Out of line, so that a timer that need not be touched costs next to nothing.
+    #[inline(never)]
+    fn poll_timer(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<End> {
+        let (deadline, end) = self.deadline(awaited);
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 debug!(peer = %self.peer, "closed after a deadline: {end:?}");
                 return Poll::Ready(end);
             }
             self.timer.as_mut().reset(deadline);
         }
+        self.timer_is_for = Some(awaited);
         Poll::Pending
     }
 

@@ -31,22 +31,28 @@ impl<F: Future> WhenWoken<F> {
     }
 }
 
+impl<F: Future> WhenWoken<F> {
+    // Out of line, so that a poll to no purpose costs next to nothing.
+    #[inline(never)]
+    fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let signal = match &mut self.signal {
+            Some(signal) if signal.task.will_wake(cx.waker()) => signal,
+            // The first poll, or the first of another task.
+            signal => signal.insert(Arc::new(Signal { woken: AtomicBool::new(true), task: cx.waker().clone() })),
+        };
+        // Before the poll, so that a wake during it counts.
+        signal.woken.swap(false, Ordering::AcqRel);
+        self.future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(signal))))
+    }
+}
+
 impl<F: Future> Future for WhenWoken<F> {
     type Output = F::Output;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { future, signal } = &mut *self;
-        let signal = match signal {
-            Some(signal) if signal.task.will_wake(cx.waker()) => signal,
-            // The first poll, or the first of another task.
-            _ => signal.insert(Arc::new(Signal { woken: AtomicBool::new(true), task: cx.waker().clone() })),
-        };
-        if !signal.woken.load(Ordering::Acquire) {
-            return Poll::Pending;
-        }
-        // Before the poll, so that a wake during it counts.
-        signal.woken.swap(false, Ordering::AcqRel);
-        future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(signal))))
+        let sleeps = |signal: &Arc<Signal>| signal.task.will_wake(cx.waker()) && !signal.woken.load(Ordering::Acquire);
+        if self.signal.as_ref().is_some_and(sleeps) { Poll::Pending } else { self.poll_woken(cx) }
     }
 }
 
