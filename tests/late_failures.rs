@@ -18,6 +18,7 @@ use redial::ldap::Envelope;
 use redial::ldap::ResultCode;
 use redial::ldap::envelope::op;
 use redial::ldap::frame::frame_length;
+use redial::ldap::response::response_tag;
 use redial::lifecycle::{Ending, lifecycle};
 use redial::metrics::Metrics;
 use redial::secret::Secret;
@@ -79,7 +80,8 @@ impl Controller {
                     op: envelope.op.to_vec(),
                     controls: envelope.controls.map(<[u8]>::to_vec),
                 };
-                if self.is_mute.load(Ordering::SeqCst) || connection < self.forgotten.load(Ordering::SeqCst) {
+                let wants_no_answer = response_tag(heard.tag).is_none();
+                if wants_no_answer || self.is_mute.load(Ordering::SeqCst) || connection < self.forgotten.load(Ordering::SeqCst) {
                     continue;
                 }
                 if heard.tag == op::SEARCH_REQUEST && heard.base() == LARGE {
@@ -285,4 +287,21 @@ async fn a_probe_that_is_lost_takes_down_none_that_has_answered_since() {
         assert_eq!(bench.searches().await, Ok(ResultCode::SUCCESS));
         assert_eq!(bench.state(), "up");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_still_waits_keeps_none_down_that_has_come_back() {
+    let bench = Bench::new("5s").await;
+    sleep(Duration::from_millis(4_900)).await;
+    bench.is_mute(true);
+    sleep(Duration::from_millis(200)).await;
+    bench.is_mute(false);
+    bench.controller.is_away.store(true, Ordering::SeqCst);
+    while bench.state() == "up" {
+        assert!(bench.compares().await.is_err(), "it takes no new connection");
+    }
+    bench.controller.is_away.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.state(), "recovering");
+    assert!(bench.began.elapsed() < Duration::from_secs(7));
 }

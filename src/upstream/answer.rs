@@ -11,9 +11,10 @@ pub(crate) use self::budget::RetryBudget;
 use self::budget::pause;
 use self::collect::{Collect, Entry, client_pages, is_of_one_entry, size_limit_exceeded, with_size_limit};
 use super::Inner;
-use super::attempt::{Attempt, Found, Lease, is_overloaded};
+use super::attempt::{Attempt, Lease, is_overloaded};
 use super::clients::Reach;
 use super::connection::{Outgoing, Payload};
+use super::pool::Found;
 use super::standing::{Capabilities, SILENCE, Standing};
 use super::writes::Writing;
 use crate::directory::{Asked, DirectoryError, Done, Operation, Replies, Reply, RunAs};
@@ -156,9 +157,9 @@ impl Answer {
             found = look => found,
         };
         match found {
-            Found::Alive => {}
+            Found::Alive(_) => {}
             Found::Taken => return ControlFlow::Break(Some(Err(BEHIND_ANOTHER))),
-            Found::Dead => {
+            Found::Dead(_) => {
                 let has_others = self.upstream.servers.choose(None, &[self.attempt.server()]).is_some();
                 return ControlFlow::Break(Some(Err(self.attempt.gives_up(has_others))));
             }

@@ -1,7 +1,7 @@
 //! One operation at one server: its replies, and what they say about the server's health.
 
 use super::connection::{Connection, InFlight, Outgoing};
-use super::pool::root_dse;
+use super::pool::{Found, look};
 use super::standing::{Capabilities, Failure, Sent, Standing};
 use crate::directory::{DirectoryError, Reply};
 use crate::ldap::ResultCode;
@@ -29,17 +29,6 @@ pub(crate) struct Attempt {
     in_flight: InFlight,
     lease: Lease,
     deadline: Instant,
-}
-
-/// How a connection was found on which nothing comes for an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// It answers another question.
-    Alive,
-    /// It does not, since somebody else's result takes all of it.
-    Taken,
-    /// Nothing comes by it.
-    Dead,
 }
 
 impl Attempt {
@@ -113,14 +102,7 @@ impl Attempt {
     /// What is the matter with the connection? Its server answers, but this one may lead nowhere.
     pub(crate) fn look(&self) -> impl Future<Output = Found> + use<> {
         let (connection, deadline) = (self.lease.connection.clone(), self.deadline.min(Instant::now() + ALIVE));
-        let reads = connection.reads();
-        async move {
-            match root_dse(&connection, deadline).await {
-                Ok(_) => Found::Alive,
-                Err(_) if connection.is_stalled() || connection.reads() > reads => Found::Taken,
-                Err(_) => Found::Dead,
-            }
-        }
+        async move { look(&connection, deadline).await }
     }
 
     /// Nothing more comes by its connection, which is used no more. That counts against the server where another one could be asked instead:

@@ -93,9 +93,10 @@ impl Pool {
         Err(DirectoryError::Unavailable)
     }
 
-    /// Any connection that stands.
+    /// Any connection that stands; one that no large answer fills, if there is one.
     pub(crate) fn open_connection(&self) -> Option<Connection> {
-        self.with_state(|state| state.connections.iter().min_by_key(|connection| connection.in_flight()).cloned())
+        let cost = |connection: &&Connection| (connection.is_filling(), connection.in_flight());
+        self.with_state(|state| state.connections.iter().min_by_key(cost).cloned())
     }
 
     /// Connects if nothing stands. The outcome is in the server's standing.
@@ -192,6 +193,30 @@ pub(crate) async fn paging(connection: &Connection, deadline: Instant) -> Result
     }
     let permit = Box::pin(timeout_at(deadline, connection.paging().acquire_owned())).await.map_err(|_| DirectoryError::TimedOut)?;
     permit.map_err(|_| DirectoryError::Unavailable)
+}
+
+/// How a connection was found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Its server answers there, and can do this.
+    Alive(Capabilities),
+    /// Somebody else's result takes all of it, so that nothing is heard of the question.
+    Taken,
+    /// Nothing comes by it.
+    Dead(DirectoryError),
+}
+
+/// Looks whether a connection leads anywhere.
+pub(crate) async fn look(connection: &Connection, deadline: Instant) -> Found {
+    let reads = connection.reads();
+    if connection.is_stalled() {
+        return Found::Taken;
+    }
+    match root_dse(connection, deadline).await {
+        Ok(capabilities) => Found::Alive(capabilities),
+        Err(DirectoryError::TimedOut) if connection.is_stalled() || connection.reads() > reads => Found::Taken,
+        Err(error) => Found::Dead(error),
+    }
 }
 
 /// Asks a server what it can do. One that answers without telling is well, and can nothing special.

@@ -3,7 +3,7 @@
 use super::binds::Binds;
 use super::connect::{Connector, Dial, Names};
 use super::connection::Settings;
-use super::pool::{Pool, root_dse};
+use super::pool::{Found, Pool, look};
 use super::standing::{Health, Silence, Standing};
 use super::who::People;
 use crate::config;
@@ -76,7 +76,8 @@ impl Server {
         Self { standing, connector, pool, binds, people, silence }
     }
 
-    /// Probes the server until the end, or until it is no longer one of its directory's: at once, then at the times that its health asks for. Keeps a connection warm by it.
+    /// Probes the server until the end, or until it is no longer one of its directory's: at once, then at the times that its health asks for. Keeps
+    /// a connection warm by it. A probe that waits while something else brings the server down, or back, is over: what it would tell is of before.
     pub(crate) async fn watch(self: Arc<Self>, lifecycle: Lifecycle) {
         loop {
             tokio::select! {
@@ -84,9 +85,14 @@ impl Server {
                 () = lifecycle.ending() => return,
                 () = self.standing.left.notified() => return,
                 () = self.standing.changed.notified() => {}
-                () = sleep_until(self.standing.next_probe()) => self.probe().await,
+                () = self.probe_when_due() => {}
             }
         }
+    }
+
+    async fn probe_when_due(&self) {
+        sleep_until(self.standing.next_probe()).await;
+        self.probe().await;
     }
 
     async fn probe(&self) {
@@ -94,9 +100,12 @@ impl Server {
             return self.pool.warm_up().await;
         };
         let asked_at = Instant::now();
-        match root_dse(&connection, asked_at + self.connector.timeout).await {
-            Ok(capabilities) => self.standing.probe_succeeded(capabilities),
-            Err(error) => {
+        match look(&connection, asked_at + self.connector.timeout).await {
+            Found::Alive(capabilities) => self.standing.probe_succeeded(capabilities),
+            // That says nothing of the server, but a new connection does.
+            Found::Taken if self.silence.is_there(Instant::now()).await => self.standing.probe_succeeded(self.standing.capabilities()),
+            Found::Taken => self.standing.probe_failed(asked_at, &"a large answer takes all of its connection, and no other is made"),
+            Found::Dead(error) => {
                 // What stands may be as dead as this one was: the next probe begins with a connect.
                 self.pool.let_all_go();
                 self.standing.probe_failed(asked_at, &error);
