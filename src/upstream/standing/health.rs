@@ -10,7 +10,8 @@
 //! before it was down is not used again: whatever lay between may have forgotten it, and that says nothing of the server either.
 //!
 //! One whose operations break off, or that answers that it is busy or unavailable, is in doubt until the next probe: a last resort, since whoever asks
-//! hears at once when it fails again, and may fare better. Nobody is made to wait for one that does not answer at all.
+//! hears at once when it fails again, and may fare better. So is one that has answered others since what failed was asked. Nobody is made to wait for one
+//! that does not answer at all.
 
 use crate::directory::DirectoryError;
 use crate::upstream::balance::Call;
@@ -204,7 +205,8 @@ impl Health {
         if !(is_of_now && is_too_much || self.recent.is_an_outlier()) {
             return None;
         }
-        let state = if how == Failure::BrokeOff { State::InDoubt } else { State::Down };
+        let answers_others = !is_of_now;
+        let state = if how == Failure::BrokeOff || answers_others { State::InDoubt } else { State::Down };
         self.goes_down(state, jitter, now)
     }
 
@@ -440,6 +442,7 @@ mod tests {
         health.answered(now + seconds(1));
         let lost = (0..FAILURES_AMONG_OTHERS).map(|_| health.operation_failed(Failure::NoAnswer, now, 0.0, now + seconds(1)));
         assert_eq!(lost.last(), Some(Some(Change::WentDown)));
+        assert_eq!(health.call(), Call::LastResort, "it answers some");
     }
 
     #[test]
