@@ -129,11 +129,7 @@ impl Soak {
         assert_eq!(self.around.world.wrong(), None);
         let mut met = Met { operations: self.around.operations.swap(0, Ordering::Relaxed), ..Met::default() };
         for swarm in swarms {
-            let by_swarm = swarm.end(self.around.world.starved_since(began));
-            met.operations += by_swarm.operations;
-            met.failed += by_swarm.failed;
-            met.resumed += by_swarm.resumed;
-            met.longest = met.longest.max(by_swarm.longest);
+            met.add(&swarm.end(self.around.world.starved_since(began)));
         }
         met
     }
@@ -196,10 +192,13 @@ fn memory_descriptors_and_tables_end_where_they_began() {
     let operations = std::env::var("REDIAL_SOAK").map_or(OPERATIONS, |operations| operations.parse().expect("a number of operations"));
     let soak = Soak::begin("rest");
     soak.round(operations / 10, FAIR);
-    let before = soak.at_rest();
-    println!("at rest, after a tenth: {before}");
+    println!("at rest, after a tenth in fair weather: {}", soak.at_rest());
     let began = Instant::now();
-    let met = soak.round(operations, FOUL);
+    let first = soak.round(operations / 2, FOUL);
+    let before = soak.at_rest();
+    println!("at rest, after {} operations: {before}", first.operations);
+    let mut met = soak.round(operations / 2, FOUL);
+    met.add(&first);
     let took = began.elapsed();
     let after = soak.at_rest();
     println!(
@@ -273,9 +272,10 @@ const OPERATIONS: u64 = 20_000;
 const RATE: u64 = 5_600;
 /// MiB.
 const CAPACITY: u32 = 4;
-/// What a process may take more than at the base line, in KiB: the allocator keeps what it had at the worst moment, which was 9 MiB more in thirteen
-/// million operations, and all of that in the first four minutes; a build without optimisation takes half as much again.
-const GROWTH: u64 = if cfg!(debug_assertions) { 20 << 10 } else { 12 << 10 };
+/// What a process may take more after the whole time than after half of it, in KiB: the allocator keeps what it had at the worst moment, so that
+/// in half an hour of foul weather there were between 28 and 35 MiB at any time after its first half minute. A build without optimisation takes more, and its short form
+/// has not met the worst of it by half time.
+const GROWTH: u64 = if cfg!(debug_assertions) { 12 << 10 } else { 6 << 10 };
 /// Longer than answers are fresh.
 const LONGEST_CHANGE: Duration = Duration::from_secs(3);
 const TELL_EVERY: Duration = Duration::from_secs(30);

@@ -43,6 +43,16 @@ pub(crate) struct Met {
     pub(crate) longest: Duration,
 }
 
+impl Met {
+    /// Adds what others met.
+    pub(crate) fn add(&mut self, others: &Self) {
+        self.operations += others.operations;
+        self.failed += others.failed;
+        self.resumed += others.resumed;
+        self.longest = self.longest.max(others.longest);
+    }
+}
+
 impl Swarm {
     /// All manners at once: so many operations in so many seconds.
     pub(crate) fn begin(listeners: [SocketAddr; 3], folder: &Path, operations: u64, seconds: u64) -> Vec<Self> {

@@ -53,6 +53,11 @@ impl Change {
                 world.turn(who, mood);
                 sleep(lasts);
                 world.turn(who, Mood::Well);
+                if mood == Mood::Mute {
+                    // What it was asked meanwhile it will never answer: it hung, and is started again.
+                    world.kill(who);
+                    world.restart(who);
+                }
             }
             Self::Signal => soak.signal(),
             Self::Reload => soak.reload(),
