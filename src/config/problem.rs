@@ -1,7 +1,7 @@
 //! What is wrong with a configuration: where, why, and what to do about it. Never a secret.
 
 use std::cell::RefCell;
-use std::fmt::{Display, Formatter, Write};
+use std::fmt::{Display, Formatter};
 
 /// One thing that is wrong, or questionable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,13 @@ struct Line<'a>(&'a str);
 
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        self.0.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
+        self.0.split_inclusive(char::is_control).try_for_each(|piece| match piece.strip_suffix(char::is_control) {
+            Some(text) => {
+                f.write_str(text)?;
+                piece.chars().next_back().into_iter().try_for_each(|control| write!(f, "{}", control.escape_default()))
+            }
+            None => f.write_str(piece),
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use redial::ldap::ber::{self, Reader};
 use redial::ldap::dn::Dn;
 use redial::ldap::filter::Filter;
 use redial::ldap::message::{Scope, SearchRequest};
+use std::fmt::Write;
 use std::path::Path;
 
 /// A phonebook of the naming context that its first line names is read, or every problem has its line.
@@ -61,8 +62,10 @@ pub fn configuration(octets: &[u8]) {
         }
         Err(rejected) => {
             assert!(!rejected.problems.is_empty());
+            let mut line = String::new();
             for problem in rejected.problems {
-                let line = problem.to_string();
+                line.clear();
+                assert!(write!(line, "{problem}").is_ok());
                 assert!(!line.is_empty() && !line.chars().any(char::is_control), "{line:?}");
             }
         }
