@@ -162,8 +162,9 @@ impl<'a> Reader<'a> {
         if let Some(short) = self.short(SHORT_FORM) {
             return Ok(short);
         }
-        let Element { tag, content, .. } = self.any_element()?;
-        Ok((tag, content))
+        let (element, behind) = any_element(*self)?;
+        *self = behind;
+        Ok((element.tag, element.content))
     }
 
     /// The same where the element is well-formed and its length, in one octet, is at most `most`; else nothing is read.
@@ -185,12 +186,6 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn contents(&mut self, tag: u8) -> Result<&'a [u8], BerError> {
         if self.peek_tag() == Some(tag) { Ok(self.tagged()?.1) } else { Err(self.unexpected(tag)) }
-    }
-
-    // Out of line, so that the short form is small wherever it is read.
-    #[inline(never)]
-    fn any_element(&mut self) -> Result<Element<'a>, BerError> {
-        self.element()
     }
 
     #[cold]
@@ -263,6 +258,13 @@ impl<'a> Reader<'a> {
     pub const fn finish(&self) -> Result<(), BerError> {
         if self.rest.is_empty() { Ok(()) } else { Err(BerError::TrailingOctets) }
     }
+}
+
+/// [`Reader::element`], and the reader behind it. Out of line, so that the short form is small wherever it is read; and by value, so that a
+/// reader stays in registers there.
+#[inline(never)]
+fn any_element(mut reader: Reader<'_>) -> Result<(Element<'_>, Reader<'_>), BerError> {
+    Ok((reader.element()?, reader))
 }
 
 /// See [`Element::integer`].
