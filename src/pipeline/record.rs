@@ -10,6 +10,7 @@ use crate::outcome::{OperationKind, Outcome, Served, Subject};
 use crate::session::{AcceptedRequest, AnsweredBind};
 use std::sync::Arc;
 use tokio::time::Instant;
+use tracing::level_filters::LevelFilter;
 
 /// The `tracing` target of the line that each finished operation leaves at debug level.
 pub const OPERATIONS: &str = "redial::operation";
@@ -33,7 +34,7 @@ impl Pipeline {
 
     #[inline]
     pub(super) fn is_read(&self, kind: OperationKind) -> bool {
-        self.audit.covers(kind) || tracing::enabled!(target: OPERATIONS, tracing::Level::DEBUG)
+        self.audit.covers(kind) || (LevelFilter::current() >= LevelFilter::DEBUG && is_logged())
     }
 
     /// The one record of an operation.
@@ -52,6 +53,12 @@ impl Pipeline {
             self.audit.note(subject, outcome);
         }
     }
+}
+
+// Out of line, so that a log that is off costs next to nothing.
+#[inline(never)]
+fn is_logged() -> bool {
+    tracing::enabled!(target: OPERATIONS, tracing::Level::DEBUG)
 }
 
 /// Records an operation when it has ended; as abandoned when its future is dropped, since nobody waits for it any more.
