@@ -8,6 +8,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{Handshake, Metrics};
 use crate::pipeline::Current;
 use crate::session::SessionRules;
+use futures_util::future::BoxFuture;
 use rustls::HandshakeKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ impl Service {
     // No `async fn`: its arguments would stand twice in the future, once as they came and once where they are used.
     pub fn serve<S>(self: Arc<Self>, mut stream: S, peer: SocketAddr, lifecycle: Lifecycle) -> impl Future<Output = ()> + Send
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let ldaps = matches!(self.tls, Some((TlsMode::Ldaps, _)));
         let patience = self.limits.write_stall;
@@ -76,10 +77,18 @@ impl Service {
                     return close(&mut stream, end, patience).await;
                 }
             }
-            // In a box of its own, so that plain connections do not carry room for it.
-            Box::pin(serve_tls(connection, stream, peer)).await;
+            boxed_tls(connection, stream, peer).await;
         }
     }
+}
+
+/// [`serve_tls`] in a box of its own, so that plain connections do not carry room for it; and out of line, so that their polls do not either.
+#[inline(never)]
+fn boxed_tls<S>(connection: Connection, stream: S, peer: SocketAddr) -> BoxFuture<'static, ()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    Box::pin(serve_tls(connection, stream, peer))
 }
 
 /// The handshake, and the session under TLS.
