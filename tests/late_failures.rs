@@ -160,7 +160,8 @@ impl Bench {
 
     async fn searches_at(&self, base: &str) -> Result<ResultCode, DirectoryError> {
         let op = search_for(base, "(cn=a)", &[]);
-        ask(&self.upstream, Asked::Search { op: op.into(), entries_wanted: None }).await
+        // Not so many that they come by pages, for which a connection of their own would be made.
+        ask(&self.upstream, Asked::Search { op: op.into(), entries_wanted: Some(100) }).await
     }
 
     /// On the one connection that is bound as this client.
