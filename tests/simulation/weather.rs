@@ -48,6 +48,7 @@ pub(crate) struct Weather {
 impl Weather {
     pub(crate) fn new(random: &mut fastrand::Rng) -> Self {
         let is_calm = random.u8(..8) == 0;
+        let capacity = [None, None, None, None, None, Some(1 << 20), Some(40_000), Some(30_000)][random.usize(..8)];
         let upstream_tls = [None, None, None, None, Some(TlsMode::Ldaps), Some(TlsMode::StartTlsRequired)][random.usize(..6)];
         Self {
             is_calm,
@@ -55,7 +56,8 @@ impl Weather {
             as_client: random.bool(),
             forwards: random.u8(..4) > 0,
             moves_all: random.bool(),
-            ttl: Duration::from_secs([0, 2, 60][random.usize(..3)]),
+            // Where there is little room, it is wanted for long.
+            ttl: Duration::from_secs(if capacity.is_some() { 60 } else { [0, 2, 60][random.usize(..3)] }),
             stale: Duration::from_secs([0, 20, 3600][random.usize(..3)]),
             servers: random.usize(1..4),
             phones: random.usize(2..6),
@@ -66,7 +68,7 @@ impl Weather {
             // A directory that DNS names speaks TLS always.
             discovers: upstream_tls.is_some() && random.bool(),
             page_size: [3, 40, 1000][random.usize(..3)],
-            capacity: [None, None, None, None, None, Some(1 << 20), Some(200_000), Some(80_000)][random.usize(..8)],
+            capacity,
         }
     }
 
