@@ -167,6 +167,7 @@ struct Builder {
     first_kinds: Vec<u32>,
     attributes: Vec<Gathered>,
     by_type: HashMap<String, Vec<u16>>,
+    numbers: HashMap<Description, u16>,
     /// Descriptions as they are spelled; `None` for what is not kept.
     spellings: HashMap<String, Option<u16>>,
 }
@@ -208,6 +209,7 @@ impl Builder {
             attributes: Vec::new(),
             // Known even where no entry names its class.
             by_type: HashMap::from([("objectclass".to_owned(), Vec::new())]),
+            numbers: HashMap::new(),
             spellings: HashMap::new(),
         }
     }
@@ -258,13 +260,12 @@ impl Builder {
     }
 
     fn number(&mut self, description: Description, written: &str) -> Result<u16, EntryProblem> {
-        let same_type = self.by_type.entry(description.kind.clone()).or_default();
-        let known = |kind: &&u16| self.attributes.get(**kind as usize).is_some_and(|other| other.description == description);
-        if let Some(kind) = same_type.iter().find(known) {
+        if let Some(kind) = self.numbers.get(&description) {
             return Ok(*kind);
         }
         let kind = u16::try_from(self.attributes.len()).map_err(|_| EntryProblem::TooLarge)?;
-        same_type.push(kind);
+        self.numbers.insert(description.clone(), kind);
+        self.by_type.entry(description.kind.clone()).or_default().push(kind);
         let (kind_written, options) = written.split_at(written.find(';').unwrap_or(written.len()));
         let matching = description.matching();
         self.attributes.push(Gathered {
