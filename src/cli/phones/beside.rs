@@ -1,8 +1,7 @@
 //! Live phones beside a boot storm: connected before it, each looking up callers at a steady pace, and what the storm does to them.
 //!
-//! They have a thread and a runtime of their own, which takes the processors first if it may (that is for root), and the phones that boot have
-//! another one whose threads take them last. So live phones wait for what the server does, and not for a processor that others are busy on: in real
-//! life each phone is a machine of its own.
+//! They have a thread and a runtime of their own, and the phones that boot have another one whose threads take the processors last. So they wait
+//! for the server and not for the phones that boot, which in real life are other machines.
 
 use super::pace::Pace;
 use super::phone::{Phone, Swarm};
@@ -36,8 +35,6 @@ impl Beside {
         let theirs = Arc::clone(&swarm);
         let (begun, beginning) = oneshot::channel::<Arc<Pace>>();
         let work = thread::spawn(move || {
-            // Who may not goes on as he is.
-            let _ = nice(FIRST);
             runtime.block_on(async {
                 let mut prepared = Vec::with_capacity(phones);
                 for index in 0..phones {
@@ -57,10 +54,7 @@ impl Beside {
         let pace = Arc::new(Pace::begin(None, None, Some((phones as f64 * EACH_PER_SECOND, 1))));
         let _ = begun.send(Arc::clone(&pace));
         let bell = Arc::clone(&pace);
-        let bell = thread::spawn(move || {
-            let _ = nice(FIRST);
-            bell.ring();
-        });
+        let bell = thread::spawn(move || bell.ring());
         sleep(CALM).await;
         let mut before = swarm.take();
         before.add_mishaps(&connecting);
@@ -90,8 +84,6 @@ pub(super) fn runtime_that_gives_way() -> io::Result<Runtime> {
 
 /// The lowest priority there is.
 const LEAST: i32 = 19;
-/// Before everything else that is usual on a machine.
-const FIRST: i32 = -15;
 /// Lookups of one phone in a second: far more than a person calls.
 const EACH_PER_SECOND: f64 = 10.0;
 /// Before the storm.
