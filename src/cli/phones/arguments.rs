@@ -19,7 +19,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=250_000))]
     pub(crate) connections: u32,
     /// Beside a boot storm, phones that are connected already, each with ten caller lookups a second: the report compares their latency
-    /// before the storm and during it, while those that boot leave the processors to them and to the server, as other machines would
+    /// before the storm and during it, while those that boot leave the processors to them and to the server, as other machines would (wholly
+    /// so as root: then nothing runs where a live phone could)
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) live: u32,
     /// Keep each connection, instead of one for each operation

@@ -1,17 +1,22 @@
 //! Live phones beside a boot storm: connected before it, each looking up callers at a steady pace, and what the storm does to them.
 //!
-//! They have a thread and a runtime of their own, and the phones that boot have another one whose threads take the processors last. So they wait
-//! for the server and not for the phones that boot, which in real life are other machines.
+//! They have a thread and a runtime of their own, and the phones that boot have another one. In real life they are all other machines, and wait
+//! for the server only. Here they share processors, and a thread that becomes ready may have to wait until the next tick for one that
+//! runs, whatever their niceness: 4 ms, where an answer takes a quarter of one. So threads of phones that boot run when nobody else wants
+//! to, and those of live phones, where that is allowed (to root, and with `CAP_SYS_NICE`), as soon as they want to.
 
 use super::pace::Pace;
 use super::phone::{Phone, Swarm};
 use super::report::Met;
 use super::tally::Tally;
-use rustix::process::nice;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use thread_priority::{
+    NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -35,6 +40,7 @@ impl Beside {
         let theirs = Arc::clone(&swarm);
         let (begun, beginning) = oneshot::channel::<Arc<Pace>>();
         let work = thread::spawn(move || {
+            run_under(AT_ONCE);
             runtime.block_on(async {
                 let mut prepared = Vec::with_capacity(phones);
                 for index in 0..phones {
@@ -54,7 +60,10 @@ impl Beside {
         let pace = Arc::new(Pace::begin(None, None, Some((phones as f64 * EACH_PER_SECOND, 1))));
         let _ = begun.send(Arc::clone(&pace));
         let bell = Arc::clone(&pace);
-        let bell = thread::spawn(move || bell.ring());
+        let bell = thread::spawn(move || {
+            run_under(AT_ONCE);
+            bell.ring();
+        });
         sleep(CALM).await;
         let mut before = swarm.take();
         before.add_mishaps(&connecting);
@@ -75,15 +84,16 @@ impl Beside {
 
 /// For the phones that boot.
 pub(super) fn runtime_that_gives_way() -> io::Result<Runtime> {
-    let give_way = || {
-        // On Linux this is about the one thread. Less never fails.
-        let _ = nice(LEAST);
-    };
-    Builder::new_multi_thread().enable_all().on_thread_start(give_way).build()
+    Builder::new_multi_thread().enable_all().on_thread_start(|| run_under(WHEN_NOBODY_ELSE_WANTS_TO)).build()
 }
 
-/// The lowest priority there is.
-const LEAST: i32 = 19;
+/// From now on this thread does; where it may not, as before.
+fn run_under(policy: ThreadSchedulePolicy) {
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
+}
+
+const AT_ONCE: ThreadSchedulePolicy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+const WHEN_NOBODY_ELSE_WANTS_TO: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 /// Lookups of one phone in a second: far more than a person calls.
 const EACH_PER_SECOND: f64 = 10.0;
 /// Before the storm.
