@@ -14,7 +14,7 @@ use super::{Hashing, key};
 use crate::ldap::message::Form;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, Weighter};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,14 +27,13 @@ pub struct Forms {
 }
 
 /// A form, and who asks in it.
-#[derive(Hash)]
+#[derive(PartialEq, Eq)]
 struct Asked<'a> {
     standing: Standing,
     form: Form<'a>,
 }
 
-/// An [`Asked`] that outlives its frame. The two hash alike.
-#[derive(Hash, PartialEq, Eq)]
+/// An [`Asked`] that outlives its frame.
 struct Owned {
     standing: Standing,
     head: Box<[u8]>,
@@ -92,9 +91,39 @@ impl Forms {
     }
 }
 
+impl Hash for Asked<'_> {
+    /// Without the lengths, as a [`Spelling`].
+    #[inline(always)]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.standing.hash(state);
+        state.write(self.form.head);
+        state.write(self.form.attributes);
+    }
+}
+
+impl Owned {
+    fn asked(&self) -> Asked<'_> {
+        Asked { standing: self.standing, form: Form { head: &self.head, attributes: &self.attributes } }
+    }
+}
+
+impl Hash for Owned {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.asked().hash(state);
+    }
+}
+
+impl PartialEq for Owned {
+    fn eq(&self, other: &Self) -> bool {
+        self.asked() == other.asked()
+    }
+}
+
+impl Eq for Owned {}
+
 impl Equivalent<Owned> for Asked<'_> {
     fn equivalent(&self, owned: &Owned) -> bool {
-        self.standing == owned.standing && *self.form.head == *owned.head && *self.form.attributes == *owned.attributes
+        *self == owned.asked()
     }
 }
 

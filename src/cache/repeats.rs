@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 pub struct Standing(pub(crate) NonZeroU64);
 
 /// A search without controls, as it came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spelling<'a> {
     /// Who asks.
     pub standing: Standing,
@@ -79,6 +79,14 @@ impl Repeats {
     /// Octets held.
     pub(super) fn weight(&self) -> u64 {
         self.known.weight()
+    }
+}
+
+impl Hash for Spelling<'_> {
+    /// Without the length, which would be hashed apart: it is in it by the octets.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.standing.hash(state);
+        state.write(self.op);
     }
 }
 

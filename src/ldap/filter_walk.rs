@@ -32,45 +32,42 @@ impl Visitor for () {
 /// # Errors
 /// The first violation met.
 pub(crate) fn walk(octets: &[u8], visitor: &mut impl Visitor) -> Result<(), FilterError> {
-    let mut nodes_left = MAX_NODES;
-    nodes(Reader::new(octets), HowMany::One, MAX_DEPTH, &mut nodes_left, visitor)
+    Walk { nodes_left: MAX_NODES, visitor }.one(octets, MAX_DEPTH)
 }
 
-/// Nodes within an operator.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum HowMany {
-    One,
-    Any,
+struct Walk<'a, V> {
+    nodes_left: usize,
+    visitor: &'a mut V,
 }
 
-/// The nodes that `reader` holds, and all that is in them.
-fn nodes(
-    mut reader: Reader<'_>,
-    how_many: HowMany,
-    deeper: usize,
-    nodes_left: &mut usize,
-    visitor: &mut impl Visitor,
-) -> Result<(), FilterError> {
-    while how_many == HowMany::One || !reader.is_empty() {
-        let (choice, content) = element(&mut reader, visitor)?;
-        *nodes_left = nodes_left.checked_sub(1).ok_or(FilterError::TooManyNodes)?;
-        let how_many_within = match choice {
-            AND | OR => Some(HowMany::Any),
-            NOT => Some(HowMany::One),
-            _ => None,
-        };
-        match how_many_within {
-            Some(within) => {
-                let deeper = deeper.checked_sub(1).ok_or(FilterError::TooDeep)?;
-                nodes(Reader::new(content), within, deeper, nodes_left, visitor)?;
-            }
-            None => item(choice, content, visitor)?,
+impl<V: Visitor> Walk<'_, V> {
+    /// Exactly one node.
+    fn one(&mut self, octets: &[u8], deeper: usize) -> Result<(), FilterError> {
+        let mut reader = Reader::new(octets);
+        self.node(&mut reader, deeper)?;
+        Ok(reader.finish()?)
+    }
+
+    /// A run of nodes, as many as there are.
+    fn run(&mut self, octets: &[u8], deeper: usize) -> Result<(), FilterError> {
+        let mut reader = Reader::new(octets);
+        while !reader.is_empty() {
+            self.node(&mut reader, deeper)?;
         }
-        if how_many == HowMany::One {
-            break;
+        Ok(())
+    }
+
+    /// The next node, and all that is in it: operators, `deeper` of them within each other.
+    #[inline(always)]
+    fn node(&mut self, reader: &mut Reader<'_>, deeper: usize) -> Result<(), FilterError> {
+        let (choice, content) = element(reader, self.visitor)?;
+        self.nodes_left = self.nodes_left.checked_sub(1).ok_or(FilterError::TooManyNodes)?;
+        match choice {
+            AND | OR => self.run(content, deeper.checked_sub(1).ok_or(FilterError::TooDeep)?),
+            NOT => self.one(content, deeper.checked_sub(1).ok_or(FilterError::TooDeep)?),
+            _ => item(choice, content, self.visitor),
         }
     }
-    Ok(reader.finish()?)
 }
 
 /// A leaf.

@@ -23,7 +23,7 @@ pub(crate) fn write_filter(out: &mut Vec<u8>, filter: &[u8]) -> Result<(), Filte
 fn fold(out: &mut Vec<u8>, start: usize) -> bool {
     let end = out.len();
     // Whole blocks only, each of which is folded at once.
-    out.resize(start + (end - start).next_multiple_of(BLOCK), 0);
+    out.extend_from_slice(&[0; BLOCK]);
     let mut options = [0; BLOCK];
     for block in out.get_mut(start..).unwrap_or_default().as_chunks_mut::<BLOCK>().0 {
         for (octet, option) in block.iter_mut().zip(&mut options) {
