@@ -55,8 +55,8 @@ fn main() {
         let rate = |which: usize| median(measured.iter().map(|round| round[which].requests_per_second));
         let ratio = median(measured.iter().map(|[one, other]| one.cpu_microseconds / other.cpu_microseconds));
         let name = format!("{connections} x {depth}");
-        println!("| {name} | {:.2} | {:.2} | {ratio:.2} | {:.0} | {:.0} |", cpu(0), cpu(1), rate(0), rate(1));
-        writeln!(figures, "{name}\t{:.2}\t{:.2}\t{ratio:.2}", cpu(0), cpu(1)).unwrap();
+        println!("| {name} | {:.2} | {:.2} | {ratio:.3} | {:.0} | {:.0} |", cpu(0), cpu(1), rate(0), rate(1));
+        writeln!(figures, "{name}\t{:.2}\t{:.2}\t{ratio:.3}", cpu(0), cpu(1)).unwrap();
     }
     servers.into_iter().for_each(Server::stop);
     if let Some(file) = value("--figures") {
