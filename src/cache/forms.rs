@@ -33,7 +33,8 @@ struct Asked<'a> {
     form: Form<'a>,
 }
 
-/// An [`Asked`] that outlives its frame.
+/// An [`Asked`] that outlives its frame, and hashes as it does.
+#[derive(PartialEq, Eq)]
 struct Owned {
     standing: Standing,
     head: Box<[u8]>,
@@ -112,14 +113,6 @@ impl Hash for Owned {
         self.asked().hash(state);
     }
 }
-
-impl PartialEq for Owned {
-    fn eq(&self, other: &Self) -> bool {
-        self.asked() == other.asked()
-    }
-}
-
-impl Eq for Owned {}
 
 impl Equivalent<Owned> for Asked<'_> {
     fn equivalent(&self, owned: &Owned) -> bool {

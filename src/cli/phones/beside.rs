@@ -87,7 +87,7 @@ pub(super) fn runtime_that_gives_way() -> io::Result<Runtime> {
     Builder::new_multi_thread().enable_all().on_thread_start(|| run_under(WHEN_NOBODY_ELSE_WANTS_TO)).build()
 }
 
-/// From now on this thread does; where it may not, as before.
+/// This thread, from now on; where it may not, it goes on as before.
 fn run_under(policy: ThreadSchedulePolicy) {
     let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
 }
