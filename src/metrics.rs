@@ -5,10 +5,11 @@
 //!
 //! Counters and gauges live in the `metrics` crate's Prometheus recorder. Its histograms keep every sample until somebody
 //! collects them, which costs an allocation each 64 operations; `histogram.rs` counts into fixed buckets instead. What every operation
-//! touches is counted in `operations.rs`, in half as many atomic additions as the recorder's counters make. There is no global recorder:
-//! a test, or a second proxy in one process, has numbers of its own.
+//! touches is counted in `operations.rs`, by each thread for itself (`count.rs`). There is no global recorder: a test, or
+//! a second proxy in one process, has numbers of its own.
 
 mod certificates;
+mod count;
 mod handles;
 mod histogram;
 mod names;
@@ -133,7 +134,7 @@ impl Metrics {
         }
         gauge(&recorder, names::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         Self {
-            operations: Operations::new(),
+            operations: Operations::default(),
             cache: CacheHandles::new(&recorder),
             binds: BindHandles::new(&recorder),
             listeners: ArcSwap::from_pointee(listeners.iter().map(|address| Arc::new(ListenerHandles::new(&recorder, address))).collect()),

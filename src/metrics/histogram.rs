@@ -1,16 +1,16 @@
-//! Durations counted into fixed buckets: two atomic additions a sample, no memory that grows.
+//! Durations counted into fixed buckets: two additions a sample, no memory that grows.
 
+use super::count::Count;
 use super::names::Metric;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often each span of time was seen.
+/// How often one thread has seen each span of time.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
     /// One for each of [`BOUNDS`], and one for what is longer; not cumulative.
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    sum_nanoseconds: AtomicU64,
+    buckets: [Count; BOUNDS.len() + 1],
+    sum_nanoseconds: Count,
 }
 
 impl Histogram {
@@ -20,16 +20,17 @@ impl Histogram {
         // From below, one by one: a hit falls into the first two or three.
         let index = BOUNDS.iter().position(|&(_, bound)| nanoseconds <= bound).unwrap_or(BOUNDS.len());
         if let Some(bucket) = self.buckets.get(index) {
-            bucket.fetch_add(count, Ordering::Relaxed);
+            bucket.add(count);
         }
-        self.sum_nanoseconds.fetch_add(nanoseconds.saturating_mul(count), Ordering::Relaxed);
+        self.sum_nanoseconds.add(nanoseconds.saturating_mul(count));
     }
 
-    /// Appends its series to `page`; nothing where no sample was seen.
-    pub(super) fn render(&self, metric: Metric, labels: &[(&str, &str)], page: &mut String) {
+    /// Appends the series of what `threads` have seen together to `page`; nothing where no sample was seen.
+    pub(super) fn render(threads: &[&Self], metric: Metric, labels: &[(&str, &str)], page: &mut String) {
         let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect::<Vec<_>>().join(",");
         let name = metric.name;
-        let counts = self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed));
+        let counts: [u64; BOUNDS.len() + 1] =
+            std::array::from_fn(|index| threads.iter().filter_map(|seen| seen.buckets.get(index)).map(Count::read).sum());
         let count = counts.iter().sum::<u64>();
         if count == 0 {
             return;
@@ -40,7 +41,8 @@ impl Histogram {
             below += here;
             let _ = writeln!(page, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
         }
-        let sum = Duration::from_nanos(self.sum_nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
+        let sum = threads.iter().map(|seen| seen.sum_nanoseconds.read()).fold(0, u64::wrapping_add);
+        let sum = Duration::from_nanos(sum).as_secs_f64();
         let _ = writeln!(page, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}");
     }
 }
@@ -83,7 +85,7 @@ mod tests {
         let histogram = Histogram::default();
         samples.iter().for_each(|&sample| histogram.record(sample, 1));
         let mut page = String::new();
-        histogram.render(METRIC, &[("of", "a\"b\\c\nd")], &mut page);
+        Histogram::render(&[&histogram], METRIC, &[("of", "a\"b\\c\nd")], &mut page);
         page
     }
 

@@ -1,51 +1,53 @@
 //! What operations came to: how many of which kind, from where they were answered, with which code and after what time.
 //!
-//! A hit is counted in four atomic additions. What follows from these counts, as what the cache is said to have answered, is not counted
+//! A hit is counted in four additions. What follows from these counts, as what the cache is said to have answered, is not counted
 //! again but read from them when the page is written.
 
+use super::count::Count;
 use super::histogram::Histogram;
 use super::names::{self, Metric};
 use crate::ldap::ResultCode;
 use crate::outcome::{OperationKind, Outcome, Served};
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use thread_local::ThreadLocal;
 
-/// The tallies of all operations, by kind and by where they were answered.
+/// The tallies of all operations.
+#[derive(Debug, Default)]
+pub(super) struct Operations(ThreadLocal<Tallies>);
+
+/// Those that one thread has finished, by kind and by where they were answered.
 #[derive(Debug)]
-pub(super) struct Operations(Box<[Tally]>);
+struct Tallies(Box<[Tally]>);
 
 #[derive(Debug)]
 struct Tally {
     /// By [`code_slot`].
-    codes: [AtomicU64; CODE_SLOTS],
+    codes: [Count; CODE_SLOTS],
     took: Histogram,
     /// Of searches.
-    entries: AtomicU64,
+    entries: Count,
 }
 
 impl Operations {
-    pub(super) fn new() -> Self {
-        Self((0..OperationKind::ALL.len() * Served::ALL.len()).map(|_| Tally::default()).collect())
-    }
-
     /// So many operations have finished in the same way and after the same time; the entries are those of all together.
     pub(super) fn count(&self, outcome: &Outcome, count: u64) {
-        let Some(tally) = self.0.get(place(outcome.kind, outcome.served)) else { return };
+        let tallies = self.0.get_or_default();
+        let Some(tally) = tallies.0.get(place(outcome.kind, outcome.served)) else { return };
         if let Some(of_code) = tally.codes.get(code_slot(outcome.code)) {
-            of_code.fetch_add(count, Ordering::Relaxed);
+            of_code.add(count);
         }
         tally.took.record(outcome.took, count);
         if outcome.kind == OperationKind::Search {
-            tally.entries.fetch_add(u64::from(outcome.entries), Ordering::Relaxed);
+            tally.entries.add(u64::from(outcome.entries));
         }
     }
 
     /// Appends all families to the page.
     pub(super) fn render(&self, page: &mut String) {
         names::OPERATIONS.begin("counter", page);
-        for (kind, served, tally) in self.tallies() {
+        for (kind, served) in pairs() {
             for &code in ResultCode::NAMED {
-                let count = tally.of_code(code);
+                let count = self.of_code(kind, served, code);
                 if count > 0 {
                     let Metric { name, .. } = names::OPERATIONS;
                     let (kind, served, code) = (kind.name(), served.name(), code.name());
@@ -54,51 +56,71 @@ impl Operations {
             }
         }
         names::OPERATION_DURATION.begin("histogram", page);
-        for (kind, served, tally) in self.tallies() {
-            tally.took.render(names::OPERATION_DURATION, &[("operation", kind.name()), ("served", served.name())], page);
+        for (kind, served) in pairs() {
+            let took: Vec<_> = self.tallies(kind, served).map(|tally| &tally.took).collect();
+            Histogram::render(&took, names::OPERATION_DURATION, &[("operation", kind.name()), ("served", served.name())], page);
         }
         self.render_searches(page);
     }
 
     fn render_searches(&self, page: &mut String) {
         names::ENTRIES.begin("counter", page);
-        for (_, served, tally) in self.tallies().filter(|(kind, ..)| *kind == OperationKind::Search) {
-            let entries = tally.entries.load(Ordering::Relaxed);
+        for served in Served::ALL {
+            let entries: u64 = self.tallies(OperationKind::Search, served).map(|tally| tally.entries.read()).sum();
             let _ = writeln!(page, "{}{{served=\"{}\"}} {entries}", names::ENTRIES.name, served.name());
         }
         for (metric, served) in BY_THE_CACHE {
-            let searches = self.0.get(place(OperationKind::Search, served)).map_or(0, Tally::total);
+            let searches = self.total(OperationKind::Search, served);
             metric.begin("counter", page);
             let _ = writeln!(page, "{} {searches}", metric.name);
         }
     }
 
-    fn tallies(&self) -> impl Iterator<Item = (OperationKind, Served, &Tally)> {
-        let pairs = OperationKind::ALL.into_iter().flat_map(|kind| Served::ALL.map(|served| (kind, served)));
-        pairs.zip(&self.0).map(|((kind, served), tally)| (kind, served, tally))
+    /// Whatever has no name of its own is counted as other(80).
+    fn of_code(&self, kind: OperationKind, served: Served, code: ResultCode) -> u64 {
+        let in_slot = |&code: &ResultCode| self.tallies(kind, served).map(|tally| tally.of_slot(code)).sum();
+        if code != ResultCode::OTHER {
+            return in_slot(&code);
+        }
+        let named: u64 = ResultCode::NAMED.iter().filter(|&&named| named != code).map(in_slot).sum();
+        self.total(kind, served).saturating_sub(named)
+    }
+
+    fn total(&self, kind: OperationKind, served: Served) -> u64 {
+        self.tallies(kind, served).map(Tally::total).sum()
+    }
+
+    /// One of each thread.
+    fn tallies(&self, kind: OperationKind, served: Served) -> impl Iterator<Item = &Tally> {
+        self.0.iter().filter_map(move |tallies| tallies.0.get(place(kind, served)))
     }
 }
 
 impl Tally {
-    /// Whatever has no name of its own is counted as other(80).
-    fn of_code(&self, code: ResultCode) -> u64 {
-        let in_slot = |&code: &ResultCode| self.codes.get(code_slot(code)).map_or(0, |count| count.load(Ordering::Relaxed));
-        if code != ResultCode::OTHER {
-            return in_slot(&code);
-        }
-        let named = ResultCode::NAMED.iter().filter(|&&named| named != code).map(in_slot).sum();
-        self.total().saturating_sub(named)
+    fn of_slot(&self, code: ResultCode) -> u64 {
+        self.codes.get(code_slot(code)).map_or(0, Count::read)
     }
 
     fn total(&self) -> u64 {
-        self.codes.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.codes.iter().map(Count::read).sum()
+    }
+}
+
+impl Default for Tallies {
+    fn default() -> Self {
+        Self(pairs().map(|_| Tally::default()).collect())
     }
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { codes: [const { AtomicU64::new(0) }; CODE_SLOTS], took: Histogram::default(), entries: AtomicU64::new(0) }
+        Self { codes: std::array::from_fn(|_| Count::default()), took: Histogram::default(), entries: Count::default() }
     }
+}
+
+/// In the order of [`place`].
+fn pairs() -> impl Iterator<Item = (OperationKind, Served)> {
+    OperationKind::ALL.into_iter().flat_map(|kind| Served::ALL.map(|served| (kind, served)))
 }
 
 const fn place(kind: OperationKind, served: Served) -> usize {

@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use thread_local::ThreadLocal;
 
 /// One server of one running directory. After a reload two directories of the same name may run for a while, and then they share what is shown.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ struct Series {
     in_flight: AtomicUsize,
     answered: AtomicU64,
     unanswered: AtomicU64,
-    durations: Histogram,
+    durations: ThreadLocal<Histogram>,
     /// Of its certificate, as it was shown last, in seconds since 1970; 0: it has shown none.
     not_after: AtomicU64,
 }
@@ -67,7 +68,7 @@ impl ServerMetrics {
     pub fn ended(&self, answered: bool, took: Duration) {
         self.series.in_flight.fetch_sub(1, Ordering::Relaxed);
         if answered { &self.series.answered } else { &self.series.unanswered }.fetch_add(1, Ordering::Relaxed);
-        self.series.durations.record(took, 1);
+        self.series.durations.get_or_default().record(took, 1);
     }
 
     /// The certificate that it shows expires then (since 1970); says whether that is news.
@@ -132,7 +133,8 @@ impl Servers {
         names::UPSTREAM_DURATION.begin("histogram", page);
         for series in shown {
             let labels = [("directory", series.directory.as_str()), ("server", series.url.as_str())];
-            series.durations.render(names::UPSTREAM_DURATION, &labels, page);
+            let durations: Vec<_> = series.durations.iter().collect();
+            Histogram::render(&durations, names::UPSTREAM_DURATION, &labels, page);
         }
     }
 
