@@ -37,8 +37,16 @@ pub struct Spelled<'a> {
 
 /// What spellings were answered with.
 pub(super) struct Repeats {
-    known: Cache<Owned, Weak<Kept>, Weigh, BuildHasherDefault<Hashed>>,
+    known: Cache<Owned, Answered, Weigh, BuildHasherDefault<Hashed>>,
     hashing: Hashing,
+}
+
+/// What a spelling was answered with. The map has one that knows it, and gives out copies, which hold it: a copy that knew it too, and was
+/// asked and forgotten then, would count its references twice more, which is as long as the look-up itself.
+enum Answered {
+    Known(Weak<Kept>),
+    /// `None`: the store has given it back.
+    Held(Option<Arc<Kept>>),
 }
 
 /// A [`Spelled`] that outlives its frame.
@@ -65,20 +73,32 @@ impl Repeats {
 
     /// What that spelling was answered with, as long as the store has it.
     pub(super) fn find(&self, spelled: &Spelled<'_>) -> Option<Arc<Kept>> {
-        self.known.get(spelled)?.upgrade()
+        match self.known.get(spelled)? {
+            Answered::Held(kept) => kept,
+            Answered::Known(kept) => kept.upgrade(),
+        }
     }
 
     /// Remembers what that spelling is answered with.
     pub(super) fn remember(&self, spelled: &Spelled<'_>, kept: &Arc<Kept>) {
         let &Spelled { spelling: Spelling { standing, op }, hash } = spelled;
         if op.len() <= LONGEST {
-            self.known.insert(Owned { standing, op: op.into(), hash }, Arc::downgrade(kept));
+            self.known.insert(Owned { standing, op: op.into(), hash }, Answered::Known(Arc::downgrade(kept)));
         }
     }
 
     /// Octets held.
     pub(super) fn weight(&self) -> u64 {
         self.known.weight()
+    }
+}
+
+impl Clone for Answered {
+    fn clone(&self) -> Self {
+        Self::Held(match self {
+            Self::Known(kept) => kept.upgrade(),
+            Self::Held(kept) => kept.clone(),
+        })
     }
 }
 
@@ -141,8 +161,8 @@ impl Hasher for Hashed {
 #[derive(Clone)]
 struct Weigh;
 
-impl Weighter<Owned, Weak<Kept>> for Weigh {
-    fn weight(&self, spelling: &Owned, _: &Weak<Kept>) -> u64 {
+impl Weighter<Owned, Answered> for Weigh {
+    fn weight(&self, spelling: &Owned, _: &Answered) -> u64 {
         (spelling.op.len() + OVERHEAD) as u64
     }
 }
