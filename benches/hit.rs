@@ -13,7 +13,6 @@ use redial::ldap::envelope::op;
 use redial::ldap::response::{write_entry_op, write_result_op};
 use redial::ldap::{MessageId, ResultCode};
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -75,7 +74,7 @@ fn key(number: u32) -> [u8; 200] {
     key
 }
 
-fn answer() -> Arc<Answer> {
+fn answer() -> Answer {
     let mut builder = AnswerBuilder::default();
     for number in 0..10 {
         let mut octets = Vec::new();
@@ -87,7 +86,7 @@ fn answer() -> Arc<Answer> {
     }
     let mut done = Vec::new();
     write_result_op(&mut done, op::SEARCH_RESULT_DONE, ResultCode::SUCCESS, "", "");
-    Arc::new(builder.finish(ResultCode::SUCCESS, &done))
+    builder.finish(ResultCode::SUCCESS, &done)
 }
 
 const LIFETIMES: Lifetimes = Lifetimes {

@@ -144,7 +144,7 @@ fn step(name: &str) {
             });
         }
         "hit" => {
-            let (store, answer, now) = (Store::new(u64::MAX, 1, LIFETIMES.ttl), Arc::new(small_answer()), Instant::now());
+            let (store, answer, now) = (Store::new(u64::MAX, 1, LIFETIMES.ttl), small_answer(), Instant::now());
             for number in 0..number {
                 assert!(store.insert(&key(number), &answer, store.generation(Some(0)), &LIFETIMES, 0.0, now));
             }
@@ -155,7 +155,7 @@ fn step(name: &str) {
             });
         }
         "again" => {
-            let (store, answer, now) = (Store::new(u64::MAX, 1, LIFETIMES.ttl), Arc::new(small_answer()), Instant::now());
+            let (store, answer, now) = (Store::new(u64::MAX, 1, LIFETIMES.ttl), small_answer(), Instant::now());
             let standing = standing(&config);
             for number in 0..number {
                 let key = key(number);

@@ -128,7 +128,7 @@ pub enum Said {
     /// The last of it.
     Finished(ClientMessageId, Bytes),
     /// All of it: an answer to be written under that messageID.
-    Answer(ClientMessageId, Arc<Answer>),
+    Answer(ClientMessageId, Answer),
     /// A bind has ended: who the client is now (`None`: nobody), and the BindResponse.
     BindFinished(ClientMessageId, Option<Bound>, Bytes),
 }
@@ -163,7 +163,7 @@ struct AskedAt {
 #[derive(Debug)]
 enum Work {
     /// An answer from memory that is too large to be written at once.
-    Write(Arc<Answer>),
+    Write(Answer),
     /// A search that memory does not answer.
     Search(Box<SearchWork>),
     /// A password to be proved.
@@ -326,7 +326,7 @@ mod tests {
     async fn the_task_of_a_search_has_no_room_for_anything_else() {
         let message_id = ClientMessageId::new(MessageId::new(1).unwrap()).unwrap();
         let asked = AskedAt { kind: OperationKind::Search, message_id, received_at: Instant::now() };
-        let work = Work::Write(Arc::new(AnswerBuilder::default().finish(ResultCode::SUCCESS, &[0x65, 0])));
+        let work = Work::Write(AnswerBuilder::default().finish(ResultCode::SUCCESS, &[0x65, 0]));
         let (outbox, _hearing) = outbox();
         let task = Current::for_tests().load_full().finish(Running { asked, work, subject: None }, outbox);
         assert!(size_of_val(&task) <= 1408, "{} octets are moved and wiped", size_of_val(&task));

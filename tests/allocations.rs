@@ -145,7 +145,7 @@ fn accesses() -> Accesses {
     Accesses::new(&[access], &directories)
 }
 
-fn answer() -> Arc<Answer> {
+fn answer() -> Answer {
     let mut builder = AnswerBuilder::default();
     for number in 0..10 {
         let mut octets = Vec::new();
@@ -155,7 +155,7 @@ fn answer() -> Arc<Answer> {
     }
     let mut done = Vec::new();
     write_result_op(&mut done, op::SEARCH_RESULT_DONE, ResultCode::SUCCESS, "", "");
-    Arc::new(builder.finish(ResultCode::SUCCESS, &done))
+    builder.finish(ResultCode::SUCCESS, &done)
 }
 
 const LIFETIMES: Lifetimes =

@@ -1,36 +1,56 @@
 //! The complete answer to a search, as octets that need only the asker's messageID.
 //!
 //! ```text
-//!  30 len 02 01 id 64 len ...   30 len 02 01 id 64 len ...   30 len 02 01 id 65 len ...
+//!  30 len 02 01 id 64 len ...   30 len 02 01 id 64 len ...   30 len 02 01 id 65 len ...   where each has its parts
 //!               ^id_at      ^end             ^id_at      ^end
 //! ```
 //!
 //! Nearly every phone counts its messageIDs in one octet: then a hit is one copy and one octet written per message. A wider messageID
 //! makes each envelope longer, so the messages are put into new ones. The protocolOps stay as the controller sent them.
+//!
+//! All is one piece of memory, and whoever shares the answer has its place at hand: a hit waits for memory more than for anything else.
 
 use crate::ldap::MessageId;
 use crate::ldap::ber::{length_of_length, tag};
 use crate::ldap::envelope::{Stamp, write_envelope};
 use crate::ldap::message::ResultCode;
+use std::sync::Arc;
 
-/// A complete answer: all entries and the SearchResultDone.
-#[derive(Debug)]
+/// A complete answer: all entries and the SearchResultDone. Its clones share its octets.
+#[derive(Clone)]
 pub struct Answer {
-    messages: Messages,
+    /// The messages, and then their [`Span`]s.
+    octets: Arc<[u8]>,
+    spans_at: usize,
+    entries: u32,
     code: ResultCode,
 }
 
 impl Answer {
     /// Appends all messages under the asker's messageID.
     pub fn write(&self, message_id: MessageId, out: &mut Vec<u8>) {
-        self.messages.write(message_id, out);
+        let Some(id) = one_octet(message_id) else { return self.write_anew(message_id, out) };
+        let start = out.len();
+        out.extend_from_slice(self.messages());
+        let written = out.get_mut(start..).unwrap_or_default();
+        for span in self.spans() {
+            if let Some(octet) = written.get_mut(span.id_at as usize) {
+                *octet = id;
+            }
+        }
+    }
+
+    // Out of line, so that the common case is spared its room.
+    #[inline(never)]
+    fn write_anew(&self, message_id: MessageId, out: &mut Vec<u8>) {
+        write_anew(self.ops(), self.len(), message_id, out);
     }
 
     /// Appends messages from number `first` on until `out` has grown by at least `room` octets, and says which message comes next; `None`
     /// when all are written. For answers too large to be copied at once.
     pub fn write_part(&self, message_id: MessageId, first: usize, room: usize, out: &mut Vec<u8>) -> Option<usize> {
         let full = out.len().saturating_add(room);
-        for (number, op) in self.messages.ops().enumerate().skip(first) {
+        for (number, op) in self.ops().enumerate().skip(first) {
             if out.len() >= full {
                 return Some(number);
             }
@@ -45,8 +65,8 @@ impl Answer {
     }
 
     /// How many entries.
-    pub fn entry_count(&self) -> u32 {
-        self.messages.count().saturating_sub(1)
+    pub const fn entry_count(&self) -> u32 {
+        self.entries
     }
 
     /// May others be told the same? Only a complete answer: success, noSuchObject as an empty one, and sizeLimitExceeded where the entries
@@ -62,152 +82,167 @@ impl Answer {
 
     /// Octets when written under a messageID of one octet.
     pub const fn len(&self) -> usize {
-        self.messages.blob.len()
+        self.spans_at
     }
 
     /// Never: there is always an end.
     pub const fn is_empty(&self) -> bool {
-        self.messages.blob.is_empty()
+        self.spans_at == 0
     }
 
     /// Octets of memory.
-    pub const fn weight(&self) -> usize {
-        self.messages.blob.capacity() + self.messages.spans.capacity() * size_of::<Span>() + size_of::<Self>()
+    pub fn weight(&self) -> usize {
+        self.octets.len() + size_of::<Self>()
     }
 
     /// The SearchResultEntry protocolOps in their order.
     pub fn entries(&self) -> impl Iterator<Item = &[u8]> {
-        self.messages.ops().take(self.messages.spans.len().saturating_sub(1))
+        self.ops().take(self.entries as usize)
     }
 
     /// The SearchResultDone protocolOp.
     pub fn done_op(&self) -> &[u8] {
-        self.messages.ops().next_back().unwrap_or_default()
+        self.ops().next_back().unwrap_or_default()
+    }
+
+    /// They are clones of one another.
+    #[cfg(test)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.octets, &other.octets)
+    }
+
+    fn ops(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+        self.spans().map(|span| span.op_of(self.messages()))
+    }
+
+    fn messages(&self) -> &[u8] {
+        self.octets.get(..self.spans_at).unwrap_or_default()
+    }
+
+    #[inline]
+    fn spans(&self) -> impl DoubleEndedIterator<Item = Span> + ExactSizeIterator {
+        let (spans, _) = self.octets.get(self.spans_at..).unwrap_or_default().as_chunks();
+        spans.iter().map(Span::from_octets)
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    /// How much, not what it says.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("code", &self.code).field("entries", &self.entries).field("octets", &self.len()).finish()
     }
 }
 
 /// Gathers an answer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct AnswerBuilder {
-    messages: Messages,
+    /// Whole LDAPMessages one after another, each with a messageID of one octet.
+    messages: Vec<u8>,
+    spans: Vec<Span>,
 }
 
 impl AnswerBuilder {
     /// Adds a SearchResultEntry protocolOp as it came.
     pub fn push_entry(&mut self, op: &[u8]) {
-        self.messages.push(op);
+        self.push(op);
     }
 
     /// Drops what came after the first `entries` entries.
     pub fn truncate(&mut self, entries: u32) {
-        self.messages.spans.truncate(usize::try_from(entries).unwrap_or(usize::MAX));
-        self.messages.blob.truncate(self.messages.spans.last().map_or(0, |span| span.end));
+        self.spans.truncate(usize::try_from(entries).unwrap_or(usize::MAX));
+        self.messages.truncate(self.spans.last().map_or(0, |span| span.end as usize));
     }
 
     /// Octets gathered so far.
     pub const fn len(&self) -> usize {
-        self.messages.blob.len()
+        self.messages.len()
     }
 
     /// Nothing yet.
     pub const fn is_empty(&self) -> bool {
-        self.messages.blob.is_empty()
+        self.messages.is_empty()
     }
 
     /// Entries gathered so far.
     pub fn entry_count(&self) -> u32 {
-        self.messages.count()
+        u32::try_from(self.spans.len()).unwrap_or(u32::MAX)
     }
 
     /// Appends what has been gathered so far under the asker's messageID: for an answer that is streamed after all.
     pub fn write(&self, message_id: MessageId, out: &mut Vec<u8>) {
-        self.messages.write(message_id, out);
+        write_anew(self.entries(), self.len(), message_id, out);
     }
 
     /// The SearchResultEntry protocolOps gathered so far.
-    pub fn entries(&self) -> impl Iterator<Item = &[u8]> {
-        self.messages.ops()
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.spans.iter().map(|span| span.op_of(&self.messages))
     }
 
     /// Adds the SearchResultDone protocolOp and closes the answer.
     pub fn finish(mut self, code: ResultCode, done_op: &[u8]) -> Answer {
-        self.messages.push(done_op);
-        trim(&mut self.messages.blob);
-        trim(&mut self.messages.spans);
-        Answer { messages: self.messages, code }
+        let entries = self.entry_count();
+        self.push(done_op);
+        let Self { messages: mut octets, spans } = self;
+        let spans_at = octets.len();
+        octets.extend(spans.into_iter().flat_map(Span::to_octets));
+        Answer { octets: octets.into(), spans_at, entries, code }
+    }
+
+    fn push(&mut self, op: &[u8]) {
+        if self.spans.is_empty() {
+            // Most answers need no more.
+            self.messages.reserve(FEW_OCTETS);
+            self.spans.reserve(FEW);
+        }
+        self.messages.reserve(op.len() + length_of_length(op.len()) + ENVELOPE_OCTETS);
+        write_envelope(&mut self.messages, MessageId::UNSOLICITED, op, None);
+        let end = self.messages.len();
+        self.spans.push(Span { id_at: place(end - op.len() - 1), end: place(end) });
     }
 }
 
-/// Whole LDAPMessages one after another, each with a messageID of one octet.
-#[derive(Default)]
-struct Messages {
-    blob: Vec<u8>,
-    spans: Vec<Span>,
+impl std::fmt::Debug for AnswerBuilder {
+    /// How much, not what it says.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AnswerBuilder").field("entries", &self.spans.len()).field("octets", &self.messages.len()).finish()
+    }
 }
 
 /// Where one message has its parts.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     /// The octet of the messageID; the protocolOp follows.
-    id_at: usize,
+    id_at: u32,
     /// The first octet after the message.
-    end: usize,
+    end: u32,
 }
 
-impl Messages {
-    fn push(&mut self, op: &[u8]) {
-        if self.spans.is_empty() {
-            // Most answers need no more.
-            self.blob.reserve(FEW_OCTETS);
-            self.spans.reserve(FEW);
-        }
-        self.blob.reserve(op.len() + length_of_length(op.len()) + ENVELOPE_OCTETS);
-        write_envelope(&mut self.blob, MessageId::UNSOLICITED, op, None);
-        let end = self.blob.len();
-        self.spans.push(Span { id_at: end - op.len() - 1, end });
+impl Span {
+    fn to_octets(self) -> [u8; 8] {
+        let ([a, b, c, d], [e, f, g, h]) = (self.id_at.to_ne_bytes(), self.end.to_ne_bytes());
+        [a, b, c, d, e, f, g, h]
     }
 
-    fn write(&self, message_id: MessageId, out: &mut Vec<u8>) {
-        let Some(id) = one_octet(message_id) else { return self.write_anew(message_id, out) };
-        let start = out.len();
-        out.extend_from_slice(&self.blob);
-        let written = out.get_mut(start..).unwrap_or_default();
-        for span in &self.spans {
-            if let Some(octet) = written.get_mut(span.id_at) {
-                *octet = id;
-            }
-        }
+    fn from_octets(octets: &[u8; 8]) -> Self {
+        let &[a, b, c, d, e, f, g, h] = octets;
+        Self { id_at: u32::from_ne_bytes([a, b, c, d]), end: u32::from_ne_bytes([e, f, g, h]) }
     }
 
-    // Out of line, so that the common case is spared its room.
-    #[inline(never)]
-    fn write_anew(&self, message_id: MessageId, out: &mut Vec<u8>) {
-        let stamp = Stamp::new(message_id);
-        out.reserve(self.blob.len() + self.spans.len() * MOST_GROWTH);
-        self.ops().for_each(|op| stamp.write(out, op, None));
-    }
-
-    fn ops(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
-        self.spans.iter().map(|span| self.blob.get(span.id_at + 1..span.end).unwrap_or_default())
-    }
-
-    fn count(&self) -> u32 {
-        u32::try_from(self.spans.len()).unwrap_or(u32::MAX)
+    fn op_of(self, messages: &[u8]) -> &[u8] {
+        messages.get(self.id_at as usize + 1..self.end as usize).unwrap_or_default()
     }
 }
 
-impl std::fmt::Debug for Messages {
-    /// How many, not what they say.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Messages").field("count", &self.spans.len()).field("octets", &self.blob.len()).finish()
-    }
+/// Nobody gathers as much as would not fit: neither [`Store::keep_limit`](super::store::Store::keep_limit) nor a paged search lets them.
+fn place(octet: usize) -> u32 {
+    u32::try_from(octet).unwrap_or(u32::MAX)
 }
 
-/// Gives back room that is not needed, where it is worth a move: more than an eighth.
-fn trim<T>(kept: &mut Vec<T>) {
-    if kept.capacity() - kept.len() > kept.len() / 8 {
-        kept.shrink_to_fit();
-    }
+/// Appends messages of these operations, `octets` in shorter envelopes, under a messageID of any length.
+fn write_anew<'a>(ops: impl ExactSizeIterator<Item = &'a [u8]>, octets: usize, message_id: MessageId, out: &mut Vec<u8>) {
+    let stamp = Stamp::new(message_id);
+    out.reserve(octets + ops.len() * MOST_GROWTH);
+    ops.for_each(|op| stamp.write(out, op, None));
 }
 
 /// The messageID as the one octet of an INTEGER, where it fits.
@@ -348,7 +383,7 @@ mod tests {
     fn debug_shows_nobody() {
         let mut builder = AnswerBuilder::default();
         builder.push_entry(&entry_op("CN=Smith"));
-        assert_eq!(format!("{builder:?}"), "AnswerBuilder { messages: Messages { count: 1, octets: 37 } }");
+        assert_eq!(format!("{builder:?}"), "AnswerBuilder { entries: 1, octets: 37 }");
     }
 
     #[test]

@@ -20,9 +20,9 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) enum Fetched<F> {
     /// The complete answer, asked for by this caller.
-    Answer(Arc<Answer>),
+    Answer(Answer),
     /// The complete answer, asked for by somebody else who wanted the same.
-    Coalesced(Arc<Answer>),
+    Coalesced(Answer),
     /// Too large to keep: what was gathered, and the stream that brings the rest.
     Overflow(Box<Overflow>),
     /// Too large to share, and somebody else has the stream: run a [`Fill`] of your own, which this starts.
@@ -71,7 +71,7 @@ struct Landing {
 /// How a flight ended.
 #[derive(Debug, Clone)]
 enum Landed {
-    Answer(Arc<Answer>),
+    Answer(Answer),
     NotShared,
     Failed(DirectoryError),
 }
@@ -83,7 +83,7 @@ enum Boarded<F> {
     /// It waits for a flight that had started.
     Joined(Arc<Landing>, F),
     /// A flight had just landed.
-    Found(Arc<Answer>),
+    Found(Answer),
     /// Too many flights are under way.
     Full,
 }
@@ -219,7 +219,7 @@ impl Ticket {
         let mut gathered = AnswerBuilder::default();
         let landed = match gather(&mut fill, &mut gathered, self.store.keep_limit()).await {
             Ok(Some(done)) => {
-                let answer = Arc::new(gathered.finish(done.code, &done.op));
+                let answer = gathered.finish(done.code, &done.op);
                 if !fill.is_behind() && answer.is_complete(fill.entries_wanted()) {
                     self.keep(&answer, &lifetimes);
                 }
@@ -244,7 +244,7 @@ impl Ticket {
 
     /// Stores the answer, unless it was [disowned](Flights::disown). Its place in the table is held meanwhile, so whoever disowns it and then throws
     /// out what is stored finds it in one of the two.
-    fn keep(&self, answer: &Arc<Answer>, lifetimes: &Lifetimes) {
+    fn keep(&self, answer: &Answer, lifetimes: &Lifetimes) {
         let Place { table, key, number, .. } = &self.place;
         let flight = table.get(key).filter(|flight| flight.number == *number);
         if flight.is_some() {

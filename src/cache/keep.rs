@@ -267,7 +267,6 @@ mod tests {
     use crate::ldap::response::write_entry_op;
     use crate::ldap::{Envelope, MessageId, envelope};
     use std::os::unix::fs::PermissionsExt;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A folder, gone when dropped.
@@ -315,11 +314,11 @@ mod tests {
         key
     }
 
-    fn answer() -> Arc<Answer> {
+    fn answer() -> Answer {
         let (mut entry, mut builder) = (Vec::new(), AnswerBuilder::default());
         write_entry_op(&mut entry, "cn=ada,dc=corp", [("telephoneNumber", [&b"+49 30 1"[..]])]);
         builder.push_entry(&entry);
-        Arc::new(builder.finish(ResultCode::SUCCESS, &[0x65, 7, 0x0a, 1, 0, 4, 0, 4, 0]))
+        builder.finish(ResultCode::SUCCESS, &[0x65, 7, 0x0a, 1, 0, 4, 0, 4, 0])
     }
 
     /// A cache that holds one answer for everybody and one for Ada, kept in the file.

@@ -15,7 +15,6 @@ use crate::ldap::ber::Reader;
 use crate::ldap::envelope::op;
 use crate::ldap::message::{LdapResult, ResultCode};
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What the whole file says.
@@ -39,7 +38,7 @@ pub(crate) struct Record {
     /// How long it could still stand in.
     pub(crate) stale_for: Duration,
     /// The answer.
-    pub(crate) answer: Arc<Answer>,
+    pub(crate) answer: Answer,
 }
 
 /// Writes the beginning of the file.
@@ -120,7 +119,7 @@ pub(crate) fn read_record(from: &mut impl Read, longest: usize) -> io::Result<Op
     if LdapResult::parse(is_whole(&done, op::SEARCH_RESULT_DONE)?).map_err(io::Error::other)?.code != code {
         return Err(bad("an answer that ends otherwise than it says"));
     }
-    let answer = Arc::new(builder.finish(code, &done));
+    let answer = builder.finish(code, &done);
     Ok(Some(Record { key, directory, fresh_for, stale_for, answer }))
 }
 
@@ -190,7 +189,7 @@ mod tests {
             write_entry_op(&mut entry, name, [("cn", [name.as_bytes()])]);
             builder.push_entry(&entry);
         }
-        let answer = Arc::new(builder.finish(ResultCode::SUCCESS, &[0x65, 7, 0x0a, 1, 0, 4, 0, 4, 0]));
+        let answer = builder.finish(ResultCode::SUCCESS, &[0x65, 7, 0x0a, 1, 0, 4, 0, 4, 0]);
         let (fresh_for, stale_for) = (Duration::from_millis(fresh_for), Duration::from_millis(stale_for));
         Record { key: key.into(), directory: Some(3), fresh_for, stale_for, answer }
     }

@@ -27,11 +27,11 @@ use tokio::time::Instant;
 #[derive(Debug, Clone)]
 pub enum Lookup {
     /// Serve it.
-    Fresh(Arc<Answer>),
+    Fresh(Answer),
     /// Serve it, and ask again in the background; said to one asker every few seconds.
-    RefreshDue(Arc<Answer>),
+    RefreshDue(Answer),
     /// Ask; serve this only if the directory fails or dawdles.
-    Stale(Arc<Answer>),
+    Stale(Answer),
     /// Ask.
     Miss,
 }
@@ -52,7 +52,7 @@ pub struct Store {
 
 /// An answer and what decides whether it is served.
 pub(super) struct Kept {
-    answer: Arc<Answer>,
+    answer: Answer,
     generation: Generation,
     /// Of the same directory: asked at each look-up, so it is at hand.
     history: Arc<History>,
@@ -139,7 +139,7 @@ impl Store {
         if !kept.generation.is_of(&kept.history) {
             return Lookup::Miss;
         }
-        let answer = Arc::clone(&kept.answer);
+        let answer = kept.answer.clone();
         match kept.deadlines.judge(now) {
             Freshness::Fresh => {
                 self.found(&kept, spelling.map(|spelling| self.spelled(spelling)).as_ref());
@@ -202,15 +202,7 @@ impl Store {
 
     /// Keeps a complete answer that was asked for at `generation`, unless a write overtook it, it is too large, or its lifetime is zero.
     /// `jitter` is from 0 to 1. Says whether it was kept.
-    pub fn insert(
-        &self,
-        key: &[u8],
-        answer: &Arc<Answer>,
-        generation: Generation,
-        lifetimes: &Lifetimes,
-        jitter: f64,
-        now: Instant,
-    ) -> bool {
+    pub fn insert(&self, key: &[u8], answer: &Answer, generation: Generation, lifetimes: &Lifetimes, jitter: f64, now: Instant) -> bool {
         if answer.weight() > self.keep_limit() || generation != self.generation(generation.directory) {
             return false;
         }
@@ -220,7 +212,7 @@ impl Store {
         self.sweep_when_due(now_after, now);
         let history = self.histories.of(generation.directory);
         // A write between the question above and this line does no harm: the generation is asked again at each look-up.
-        self.kept.insert(key.into(), Arc::new(Kept::new(Arc::clone(answer), generation, history, deadlines, now)));
+        self.kept.insert(key.into(), Arc::new(Kept::new(answer.clone(), generation, history, deadlines, now)));
         true
     }
 
@@ -260,7 +252,7 @@ impl Store {
     pub(crate) fn remaining(&self, now: Instant) -> impl Iterator<Item = Record> {
         self.kept.iter().filter(|(_, kept)| kept.generation.is_of(&kept.history)).filter_map(move |(key, kept)| {
             let (fresh_for, stale_for) = kept.deadlines.remaining(now)?;
-            let answer = Arc::clone(&kept.answer);
+            let answer = kept.answer.clone();
             Some(Record { key, directory: kept.generation.directory, fresh_for, stale_for, answer })
         })
     }
@@ -305,9 +297,9 @@ impl Store {
         self.histories.read_ended(directory);
     }
 
-    /// The most octets of one answer that is kept: a hundredth of the capacity.
+    /// The most octets of one answer that is kept: a hundredth of the capacity, and less than 4 GiB.
     pub fn keep_limit(&self) -> usize {
-        usize::try_from(self.capacity / 100).unwrap_or(usize::MAX)
+        usize::try_from(self.capacity / 100).unwrap_or(usize::MAX).min(MOST_KEPT)
     }
 
     /// Answers, and octets held for them. What has expired or is outdated counts until it is swept.
@@ -354,7 +346,7 @@ impl Again {
 }
 
 impl Kept {
-    const fn new(answer: Arc<Answer>, generation: Generation, history: Arc<History>, deadlines: Deadlines, stored_at: Instant) -> Self {
+    const fn new(answer: Answer, generation: Generation, history: Arc<History>, deadlines: Deadlines, stored_at: Instant) -> Self {
         Self {
             answer,
             generation,
@@ -377,7 +369,7 @@ impl Kept {
 
     /// The same answer in another store.
     fn elsewhere(&self) -> Self {
-        Self::new(Arc::clone(&self.answer), self.generation, Arc::clone(&self.history), self.deadlines, self.stored_at)
+        Self::new(self.answer.clone(), self.generation, Arc::clone(&self.history), self.deadlines, self.stored_at)
     }
 
     /// True for one asker every [`REFRESH_AGAIN`]: a refresh that failed is tried again, but not by each hit.
@@ -430,6 +422,8 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Of one answer: its places are told in numbers of 32 bits.
+const MOST_KEPT: usize = u32::MAX as usize;
 /// Octets that an entry takes beyond its key and answer: the map's nodes, [`Kept`], and the allocator's rounding.
 const ENTRY_OVERHEAD: usize = 512;
 /// Of the capacity, the first level has one part in so many.

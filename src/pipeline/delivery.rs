@@ -13,7 +13,6 @@ use crate::ldap::envelope::{op, write_envelope};
 use crate::ldap::response::{write_extended_response, write_result};
 use crate::outcome::{OperationKind, Outcome, Served};
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// Octets handed to the connection at once. What is larger is written in pieces of about this size.
 pub(super) const PIECE: usize = 64 * 1024;
@@ -35,7 +34,7 @@ impl Delivery {
     }
 
     /// A whole answer. One of a single piece is written by the connection, straight to where it sends from.
-    pub(super) async fn answer(self, answer: Arc<Answer>, served: Served) -> Outcome {
+    pub(super) async fn answer(self, answer: Answer, served: Served) -> Outcome {
         if answer.len() > PIECE {
             return Box::pin(self.pieces(&answer, served)).await;
         }

@@ -16,7 +16,6 @@ use crate::ldap::oid;
 use crate::ldap::response::write_result_op;
 use crate::outcome::{Outcome, Served};
 use moka::sync::Cache;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What a client asks of the next page.
@@ -33,7 +32,7 @@ pub(super) struct PageWanted {
 pub(super) struct Open {
     /// The key of the search that it answers.
     key: Box<[u8]>,
-    answer: Arc<Answer>,
+    answer: Answer,
     next: usize,
 }
 
@@ -56,7 +55,7 @@ impl PageWanted {
     }
 
     /// The answer to its search, of which nothing has been delivered yet.
-    pub(super) fn first_of(&self, answer: Arc<Answer>) -> Open {
+    pub(super) fn first_of(&self, answer: Answer) -> Open {
         Open { key: self.key.clone(), answer, next: 0 }
     }
 }
@@ -88,7 +87,7 @@ impl Pages {
         let total = open.answer.entry_count();
         // Size zero ends the search where a cookie comes with it, and asks for everything where none does.
         let size = if page.size == 0 && !page.is_continuation() { usize::MAX } else { page.size };
-        let answer = Arc::clone(&open.answer);
+        let answer = open.answer.clone();
         let mut octets = Vec::new();
         let mut delivered = 0u32;
         for entry in answer.entries().skip(open.next).take(size) {
@@ -130,13 +129,13 @@ impl Pages {
 ///
 /// # Errors
 /// When the directory gives no answer, or one of more than [`MAX_GATHERED`] octets.
-pub(super) async fn gather(mut gathered: AnswerBuilder, mut rest: Fill) -> Result<Arc<Answer>, DirectoryError> {
+pub(super) async fn gather(mut gathered: AnswerBuilder, mut rest: Fill) -> Result<Answer, DirectoryError> {
     loop {
         match rest.next().await? {
             Reply::Entry(entry) => gathered.push_entry(&entry),
             Reply::Intermediate(_) | Reply::Who(_) => {}
             Reply::Again => gathered.truncate(rest.entries()),
-            Reply::Done(done) => return Ok(Arc::new(gathered.finish(done.code, &done.op))),
+            Reply::Done(done) => return Ok(gathered.finish(done.code, &done.op)),
         }
         if gathered.len() > MAX_GATHERED {
             return Err(DirectoryError::Busy);

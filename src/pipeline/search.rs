@@ -32,7 +32,7 @@ pub(super) struct SearchWork {
     directory: Option<usize>,
     lifetimes: Lifetimes,
     errand: Errand,
-    stale: Option<Arc<Answer>>,
+    stale: Option<Answer>,
     page: Option<PageWanted>,
     /// The client's own time limit.
     give_up_at: Option<Instant>,
@@ -189,7 +189,7 @@ impl Pipeline {
     }
 
     /// A whole answer, or its first page.
-    async fn deliver(&self, answer: Arc<Answer>, served: Served, page: Option<PageWanted>, delivery: Delivery) -> Outcome {
+    async fn deliver(&self, answer: Answer, served: Served, page: Option<PageWanted>, delivery: Delivery) -> Outcome {
         match page {
             Some(page) => Box::pin(self.pages.deliver(page.first_of(answer), &page, delivery, served)).await,
             None => delivery.answer(answer, served).await,
@@ -240,7 +240,7 @@ impl Errand {
 }
 
 /// An answer from memory: at once, or in pieces where it is large.
-fn write_hit(asked: AskedAt, answer: Arc<Answer>, out: &mut Vec<u8>) -> Begun {
+fn write_hit(asked: AskedAt, answer: Answer, out: &mut Vec<u8>) -> Begun {
     if answer.len() > delivery::PIECE {
         return Running::begun(asked, Work::Write(answer));
     }

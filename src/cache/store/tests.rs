@@ -10,10 +10,10 @@ use std::num::NonZeroU64;
 const LIFETIMES: Lifetimes =
     Lifetimes { ttl: Duration::from_secs(100), empty_ttl: Duration::from_secs(10), stale: Duration::from_secs(1000), refresh: 0.8 };
 
-fn answer(octets: usize) -> Arc<Answer> {
+fn answer(octets: usize) -> Answer {
     let mut builder = AnswerBuilder::default();
     builder.push_entry(&vec![0x64; octets]);
-    Arc::new(builder.finish(ResultCode::SUCCESS, &[0x65, 0]))
+    builder.finish(ResultCode::SUCCESS, &[0x65, 0])
 }
 
 fn store() -> Store {
@@ -34,7 +34,7 @@ fn an_answer_is_found_by_its_whole_key() {
     let kept = answer(10);
     assert!(store.insert(b"key", &kept, store.generation(Some(0)), &LIFETIMES, 0.0, now));
     let Lookup::Fresh(found) = store.look_up(b"key", None, now) else { panic!("it was just stored") };
-    assert!(Arc::ptr_eq(&found, &kept));
+    assert!(found.is(&kept));
     assert!(!is_found(&store, b"ke", now) && !is_found(&store, b"keys", now) && !is_found(&store, b"", now));
 }
 
@@ -90,7 +90,7 @@ fn an_overtaken_fill_does_not_replace_a_newer_answer() {
     assert!(store.insert(b"key", &newer, store.generation(Some(0)), &LIFETIMES, 0.0, now));
     assert!(!store.insert(b"key", &answer(10), before, &LIFETIMES, 0.0, now));
     let Lookup::Fresh(found) = store.look_up(b"key", None, now) else { panic!("the newer one stays") };
-    assert!(Arc::ptr_eq(&found, &newer));
+    assert!(found.is(&newer));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_lifetime_of_zero_is_not_kept() {
     let (store, now) = (store(), Instant::now());
     let lifetimes = Lifetimes { ttl: Duration::ZERO, ..LIFETIMES };
     assert!(!store.insert(b"key", &answer(10), store.generation(Some(0)), &lifetimes, 0.0, now));
-    let empty = Arc::new(AnswerBuilder::default().finish(ResultCode::SUCCESS, &[0x65, 0]));
+    let empty = AnswerBuilder::default().finish(ResultCode::SUCCESS, &[0x65, 0]);
     assert!(store.insert(b"empty", &empty, store.generation(Some(0)), &lifetimes, 0.0, now), "the other lifetime is not zero");
 }
 
@@ -210,11 +210,11 @@ proptest! {
             match event {
                 Event::Asked(search, spelling) => {
                     let spelling = Spelling { standing: standing(), op: &[search, spelling] };
-                    let again = store.look_up_again(&store.spelled(&spelling), now).map(|again| std::ptr::from_ref(again.answer()));
+                    let again = store.look_up_again(&store.spelled(&spelling), now).map(|again| again.answer().clone());
                     let by_key = store.look_up(&[search], Some(&spelling), now);
                     if let Some(again) = again {
                         let Lookup::Fresh(answer) = by_key else { panic!("{by_key:?}") };
-                        prop_assert!(std::ptr::eq(again, Arc::as_ptr(&answer)));
+                        prop_assert!(again.is(&answer));
                     }
                 }
                 Event::Came(search) => {
