@@ -64,7 +64,7 @@ fn main() {
                 println!("{:>8} {what}", count_step(name));
             }
             for (connections, respelled) in [(1, false), (50, false), (50, true)] {
-                let load = Load { connections, depth: 1, respelled };
+                let load = Load { connections, depth: 1, respelled, eager: false };
                 let [echo, redial] = [Kind::Echo, Kind::Redial].map(|kind| count_server(kind, load));
                 let spelled = if respelled { "each in a new spelling" } else { "the same octets again" };
                 println!("{:>8.0} above the echo server's {echo:.0}: {connections} connections, {spelled}", redial - echo);

@@ -1,14 +1,15 @@
 //! Who asks: so many connections, each with so many requests under way, until told to stop or enough are answered.
 
-use super::server::Server;
+use super::server::{Kind, Server};
 use super::workload::{QUESTIONS, answer_octets, question, request, respelled};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::runtime::Builder;
-use tokio::task::JoinSet;
 
 /// How the servers are asked.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,9 @@ pub(crate) struct Load {
     pub(crate) depth: usize,
     /// Every request in a spelling that was not sent before.
     pub(crate) respelled: bool,
+    /// Connections are looked at in turn, without pause, instead of when they are said to be readable: no server waits for who asks, and so none is
+    /// spared, or made to sleep.
+    pub(crate) eager: bool,
 }
 
 /// What a time of asking came to.
@@ -30,46 +34,63 @@ pub(crate) struct Measured {
 
 /// Asks for `duration`, after a moment in which every connection has come to its pace.
 pub(crate) fn measure(server: &Server, load: Load, duration: Duration) -> Measured {
-    Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let (tally, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
-        let callers = connect(server, load).await.into_iter();
-        let asking: JoinSet<()> = callers.map(|caller| caller.call(Arc::clone(&tally), Arc::clone(&stop))).collect();
-        tokio::time::sleep(WARM_UP).await;
-        let (before, cpu, began) = (tally.load(Ordering::Relaxed), server.cpu_nanoseconds(), Instant::now());
-        tokio::time::sleep(duration).await;
-        let (answered, cpu, took) = (tally.load(Ordering::Relaxed) - before, server.cpu_nanoseconds() - cpu, began.elapsed());
-        stop.store(true, Ordering::Relaxed);
-        asking.join_all().await;
-        Measured { cpu_microseconds: float(cpu) / 1e3 / float(answered), requests_per_second: float(answered) / took.as_secs_f64() }
-    })
+    let mut callers = connect(server, load);
+    let mut poll = Poll::new().unwrap();
+    for (number, caller) in callers.iter_mut().enumerate() {
+        poll.registry().register(&mut SourceFd(&caller.stream.as_raw_fd()), Token(number), Interest::READABLE).unwrap();
+        caller.send();
+    }
+    let (mut events, all) = (Events::with_capacity(load.connections), (0..load.connections).collect::<Vec<_>>());
+    let mut ready = Vec::new();
+    let mut ask_until = |end: Instant| {
+        let mut answered = 0;
+        while Instant::now() < end {
+            if !load.eager {
+                poll.poll(&mut events, Some(WARM_UP)).unwrap();
+                ready.clear();
+                ready.extend(events.iter().map(|event| event.token().0));
+            }
+            for &number in if load.eager { &all } else { &ready } {
+                let caller = &mut callers[number];
+                if caller.has_answers() {
+                    answered += caller.depth as u64;
+                    caller.send();
+                }
+            }
+        }
+        answered
+    };
+    ask_until(Instant::now() + WARM_UP);
+    let (cpu, began) = (server.cpu_nanoseconds(), Instant::now());
+    let answered = ask_until(began + duration);
+    let (cpu, took) = (server.cpu_nanoseconds() - cpu, began.elapsed());
+    Measured { cpu_microseconds: float(cpu) / 1e3 / float(answered), requests_per_second: float(answered) / took.as_secs_f64() }
 }
 
 /// Asks that many times on each connection, in as many spans, and calls `between` at the end of each. All send before any of them reads, so that
 /// servers meet the same requests at once in each span.
 pub(crate) fn ask(server: &Server, load: Load, times: usize, spans: usize, mut between: impl FnMut()) {
-    Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let mut callers = connect(server, load).await;
-        for _ in 0..spans {
-            for _ in 0..times {
-                for caller in &mut callers {
-                    caller.send().await;
-                }
-                for caller in &mut callers {
-                    caller.receive().await;
+    let mut callers = connect(server, load);
+    for _ in 0..spans {
+        for _ in 0..times {
+            callers.iter_mut().for_each(Caller::send);
+            for caller in &mut callers {
+                while !caller.has_answers() {
+                    thread::yield_now();
                 }
             }
-            between();
         }
-    });
+        between();
+    }
 }
 
-async fn connect(server: &Server, load: Load) -> Vec<Caller> {
+fn connect(server: &Server, load: Load) -> Vec<Caller> {
     let questions: Arc<[Vec<u8>]> = (0..QUESTIONS).map(question).collect();
-    let mut callers = Vec::new();
-    for number in 0..load.connections {
-        let stream = TcpStream::connect(server.address).await.unwrap();
+    let caller = |number: usize| {
+        let stream = TcpStream::connect(server.address).unwrap();
         stream.set_nodelay(true).unwrap();
-        callers.push(Caller {
+        stream.set_nonblocking(true).unwrap();
+        Caller {
             stream,
             questions: Arc::clone(&questions),
             // Prime to the number of questions, so that the callers spread over all of them.
@@ -78,11 +99,13 @@ async fn connect(server: &Server, load: Load) -> Vec<Caller> {
             spelling: load.respelled.then_some(0),
             message_id: 0,
             depth: load.depth,
-            input: vec![0; answer_octets() * load.depth],
-            answers_are_read: server.kind != super::server::Kind::Echo,
-        });
-    }
-    callers
+            requests: Vec::new(),
+            answers: vec![0; answer_octets() * load.depth],
+            received: 0,
+            answers_are_read: server.kind == Kind::Redial,
+        }
+    };
+    (0..load.connections).map(caller).collect()
 }
 
 /// One phone.
@@ -94,31 +117,42 @@ struct Caller {
     spelling: Option<usize>,
     message_id: u32,
     depth: usize,
-    input: Vec<u8>,
+    requests: Vec<u8>,
+    answers: Vec<u8>,
+    /// Octets of them, so far.
+    received: usize,
     answers_are_read: bool,
 }
 
 impl Caller {
-    async fn call(mut self, tally: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
-        while !stop.load(Ordering::Relaxed) {
-            self.send().await;
-            self.receive().await;
-            tally.fetch_add(self.depth as u64, Ordering::Relaxed);
+    fn send(&mut self) {
+        self.requests.clear();
+        for _ in 0..self.depth {
+            let request = self.request();
+            self.requests.extend_from_slice(&request);
         }
+        let sent = self.stream.write(&self.requests).unwrap();
+        assert_eq!(sent, self.requests.len(), "the connection has room for a few requests");
     }
 
-    async fn send(&mut self) {
-        let requests: Vec<u8> = (0..self.depth).flat_map(|_| self.request()).collect();
-        self.stream.write_all(&requests).await.unwrap();
-    }
-
-    async fn receive(&mut self) {
-        self.stream.read_exact(&mut self.input).await.unwrap();
+    /// All answers to what was sent have come.
+    fn has_answers(&mut self) -> bool {
+        match self.stream.read(&mut self.answers[self.received..]) {
+            Ok(0) => panic!("the server has closed the connection"),
+            Ok(count) => self.received += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) => panic!("{error}"),
+        }
+        if self.received < self.answers.len() {
+            return false;
+        }
+        self.received = 0;
         if self.answers_are_read {
             // The last octets are those of a SearchResultDone of success under the last messageID.
             let done = request(self.message_id, &[0x65, 7, 10, 1, 0, 4, 0, 4, 0]);
-            assert!(self.input.ends_with(&done), "not a complete answer");
+            assert!(self.answers.ends_with(&done), "not a complete answer");
         }
+        true
     }
 
     /// The messageID stays below 128, so that requests and answers keep their lengths.

@@ -3,7 +3,7 @@
 //! To compare runtimes, both are this program: a runtime of as many threads as there are cores, which is what `redial serve` has, or one of a
 //! single thread on each core, with a listening socket of its own.
 
-use super::workload::{TenPeople, answer_octets, configuration, configuration_before, ldif, request_octets};
+use super::workload::{QUESTIONS, TenPeople, answer_octets, configuration, configuration_before, ldif, request_octets};
 use redial::config::load::load_text;
 use redial::downstream::{ClientStream, Service};
 use redial::lifecycle::lifecycle;
@@ -17,6 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +28,8 @@ use tokio::runtime::{Builder, Runtime};
 pub(crate) enum Kind {
     /// Answers as many octets as Redial would, without looking at what it is sent.
     Echo,
+    /// The same, from as many places as there are questions, and copied from there: what any cache does, once it has found what it looks for.
+    Shelf,
     /// Redial, with its metrics, before a directory of ten people.
     Redial,
     /// Passes octets on to this controller and back, without looking at them, each connection over one of its own.
@@ -59,6 +62,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Echo => "echo",
+            Self::Shelf => "shelf",
             Self::Redial | Self::Miss(_) => "redial",
             Self::Relay(_) => "relay",
         }
@@ -69,10 +73,15 @@ impl Server {
     /// Starts it by way of `tool` (a command that runs the one behind it), or directly where that is empty.
     pub(crate) fn start(kind: Kind, drive: Drive, tool: &[String]) -> Self {
         match (kind, drive) {
-            (Kind::Redial, Drive::Program) => Self::start_program(kind, tool, |address| configuration(address, "people.ldif")),
-            (Kind::Miss(controller), _) => Self::start_program(kind, tool, |address| configuration_before(controller, address)),
+            (Kind::Redial, Drive::Program) => Self::start_build(&program(), tool),
+            (Kind::Miss(controller), _) => Self::start_program(kind, &program(), tool, |address| configuration_before(controller, address)),
             _ => Self::start_inside(kind, drive, tool),
         }
+    }
+
+    /// The same of that build of Redial.
+    pub(crate) fn start_build(program: &Path, tool: &[String]) -> Self {
+        Self::start_program(Kind::Redial, program, tool, |address| configuration(address, "people.ldif"))
     }
 
     fn start_inside(kind: Kind, drive: Drive, tool: &[String]) -> Self {
@@ -89,9 +98,10 @@ impl Server {
         Self { kind, address, child, files: None }
     }
 
-    fn start_program(kind: Kind, tool: &[String], configuration: impl FnOnce(SocketAddr) -> String) -> Self {
-        let program = program();
-        let files = std::env::temp_dir().join(format!("side-by-side-{}", std::process::id()));
+    fn start_program(kind: Kind, program: &Path, tool: &[String], configuration: impl FnOnce(SocketAddr) -> String) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let files = std::env::temp_dir().join(format!("side-by-side-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&files).unwrap();
         std::fs::write(files.join("people.ldif"), ldif()).unwrap();
         // Free a moment ago, and so, nearly certainly, a moment later.
@@ -100,7 +110,7 @@ impl Server {
         std::fs::write(&config, configuration(address)).unwrap();
         // Before a controller it holds a password.
         std::fs::set_permissions(&config, Permissions::from_mode(0o600)).unwrap();
-        let mut child = command(tool, &program).args(["serve", "--config"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command(tool, program).args(["serve", "--config"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains(" ready ") {
@@ -110,6 +120,11 @@ impl Server {
         // Whoever logs later must not wait for a reader.
         thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
         Self { kind, address, child, files: Some(files) }
+    }
+
+    /// Of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Lets it end by itself, so that a tool around it can say what it saw.
@@ -143,9 +158,10 @@ impl Server {
 
 /// The server's side of [`Server::start`]: serves until standard input ends.
 pub(crate) fn serve(arguments: &[String]) {
-    let [kind, drive, controller @ ..] = arguments else { panic!("serve echo|redial|relay multi|per-core [CONTROLLER]") };
+    let [kind, drive, controller @ ..] = arguments else { panic!("serve echo|shelf|redial|relay multi|per-core [CONTROLLER]") };
     let kind = match (kind.as_str(), controller) {
         ("echo", _) => Kind::Echo,
+        ("shelf", _) => Kind::Shelf,
         ("relay", [controller]) => Kind::Relay(controller.parse().unwrap()),
         _ => Kind::Redial,
     };
@@ -169,6 +185,7 @@ pub(crate) fn serve(arguments: &[String]) {
 #[derive(Clone)]
 enum Shared {
     Echo { request_octets: usize, answers: Arc<[u8]> },
+    Shelf { request_octets: usize, answers: Arc<[Box<[u8]>]> },
     Relay(SocketAddr),
     Redial { service: Arc<Service>, lifecycle: redial::lifecycle::Lifecycle, _ending: Arc<redial::lifecycle::Ending> },
 }
@@ -177,6 +194,10 @@ impl Shared {
     fn new(kind: Kind) -> Self {
         match kind {
             Kind::Echo => Self::Echo { request_octets: request_octets(), answers: vec![b'e'; answer_octets() * MOST_ANSWERS].into() },
+            Kind::Shelf => {
+                let answers = (0..QUESTIONS).map(|_| vec![b's'; answer_octets()].into_boxed_slice()).collect();
+                Self::Shelf { request_octets: request_octets(), answers }
+            }
             Kind::Relay(controller) => Self::Relay(controller),
             Kind::Redial | Kind::Miss(_) => {
                 let text = configuration(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "config/demo.ldif");
@@ -201,6 +222,7 @@ async fn accept(socket: Socket, shared: Shared) {
             stream.set_nodelay(true).unwrap();
             match shared.clone() {
                 Shared::Echo { request_octets, answers } => drop(tokio::spawn(echo(stream, request_octets, answers))),
+                Shared::Shelf { request_octets, answers } => drop(tokio::spawn(shelf(stream, request_octets, answers))),
                 Shared::Relay(controller) => drop(tokio::spawn(relay(stream, controller))),
                 Shared::Redial { service, lifecycle, .. } => drop(tokio::spawn(service.serve(ClientStream::from(stream), peer, lifecycle))),
             }
@@ -218,6 +240,26 @@ async fn echo(mut stream: TcpStream, request_octets: usize, answers: Arc<[u8]>) 
         let answered = waiting / request_octets;
         waiting %= request_octets;
         if stream.write_all(&answers[..answered * answers.len() / MOST_ANSWERS]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// An answer for each request, each from the next place, without looking at what was asked.
+async fn shelf(mut stream: TcpStream, request_octets: usize, answers: Arc<[Box<[u8]>]>) {
+    let (mut input, mut out) = (vec![0; 16 * 1024], Vec::new());
+    let mut waiting = 0;
+    // Connections have ports that follow one another, and ask the same as the phones do: each from a place of its own on.
+    let mut next = usize::from(stream.peer_addr().unwrap().port()) * 37;
+    while let Ok(count @ 1..) = stream.read(&mut input).await {
+        waiting += count;
+        out.clear();
+        for _ in 0..waiting / request_octets {
+            next += 1;
+            out.extend_from_slice(&answers[next % answers.len()]);
+        }
+        waiting %= request_octets;
+        if stream.write_all(&out).await.is_err() {
             return;
         }
     }
