@@ -297,7 +297,7 @@ impl Store {
         self.histories.read_ended(directory);
     }
 
-    /// The most octets of one answer that is kept: a hundredth of the capacity, and less than 4 GiB.
+    /// The most octets of one answer that is kept: a hundredth of the capacity, and less than 2 GiB.
     pub fn keep_limit(&self) -> usize {
         usize::try_from(self.capacity / 100).unwrap_or(usize::MAX).min(MOST_KEPT)
     }
@@ -422,8 +422,8 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Of one answer: its places are told in numbers of 32 bits.
-const MOST_KEPT: usize = u32::MAX as usize;
+/// Of one answer: its places are told in numbers of 32 bits, and so must be those of the message that turns out to be too much.
+const MOST_KEPT: usize = (u32::MAX / 2) as usize;
 /// Octets that an entry takes beyond its key and answer: the map's nodes, [`Kept`], and the allocator's rounding.
 const ENTRY_OVERHEAD: usize = 512;
 /// Of the capacity, the first level has one part in so many.
