@@ -15,56 +15,51 @@ use mio::{Events, Interest, Poll, Token};
 use redial::ldap::envelope::{op, write_envelope};
 use redial::ldap::response::{write_entry_op, write_result_op};
 use redial::ldap::{Envelope, MessageId, ResultCode};
-use side_by_side::server::{Drive, Kind, Server};
-use std::io::{BufRead, BufReader, Read, Write};
+use side_by_side::server::{Drive, Kind, Server, pinned};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 fn main() {
     // Cargo says `--bench` to every bench.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if arguments.first().is_some_and(|first| first == "serve") {
-        return serve();
+        thread::spawn(serve);
+        // Until whoever has started it lets go.
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        return;
     }
     let value = |name: &str| arguments.iter().position(|argument| argument == name).map(|place| arguments[place + 1].as_str());
     let rounds = value("--rounds").map_or(3, |rounds| rounds.parse().unwrap());
     let duration = value("--duration").unwrap_or("3s");
 
-    // The swarm has the second core, as this process has, and a server the first; without `taskset` they share all of them.
-    let mut itself = Command::new("taskset");
-    itself.args(["-cp", "1", &std::process::id().to_string()]).stdout(Stdio::null());
-    let is_pinned = itself.status().is_ok_and(|status| status.success());
-    let tool = if is_pinned { ["taskset", "-c", "0"].map(str::to_owned).to_vec() } else { Vec::new() };
-    println!("on a core each: {is_pinned}");
+    // The swarm goes where this process is; without `taskset` all share all cores.
+    let tool = pinned();
+    println!("by: {tool:?}");
     println!("| before | operations a second | swarm's CPU, µs | server's CPU, µs | errors, wrong |");
     println!("|---|---|---|---|---|");
     for _ in 0..rounds {
-        let itself = std::env::current_exe().unwrap();
-        let mut command = Command::new(tool.first().map_or(itself.as_os_str(), |tool| tool.as_ref()));
-        command.args(tool.get(1..).unwrap_or_default()).args((!tool.is_empty()).then_some(&itself)).arg("serve");
-        let mut stub = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut address = String::new();
-        BufReader::new(stub.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        println!("| the bench's server | {} |", swarm(address.trim(), stub.id(), duration));
-        stub.kill().unwrap();
-        stub.wait().unwrap();
-
-        let redial = Server::start(Kind::Redial, Drive::Program, &tool);
-        println!("| Redial | {} |", swarm(&redial.address.to_string(), redial.id(), duration));
-        redial.stop();
+        for (name, kind) in [("the bench's server", Kind::Own), ("Redial", Kind::Redial)] {
+            let server = Server::start(kind, Drive::Program, &tool);
+            println!("| {name} | {} |", swarm(&server, duration));
+            server.stop();
+        }
     }
 }
 
 /// The cells that a swarm before that server comes to.
-fn swarm(address: &str, server: u32, duration: &str) -> String {
+fn swarm(server: &Server, duration: &str) -> String {
     let files = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (numbers, report) = (files.join("bench-ceiling-numbers"), files.join("bench-ceiling.json"));
     std::fs::write(&numbers, format!("{NUMBER}\n")).unwrap();
     let mut swarm = Command::new(env!("CARGO_BIN_EXE_redial"));
-    swarm.args(["phones", &format!("ldap://{address}"), "--scenario", "caller", "--keep", "--connections", "50"]);
-    swarm.args(["--base", "DC=corp,DC=example", "--duration", duration, "--server-pid", &server.to_string(), "--numbers"]).arg(numbers);
+    swarm.args(["phones", &format!("ldap://{}", server.address), "--scenario", "caller", "--keep", "--connections", "50"]);
+    swarm
+        .args(["--base", "DC=corp,DC=example", "--duration", duration, "--server-pid", &server.id().to_string(), "--numbers"])
+        .arg(numbers);
     assert!(swarm.arg("--json").arg(&report).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
     let cpu = |whose: &str| {

@@ -19,11 +19,10 @@
 mod side_by_side;
 
 use side_by_side::load::{Load, Measured, measure};
-use side_by_side::server::{Drive, Kind, Server, serve};
+use side_by_side::server::{Drive, Kind, Server, pinned, serve};
 use side_by_side::workload::{answer_octets, request_octets};
 use std::fmt::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Connections, and requests at once on each.
@@ -51,7 +50,7 @@ fn main() {
     let (respelled, eager) = (is_asked("--respelled"), is_asked("--eager"));
 
     // A server that has every core meets whoever asks on all of them.
-    let tool = pinned(is_asked("--unpinned") || one == "one runtime");
+    let tool = if is_asked("--unpinned") || one == "one runtime" { Vec::new() } else { pinned() };
     println!(
         "requests of {} octets, answers of {}; {servers:?}, respelled: {respelled}, eager: {eager}, by: {tool:?}",
         request_octets(),
@@ -93,17 +92,6 @@ fn main() {
     if let Some(file) = value("--figures") {
         std::fs::write(file, figures).unwrap();
     }
-}
-
-/// The command that keeps a server on the first core, after this process has gone to the second; empty where that cannot be.
-fn pinned(unpinned: bool) -> Vec<String> {
-    let cores = std::thread::available_parallelism().unwrap().get();
-    let mut itself = Command::new("taskset");
-    itself.args(["-cp", "1", &std::process::id().to_string()]).stdout(Stdio::null());
-    if unpinned || cores < 2 || !itself.status().is_ok_and(|status| status.success()) {
-        return Vec::new();
-    }
-    ["taskset", "-c", "0"].map(str::to_owned).to_vec()
 }
 
 fn median(figures: impl Iterator<Item = f64>) -> f64 {

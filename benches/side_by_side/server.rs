@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Echo,
     /// The same, from as many places as there are questions, and copied from there: what any cache does, once it has found what it looks for.
     Shelf,
+    /// What the bench that starts it serves by itself, when it is told to `serve`.
+    Own,
     /// Redial, with its metrics, before a directory of ten people.
     Redial,
     /// Passes octets on to this controller and back, without looking at them, each connection over one of its own.
@@ -63,6 +65,7 @@ impl Kind {
         match self {
             Self::Echo => "echo",
             Self::Shelf => "shelf",
+            Self::Own => "own",
             Self::Redial | Self::Miss(_) => "redial",
             Self::Relay(_) => "relay",
         }
@@ -199,7 +202,7 @@ impl Shared {
                 Self::Shelf { request_octets: request_octets(), answers }
             }
             Kind::Relay(controller) => Self::Relay(controller),
-            Kind::Redial | Kind::Miss(_) => {
+            Kind::Redial | Kind::Miss(_) | Kind::Own => {
                 let text = configuration(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "config/demo.ldif");
                 let config = load_text(&text, Path::new(env!("CARGO_MANIFEST_DIR")), true).unwrap().config;
                 let metrics = Arc::new(Metrics::new(&config));
@@ -271,6 +274,17 @@ pub(crate) async fn relay(mut stream: TcpStream, controller: SocketAddr) {
     onward.set_nodelay(true).unwrap();
     // Whoever closes first may leave the other with octets that nobody wants.
     let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
+}
+
+/// The command that keeps a server on the first core, after this process has gone to the second; empty where that cannot be.
+pub(crate) fn pinned() -> Vec<String> {
+    let cores = thread::available_parallelism().unwrap().get();
+    let mut itself = Command::new("taskset");
+    itself.args(["-cp", "1", &std::process::id().to_string()]).stdout(Stdio::null());
+    if cores < 2 || !itself.status().is_ok_and(|status| status.success()) {
+        return Vec::new();
+    }
+    ["taskset", "-c", "0"].map(str::to_owned).to_vec()
 }
 
 /// That program, started by way of a tool, which must not leave a process of its own around it.

@@ -46,7 +46,7 @@ pub(super) struct Repeats {
 enum Answered {
     Known(Weak<Kept>),
     /// `None`: the store has given it back.
-    Held(Option<Arc<Kept>>),
+    Found(Option<Arc<Kept>>),
 }
 
 /// A [`Spelled`] that outlives its frame.
@@ -74,7 +74,7 @@ impl Repeats {
     /// What that spelling was answered with, as long as the store has it.
     pub(super) fn find(&self, spelled: &Spelled<'_>) -> Option<Arc<Kept>> {
         match self.known.get(spelled)? {
-            Answered::Held(kept) => kept,
+            Answered::Found(kept) => kept,
             Answered::Known(kept) => kept.upgrade(),
         }
     }
@@ -95,9 +95,9 @@ impl Repeats {
 
 impl Clone for Answered {
     fn clone(&self) -> Self {
-        Self::Held(match self {
+        Self::Found(match self {
             Self::Known(kept) => kept.upgrade(),
-            Self::Held(kept) => kept.clone(),
+            Self::Found(kept) => kept.clone(),
         })
     }
 }

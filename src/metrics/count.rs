@@ -1,6 +1,6 @@
 //! A number that one thread counts and all may read.
 //!
-//! What several threads add to takes a locked instruction each time, some twenty times as long as a plain addition, and longer where they
+//! What several threads add to takes a locked instruction each time, some fifteen times as long as a plain addition, and longer where they
 //! do so at once. So what every operation touches is counted by each thread for itself, and put together when somebody looks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
